@@ -1,0 +1,49 @@
+# Two commands do everything: `make run` starts the app, `make test` proves that it works.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.PHONY: run train-tools test lint types tests bench browser clean
+
+run: $(VENV)/.app
+	$(BIN)/python app.py
+
+train-tools: $(VENV)/.dev
+
+test: lint types tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+tests: $(VENV)/.dev browser
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.digits
+
+# The browser tests need a Chromium; Playwright's own is fetched where the system has none.
+browser: $(VENV)/.dev
+ifeq ($(CHROMIUM),)
+	$(BIN)/playwright install --with-deps chromium
+endif
+
+$(VENV)/.app: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $(VENV)/.app $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,188 @@
+"""A classifier of handwritten digits that judges what the diffusion models draw.
+
+    python -m benchmarks.judge
+
+Generation never sees it. It is trained on the training pictures of MNIST only; the test pictures
+are looked at once, at the end, for the accuracy that is stored with the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipelines.images import from_uint8
+from training.data import Digits, default_mnist, load_digits
+from training.loop import batch_indices, step_generator
+
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "digit_judge.safetensors"
+NUM_CLASSES = 10
+NUM_FEATURES = 64
+
+# Augmentation: the most that a picture is turned, moved, sheared and scaled.
+_MAX_DEGREES = 12.0
+_MAX_SHIFT_PX = 2.0
+_MAX_SHEAR = 0.15
+_MAX_SCALE = 0.12
+
+
+def _block(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
+
+
+class DigitJudge(nn.Module):
+    """A small convolutional classifier of 28x28 grey pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _block(1, 32, size=5, stride=2),  # (n, 32, 14, 14)
+            _block(32, 64, stride=2),  # (n, 64, 7, 7)
+            _block(64, 64),
+            _block(64, 64),
+            nn.MaxPool2d(2),  # (n, 64, 3, 3)
+            nn.Flatten(),
+        )
+        self.bottleneck = nn.Sequential(
+            nn.Linear(64 * 3 * 3, NUM_FEATURES, bias=False),
+            nn.BatchNorm1d(NUM_FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(NUM_FEATURES, NUM_CLASSES)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last layer but one, `(n, 64)`, of `(n, 1, 28, 28)` in [-1, 1]."""
+        return self.bottleneck(self.body(pixels))  # (n, 576) -> (n, 64)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits `(n, 10)` of `(n, 1, 28, 28)` in [-1, 1]."""
+        return self.head(self.features(pixels))
+
+
+def load_judge(path: Path = WEIGHTS) -> DigitJudge:
+    """The trained judge, frozen, in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: if it was never trained; the message says how to.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.judge makes it")
+    judge = DigitJudge()
+    judge.load_state_dict(load_file(path))
+    return judge.eval().requires_grad_(False)
+
+
+def stored_accuracy(path: Path = WEIGHTS) -> float:
+    """Share of MNIST's test pictures it got right after training, in [0, 1]."""
+    with safe_open(path, framework="pt") as file:
+        return float(file.metadata()["test_accuracy"])
+
+
+def classify(judge: DigitJudge, pixels: Tensor) -> Tensor:
+    """The digit it sees in each picture, `(n,)` int64, of `(n, 1, 28, 28)` in [-1, 1]."""
+    with torch.no_grad():
+        return torch.cat([judge(part).argmax(1) for part in pixels.split(500)])
+
+
+def features(judge: DigitJudge, pixels: Tensor) -> Tensor:
+    """The space distances are measured in: `(n, 64)` float32 of `(n, 1, 28, 28)` in [-1, 1]."""
+    with torch.no_grad():
+        return torch.cat([judge.features(part) for part in pixels.split(500)])
+
+
+def accuracy(judge: DigitJudge, data: Digits) -> float:
+    """Share of the pictures that it classifies right, in [0, 1]."""
+    seen = classify(judge, from_uint8(data.pixels))
+    return (seen == data.labels).double().mean().item()
+
+
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture a little turned, sheared, scaled and moved; black comes in at the edges.
+
+    Args:
+        pixels: `(b, 1, h, w)` in [-1, 1], where -1 is the background.
+        generator: on the CPU.
+    """
+    draw = torch.rand(6, len(pixels), generator=generator) * 2 - 1  # (6, b) in [-1, 1]
+    angle = draw[0] * math.radians(_MAX_DEGREES)
+    width, height = 1 + draw[1] * _MAX_SCALE, 1 + draw[2] * _MAX_SCALE
+    shear = draw[3] * _MAX_SHEAR
+    shift = draw[4:] * 2 * _MAX_SHIFT_PX / pixels.shape[-1]  # (2, b)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [
+        torch.stack([width * cos, width * (shear * cos - sin), shift[0]], dim=1),
+        torch.stack([height * sin, height * (shear * sin + cos), shift[1]], dim=1),
+    ]
+    where = F.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels + 1, where, align_corners=False) - 1
+
+
+def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -> DigitJudge:
+    """A judge trained with AdamW on a one-cycle schedule."""
+    torch.manual_seed(seed)
+    judge = DigitJudge().train()
+    judge.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    total = epochs * (len(data) // batch_size)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total)
+    bar = tqdm(range(total), unit="step", mininterval=1)
+    for step in bar:
+        batch = data.take(batch_indices(len(data), batch_size, seed, step))
+        pixels = augment(from_uint8(batch.pixels), step_generator(seed, step))
+        loss = F.cross_entropy(judge(pixels), batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    return judge.eval().requires_grad_(False)
+
+
+def save(judge: DigitJudge, path: Path, metadata: dict[str, str]) -> None:
+    """Writes the weights so that a kill at any moment leaves the old file or the new one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def main(
+    dataset_name: Annotated[str, typer.Option(help="Hub id or folder [MNIST]")] = "",
+    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    lr: Annotated[float, typer.Option(help="peak of the one cycle")] = 8e-3,
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
+    output: Annotated[Path, typer.Option(help="where the weights go")] = WEIGHTS,
+) -> None:
+    """Trains the judge, prints its test accuracy and stores both."""
+    if threads:
+        torch.set_num_threads(threads)
+    name = dataset_name or default_mnist()
+    judge = train(
+        load_digits(name, "train"), epochs=epochs, batch_size=batch_size, lr=lr, seed=seed
+    )
+    correct = accuracy(judge, load_digits(name, "test"))
+    recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    metadata = {"test_accuracy": f"{correct:.4f}", "data": "MNIST, training split"}
+    save(judge, output, metadata | {key: str(value) for key, value in recipe.items()})
+    print(f"test accuracy {100 * correct:.2f} %, saved to {output}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

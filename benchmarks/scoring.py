@@ -1,0 +1,96 @@
+"""What the judge says of a set of digits, and how that is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks import frechet
+from benchmarks.judge import NUM_CLASSES, DigitJudge, classify, features
+from pipelines.images import from_uint8
+from training.data import Digits
+
+HEADER = ("digits", "n", "judged as asked (95 %)", "worst class", "Fréchet distance (95 %)")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the judge says of one set of pictures.
+
+    Attributes:
+        name: which pictures.
+        num_digits: how many.
+        accuracy: share judged to be the digit that was asked for.
+        worst_digit: the class with the lowest such share.
+        worst_accuracy: that share.
+        distance: Fréchet distance to the reference pictures.
+    """
+
+    name: str
+    num_digits: int
+    accuracy: frechet.Interval
+    worst_digit: int
+    worst_accuracy: frechet.Interval
+    distance: frechet.Interval
+
+
+class Scorer:
+    """Judge and reference pictures, ready to score sets of pictures."""
+
+    def __init__(self, judge: DigitJudge, reference: Digits):
+        self.judge = judge
+        self.reference = frechet.fit(features(judge, from_uint8(reference.pixels)).numpy())
+
+    def score(self, name: str, data: Digits) -> Score:
+        """Scores 8-bit pictures, whose labels are what was asked for; every class must occur."""
+        pixels = from_uint8(data.pixels)
+        right = classify(self.judge, pixels) == data.labels  # (n,)
+        shares = [_share(right[data.labels == digit]) for digit in range(NUM_CLASSES)]
+        worst = min(range(NUM_CLASSES), key=lambda digit: shares[digit].value)
+        found = features(self.judge, pixels).numpy()  # (n, 64)
+        distance = frechet.bootstrap_distance(found, self.reference)
+        return Score(name, len(data), _share(right), worst, shares[worst], distance)
+
+
+def _share(right: Tensor) -> frechet.Interval:
+    return frechet.wilson(int(right.sum()), len(right))
+
+
+def cycled_labels(count: int, start: int = 0) -> Tensor:
+    """`(count,)` labels 0, 1, ... 9, 0, 1, ...: picture i is asked to be i modulo 10."""
+    return torch.arange(start, start + count) % NUM_CLASSES
+
+
+def balanced_sample(data: Digits, count: int, seed: int = 0) -> Digits:
+    """`count` of the pictures, as many of each class, the same ones for the same seed.
+
+    Raises:
+        ValueError: if some class has too few.
+    """
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    labels, per_class = data.labels[order], count // NUM_CLASSES
+    chosen = [order[labels == digit][:per_class] for digit in range(NUM_CLASSES)]
+    if min(len(part) for part in chosen) < per_class:
+        raise ValueError(f"data must hold {per_class} pictures of each class, got fewer")
+    return data.take(torch.cat(chosen))
+
+
+def row(score: Score) -> list[str]:
+    """One line of the table under `HEADER`."""
+    accuracy, distance = score.accuracy, score.distance
+    return [
+        score.name,
+        f"{score.num_digits:,}",
+        f"{100 * accuracy.value:.1f} % ({100 * accuracy.low:.1f}-{100 * accuracy.high:.1f})",
+        f"{score.worst_digit}: {100 * score.worst_accuracy.value:.0f} %",
+        f"{distance.value:.2f} ({distance.low:.2f}-{distance.high:.2f})",
+    ]
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

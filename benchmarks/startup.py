@@ -1,0 +1,125 @@
+"""How soon the app answers and how much memory it takes.
+
+    python -m benchmarks.startup
+
+Starts `python app.py` as a person would, several times, and waits for its page; then draws one row
+of digits with every conditioning and reads the process's memory. Linux only: memory is read from
+`/proc`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from gradio_client import Client
+
+from pipelines import runtime
+from pipelines.settings import DigitsSettings, rule
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of the app; memory in MiB resident.
+
+    Attributes:
+        seconds: from starting Python to the page being served.
+        idle_mib: then.
+        used_mib: after one row of digits with every conditioning.
+    """
+
+    seconds: float
+    idle_mib: float
+    used_mib: float
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running_app(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`python app.py` on a port; ended afterwards."""
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for_page(url: str) -> None:
+    """Returns once the page is served.
+
+    Raises:
+        TimeoutError: if it is not within two minutes.
+    """
+    ends = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < ends:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                answer.read()
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"no page at {url} after {TIMEOUT_SECONDS:g} seconds")
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process that lies in RAM, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    if found is None:
+        raise ValueError(f"pid must be a running process, got {pid}")
+    return int(found.group(1)) / 1024
+
+
+def measure() -> Start:
+    """One start, in a process of its own."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    began = time.monotonic()
+    with running_app(port) as process:
+        wait_for_page(url)
+        seconds = time.monotonic() - began
+        idle = resident_mib(process.pid)
+        client = Client(url, verbose=False)
+        for conditioning in rule(DigitsSettings, "conditioning").options:
+            client.predict(conditioning=conditioning, api_name="/digits")
+        return Start(seconds, idle, resident_mib(process.pid))
+
+
+def main(repeats: Annotated[int, typer.Option(min=1, help="starts")] = 3) -> None:
+    """Prints the median over several starts, the first of which may find cold files."""
+    starts = [measure() for _ in range(repeats)]
+    seconds = ", ".join(f"{start.seconds:.1f}" for start in starts)
+    print("| start of the app | |\n| --- | --- |")
+    print(f"| page served after, median | {statistics.median(s.seconds for s in starts):.1f} s |")
+    print(f"| each start | {seconds} s |")
+    print(f"| memory, page served | {statistics.median(s.idle_mib for s in starts):.0f} MiB |")
+    print(f"| memory, all digits used | {statistics.median(s.used_mib for s in starts):.0f} MiB |")
+    print(f"\nMeasured on {runtime.describe_device()}.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

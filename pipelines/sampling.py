@@ -1,0 +1,263 @@
+"""One sampler for everything: a solver, optionally a guide, one `SampleStep` per denoising step.
+
+The solver is a scheduler of diffusers that is told x0 (`prediction_type="sample"`), whatever the
+network predicts: then clamping and guiding x0 need no way back into the network's terms, which at
+high noise would lose all digits. eps is re-derived from x0 by the scheduler.
+
+The sampler knows no model. It is given a function that predicts and a scheduler of diffusers that
+was made for this run, and yields after every step. Notation, for a timestep t:
+`x_t = alpha * x0 + sigma * eps` with `alpha**2 + sigma**2 = 1`, so `alpha**2` is alpha_bar_t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import TypeIs
+
+from pipelines import runtime
+
+if TYPE_CHECKING:  # diffusers takes seconds to import, so it is imported at the first run
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
+
+Predictor = Callable[[Tensor, Tensor], Tensor]
+"""`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
+
+SOLVERS = ("dpm++", "ddim")
+
+# A cosine schedule ends at almost no signal, where half log-SNR runs away; the solver's paper
+# and diffusers both clip it here.
+_COSINE_LAMBDA_MIN = -5.1
+_FED_WITH_X0 = {"prediction_type": "sample"}
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a guide may know about the step it corrects."""
+
+    index: int
+    total: int
+    t: int
+    alpha: Tensor  # ()
+    sigma: Tensor  # ()
+    x_t: Tensor  # (b, c, h, w)
+
+
+Guide = Callable[[Tensor, StepContext], Tensor]
+"""`(x0 (b, c, h, w), context)` to the x0 that the solver shall use instead."""
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """One denoising step.
+
+    Attributes:
+        index: 0 for the first step, `total - 1` for the last.
+        total: number of steps of this run.
+        t: training timestep that the step started from (999 is pure noise, 0 is clean).
+        x_t: `(b, c, h, w)`, the noisy images the step started from.
+        x0: `(b, c, h, w)`, the clean images predicted from `x_t`, about [-1, 1].
+        x_prev: `(b, c, h, w)`, the less noisy images after the step; after the last, the result.
+    """
+
+    index: int
+    total: int
+    t: int
+    x_t: Tensor
+    x0: Tensor
+    x_prev: Tensor
+
+
+def make_scheduler(
+    config: Mapping[str, Any], *, solver: str, num_inference_steps: int, device: torch.device | str
+) -> Scheduler:
+    """A fresh scheduler for one run, fed with x0; schedulers keep state and must not be shared.
+
+    Args:
+        config: scheduler configuration of the checkpoint (betas, prediction type, ...).
+        solver: "ddim" (Song et al. 2021, arXiv:2010.02502) or "dpm++", which is
+            DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) with even steps in log-SNR.
+        num_inference_steps: 1 or more, at most the number of training timesteps.
+        device: where the run computes.
+
+    Raises:
+        ValueError: for an unknown solver.
+    """
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    if solver == "ddim":
+        changes = {"clip_sample": False, "timestep_spacing": "trailing"}
+        made = DDIMScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
+    else:
+        changes = _multistep(config)
+        made = DPMSolverMultistepScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
+    scheduler = cast("Scheduler", made)
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    return scheduler
+
+
+def _multistep(config: Mapping[str, Any]) -> dict[str, Any]:
+    cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
+    return {
+        "algorithm_type": "dpmsolver++",
+        "solver_order": 2,
+        "use_lu_lambdas": True,
+        "final_sigmas_type": "zero",
+        "lambda_min_clipped": _COSINE_LAMBDA_MIN if cosine else -float("inf"),
+    }
+
+
+def image_generators(seed: int, num_images: int) -> list[torch.Generator]:
+    """One CPU generator per image; image i is seeded with `seed + i`.
+
+    So an image depends neither on its batch nor on the device: image 3 of seed 10 is image 0 of
+    seed 13.
+    """
+    return [torch.Generator("cpu").manual_seed(seed + i) for i in range(num_images)]
+
+
+def draw_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise `(b, *shape)` on the CPU, one generator per image."""
+    return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
+
+
+def predict_x0(
+    output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str
+) -> Tensor:
+    """The clean images that a network's output implies, not clamped.
+
+    Args:
+        output: `(b, c, h, w)`.
+        x_t: `(b, c, h, w)`.
+        alpha: signal level, `()` or broadcastable.
+        sigma: noise level, likewise.
+        prediction_type: "epsilon", "v_prediction" (Salimans & Ho 2022, arXiv:2202.00512, eq. 9)
+            or "sample".
+
+    Raises:
+        ValueError: for an unknown prediction type.
+    """
+    match prediction_type:
+        case "epsilon":
+            return (x_t - sigma * output) / alpha
+        case "v_prediction":
+            return alpha * x_t - sigma * output
+        case "sample":
+            return output
+    raise ValueError(
+        f"prediction_type must be epsilon, v_prediction or sample, got {prediction_type!r}"
+    )
+
+
+def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: float) -> Predictor:
+    """A predictor that steers a class-conditional network (Ho & Salimans 2022, arXiv:2207.12598).
+
+    `output = uncond + cfg_scale * (cond - uncond)`, both in one batch. At scale 1 the
+    unconditional half is not computed, which halves the cost.
+
+    Args:
+        unet: takes `(x_t, t, class_labels)`.
+        class_labels: `(b, num_classes + 1)` float weights per image; the last column is the null
+            class that was learned by dropping labels.
+        cfg_scale: 1 is off, 0 ignores the labels, above 1 exaggerates them.
+    """
+    null = torch.zeros_like(class_labels)
+    null[:, -1] = 1.0
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        if cfg_scale == 1:
+            return unet(x_t, t, class_labels).sample
+        both = unet(torch.cat([x_t, x_t]), t, torch.cat([null, class_labels])).sample
+        uncond, cond = both.chunk(2)  # (b, c, h, w) each
+        return uncond + cfg_scale * (cond - uncond)
+
+    return predict
+
+
+def sample(
+    predict: Predictor,
+    noise: Tensor,
+    scheduler: Scheduler,
+    *,
+    prediction_type: str,
+    eta: float = 0.0,
+    generators: Sequence[torch.Generator] | None = None,
+    clip: bool = True,
+    guide: Guide | None = None,
+) -> Iterator[SampleStep]:
+    """Denoises step by step; the last `SampleStep.x_prev` is the result.
+
+    Each step opens and closes its own `no_grad`, since a consumer may resume this generator from
+    another thread.
+
+    Args:
+        predict: the network, see `Predictor`.
+        noise: `(b, c, h, w)`, standard normal, on the device of the run.
+        scheduler: from `make_scheduler`, used for this run only.
+        prediction_type: what `predict` answers, see `predict_x0`.
+        eta: 0 for deterministic DDIM, 1 for as much fresh noise as DDPM; "dpm++" allows only 0.
+        generators: one CPU generator per image for that noise; needed when `eta` is above 0.
+        clip: clamp the predicted x0 to [-1, 1] in every step.
+        guide: corrects the predicted x0 before the solver uses it; None is unguided.
+
+    Raises:
+        ValueError: if `eta` is above 0 without generators or with a solver that has none.
+    """
+    if eta > 0 and _is_multistep(scheduler):
+        raise ValueError(f"eta must be 0 with solver dpm++, got {eta}")
+    if eta > 0 and generators is None:
+        raise ValueError("generators must be given when eta is above 0")
+
+    def denoise(x_t: Tensor, index: int) -> SampleStep:
+        t = scheduler.timesteps[index]
+        fresh = None if generators is None or eta == 0 else draw_noise(generators, x_t.shape[1:])
+        alpha, sigma = signal_and_noise(scheduler, index)
+        x0 = predict_x0(predict(x_t, t), x_t, alpha, sigma, prediction_type)
+        context = StepContext(index, len(scheduler.timesteps), int(t), alpha, sigma, x_t)
+        x0 = x0 if guide is None else guide(x0, context)
+        x0 = x0.clamp(-1, 1) if clip else x0
+        x_prev = _advance(scheduler, x0, t, x_t, eta, fresh)
+        return SampleStep(index, context.total, context.t, x_t, x0, x_prev)
+
+    return _steps(denoise, noise * scheduler.init_noise_sigma, len(scheduler.timesteps))
+
+
+def _steps(
+    denoise: Callable[[Tensor, int], SampleStep], x_t: Tensor, total: int
+) -> Iterator[SampleStep]:
+    for index in range(total):
+        with runtime.device_lock(x_t.device), torch.no_grad():
+            step = denoise(x_t, index)
+        yield step
+        x_t = step.x_prev
+
+
+def _is_multistep(scheduler: Scheduler) -> TypeIs[DPMSolverMultistepScheduler]:
+    return hasattr(scheduler, "sigmas")
+
+
+def signal_and_noise(scheduler: Scheduler, index: int) -> tuple[Tensor, Tensor]:
+    """`(alpha, sigma)` that the scheduler works with in step `index`, each `()` float32."""
+    if _is_multistep(scheduler):
+        ratio = scheduler.sigmas[index]  # sigma / alpha
+        alpha = (1 + ratio**2) ** -0.5
+        return alpha, ratio * alpha
+    alpha_bar = scheduler.alphas_cumprod[int(scheduler.timesteps[index])]
+    return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+
+def _advance(
+    scheduler: Scheduler, x0: Tensor, t: Tensor, x_t: Tensor, eta: float, fresh: Tensor | None
+) -> Tensor:
+    if _is_multistep(scheduler):
+        return scheduler.step(x0, t, x_t, return_dict=False)[0]
+    fresh = None if fresh is None else fresh.to(x_t)
+    return scheduler.step(x0, int(t), x_t, eta=eta, variance_noise=fresh, return_dict=False)[0]

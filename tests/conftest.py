@@ -1,0 +1,126 @@
+"""Fixtures that several test files share: small checkpoints, a served app."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+import app
+from pipelines import checkpoints, sampling
+from pipelines.unets import ClassChannelsUNet, ClassCrossAttentionUNet, SpaceToDepthUNet2DModel
+
+TINY = {
+    "embedding": lambda: SpaceToDepthUNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 32),
+        attention_head_dim=32,
+        num_class_embeds=11,
+    ),
+    "cross-attention": lambda: ClassCrossAttentionUNet(block_out_channels=(32, 32)),
+    "channels": lambda: ClassChannelsUNet(
+        block_out_channels=(32, 32, 32), layers_per_block=1, attention_head_dim=32
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints with the names of the bundled ones, tiny and with random weights."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    for conditioning, make in TINY.items():
+        target = folder / f"digits-{conditioning}"
+        make().save_pretrained(target / "unet")
+        DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+        ).save_pretrained(target / "scheduler")
+    return folder
+
+
+@pytest.fixture
+def tiny_checkpoints(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Puts the tiny checkpoints in place of the bundled ones."""
+    monkeypatch.setattr(checkpoints, "BUNDLED", tiny_folder)
+    checkpoints.unload_all()
+    yield tiny_folder
+    checkpoints.unload_all()
+
+
+@dataclass
+class Meter:
+    """Counts network evaluations, and slows each down so that a test can act in the middle."""
+
+    seconds: float = 0.05
+    calls: int = 0
+    running: int = 0
+    most_at_once: int = 0
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def wrap(self, predict: sampling.Predictor) -> sampling.Predictor:
+        def slow(x_t: Tensor, t: Tensor) -> Tensor:
+            self.calls += 1
+            self.running += 1
+            self.most_at_once = max(self.most_at_once, self.running)
+            self.started.set()
+            time.sleep(self.seconds)
+            try:
+                return predict(x_t, t)
+            finally:
+                self.running -= 1
+
+        return slow
+
+    def settled(self, seconds: float = 1.0, deadline: float = 20.0) -> bool:
+        """Whether computing stops, seen as no call for `seconds`, before the deadline."""
+        ends = time.monotonic() + deadline
+        while time.monotonic() < ends:
+            before = self.calls
+            time.sleep(seconds)
+            if self.calls == before and not self.running:
+                return True
+        return False
+
+
+@pytest.fixture
+def meter(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Meter:
+    """Tiny checkpoints whose every evaluation takes 50 ms and is counted."""
+    meter = Meter()
+    plain = sampling.classifier_free_guidance
+    monkeypatch.setattr(
+        sampling,
+        "classifier_free_guidance",
+        lambda *args, **kwargs: meter.wrap(plain(*args, **kwargs)),
+    )
+    return meter
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[str]:
+    """Address of the app, served in this process for the whole session."""
+    with serve() as url:
+        yield url
+
+
+@contextmanager
+def serve(**options: Any) -> Iterator[str]:
+    """The app on a free port; `options` go to `build_demo`."""
+    demo = app.build_demo(**options)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    try:
+        yield url
+    finally:
+        demo.close()

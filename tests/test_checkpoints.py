@@ -1,0 +1,122 @@
+"""Checkpoints: loaded once, by one thread, and refused with a sentence when damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines import checkpoints
+
+KEY = "digits-embedding"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+LIMIT_BYTES = 9_000_000
+
+
+@pytest.fixture
+def own_copy(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny checkpoints that a test may damage."""
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(tiny_checkpoints, folder)
+    monkeypatch.setattr(checkpoints, "BUNDLED", folder)
+    return folder
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_checkpoint_is_loaded_once_however_many_ask_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    loads: list[str] = []
+    really_load = checkpoints._load
+
+    def slow_load(row: checkpoints.Checkpoint) -> checkpoints.Loaded:
+        loads.append(threading.current_thread().name)
+        time.sleep(0.2)
+        return really_load(row)
+
+    monkeypatch.setattr(checkpoints, "_load", slow_load)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(checkpoints.load, [KEY] * 8))
+    assert len(loads) == 1
+    assert all(loaded is found[0] for loaded in found)
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_loaded_weights_are_frozen_and_in_evaluation_mode():
+    unet = checkpoints.load(KEY).unet
+    assert not unet.training
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
+
+
+def test_an_unknown_key_is_refused_naming_the_known_ones():
+    with pytest.raises(ValueError, match=r"checkpoint must be one of digits-embedding, .*'cats'"):
+        checkpoints.load("cats")
+
+
+@pytest.mark.parametrize(
+    "name", [f"unet/{WEIGHTS}", "unet/config.json", "scheduler/scheduler_config.json"]
+)
+def test_a_deleted_file_gives_one_sentence_and_works_again_once_restored(own_copy: Path, name: str):
+    path = own_copy / KEY / name
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(checkpoints.CheckpointError, match=rf"^Checkpoint {KEY} cannot be loaded"):
+        checkpoints.load(KEY)
+    row = next(row for row in checkpoints.describe() if row["key"] == KEY)
+    assert not row["available"]
+    assert "missing" in row["problem"]
+    path.write_bytes(kept)
+    assert checkpoints.load(KEY).checkpoint.key == KEY
+
+
+@pytest.mark.parametrize("name", [f"unet/{WEIGHTS}", "unet/config.json"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_file_gives_one_sentence_and_works_again_once_restored(
+    own_copy: Path, name: str, share: float
+):
+    path = own_copy / KEY / name
+    kept = path.read_bytes()
+    path.write_bytes(kept[: int(len(kept) * share)])
+    with pytest.raises(checkpoints.CheckpointError, match="files are damaged") as caught:
+        checkpoints.load(KEY)
+    assert str(own_copy) not in str(caught.value)
+    path.write_bytes(kept)
+    assert checkpoints.load(KEY).checkpoint.key == KEY
+
+
+def test_a_broken_checkpoint_leaves_the_others_alone(own_copy: Path):
+    (own_copy / KEY / "unet" / WEIGHTS).write_bytes(b"")
+    assert checkpoints.load("digits-channels").checkpoint.key == "digits-channels"
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_revision_changes_with_the_weights(tmp_path: Path, tiny_checkpoints: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_checkpoints / KEY, copy)
+    same = checkpoints.revision_of(copy)
+    assert same == checkpoints.revision_of(tiny_checkpoints / KEY)
+    checkpoints.revision_of.cache_clear()
+    path = copy / "unet" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert checkpoints.revision_of(copy) != same
+
+
+@pytest.mark.parametrize("key", checkpoints.TABLE)
+def test_every_bundled_checkpoint_loads_and_is_small_and_has_a_card(key: str):
+    checkpoints.unload_all()
+    folder = checkpoints.TABLE[key].folder
+    loaded = checkpoints.load(key)
+    assert sum(p.numel() for p in loaded.unet.parameters()) > 1_000_000
+    assert all(p.stat().st_size < LIMIT_BYTES for p in folder.rglob("*") if p.is_file())
+    assert (folder / "README.md").read_text().startswith("---\n")
+    assert json.loads((folder / "unet" / "config.json").read_text())["sample_size"] == 28
+    x_t = torch.randn(1, 1, 28, 28)
+    with torch.no_grad():
+        assert loaded.unet(x_t, 10, torch.tensor([3])).sample.shape == x_t.shape
+    checkpoints.unload_all()

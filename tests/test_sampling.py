@@ -1,0 +1,291 @@
+"""The sampler: known answers, agreement with diffusers, and what must never change a picture."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from torch import Tensor
+
+from pipelines import sampling
+from tests.conftest import TINY
+
+LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+def config(prediction: str = "epsilon", schedule: dict[str, Any] = COSINE) -> dict[str, Any]:
+    return {**schedule, "prediction_type": prediction}
+
+
+def run(predict: sampling.Predictor, noise: Tensor, **options: Any) -> list[sampling.SampleStep]:
+    """All steps of one run; `options` go to the scheduler or to `sample`."""
+    settings = options.pop("config", config())
+    options.setdefault("prediction_type", settings["prediction_type"])
+    scheduler = sampling.make_scheduler(
+        settings,
+        solver=options.pop("solver", "dpm++"),
+        num_inference_steps=options.pop("steps", 10),
+        device="cpu",
+    )
+    return list(sampling.sample(predict, noise, scheduler, **options))
+
+
+def ideal_gaussian(mean: float, std: float, prediction: str, schedule: dict[str, Any]):
+    """The exact network for data that is `N(mean, std**2)` in every pixel."""
+    alphas_cumprod = DDIMScheduler(**schedule).alphas_cumprod
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = alphas_cumprod[int(t)]
+        alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        gain = alpha * std**2 / (alpha_bar * std**2 + 1 - alpha_bar)
+        x0 = mean + gain * (x_t - alpha * mean)
+        eps = (x_t - alpha * x0) / sigma
+        return {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[prediction]
+
+    return predict
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DModel:
+    torch.manual_seed(1)
+    return UNet2DModel(
+        sample_size=16,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    ).requires_grad_(False)
+
+
+def as_predictor(unet: UNet2DModel) -> sampling.Predictor:
+    return lambda x_t, t: unet(x_t, t).sample
+
+
+@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_data_that_is_one_point_is_found_exactly(solver: str, prediction: str):
+    noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    predict = ideal_gaussian(0.4, 0.0, prediction, COSINE)
+    last = run(predict, noise, solver=solver, config=config(prediction), steps=8)[-1]
+    torch.testing.assert_close(last.x_prev, torch.full_like(noise, 0.4), atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("schedule", [LINEAR, COSINE])
+def test_a_gaussian_keeps_its_mean_and_spread(solver: str, schedule: dict[str, Any]):
+    noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    predict = ideal_gaussian(0.1, 0.2, "epsilon", schedule)
+    steps = run(
+        predict, noise, solver=solver, config=config("epsilon", schedule), steps=200, clip=False
+    )
+    assert steps[-1].x_prev.mean().item() == pytest.approx(0.1, abs=0.01)
+    assert steps[-1].x_prev.std().item() == pytest.approx(0.2, rel=0.1)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str, eta: float):
+    settings = config(prediction)
+    generators = sampling.image_generators(5, 3)
+    noise = sampling.draw_noise(generators, (1, 16, 16))
+    steps = run(
+        as_predictor(unet),
+        noise,
+        solver="ddim",
+        config=settings,
+        eta=eta,
+        generators=generators,
+        clip=False,
+    )
+    reference = DDIMScheduler(**settings, clip_sample=False, timestep_spacing="trailing")
+    reference.set_timesteps(10)
+    theirs = sampling.image_generators(5, 3)
+    x_t = sampling.draw_noise(theirs, (1, 16, 16))
+    for step, t in zip(steps, reference.timesteps, strict=True):
+        assert step.t == t
+        torch.testing.assert_close(step.x_t, x_t)
+        fresh = sampling.draw_noise(theirs, (1, 16, 16)) if eta else None
+        out = reference.step(unet(x_t, t).sample, int(t), x_t, eta=eta, variance_noise=fresh)
+        torch.testing.assert_close(step.x0, out.pred_original_sample, atol=1e-4, rtol=1e-4)
+        x_t = out.prev_sample
+        torch.testing.assert_close(step.x_prev, x_t, atol=1e-5, rtol=1e-5)
+
+
+def test_clipping_follows_diffusers_with_rederived_eps(unet: UNet2DModel):
+    noise = sampling.draw_noise(sampling.image_generators(2, 2), (1, 16, 16))
+    steps = run(as_predictor(unet), noise, solver="ddim", config=config())
+    reference = DDIMScheduler(**config(), clip_sample=True, timestep_spacing="trailing")
+    reference.set_timesteps(10)
+    x_t = noise
+    for step, t in zip(steps, reference.timesteps, strict=True):
+        out = reference.step(unet(x_t, t).sample, int(t), x_t, use_clipped_model_output=True)
+        x_t = out.prev_sample
+        torch.testing.assert_close(step.x_prev, x_t, atol=1e-4, rtol=1e-4)
+
+
+def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
+    scheduler = DDIMScheduler(**config(), clip_sample=False, timestep_spacing="trailing")
+    pipeline = DDIMPipeline(unet, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = sampling.image_generators(11, 2)
+    theirs = pipeline(
+        batch_size=2, generator=generators, num_inference_steps=6, output_type="numpy"
+    ).images
+    noise = sampling.draw_noise(sampling.image_generators(11, 2), (1, 16, 16))
+    last = run(as_predictor(unet), noise, solver="ddim", steps=6, clip=False)[-1]
+    ours = ((last.x_prev + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_dpm_solver_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str):
+    noise = sampling.draw_noise(sampling.image_generators(3, 2), (1, 16, 16))
+    steps = run(as_predictor(unet), noise, config=config(prediction), clip=False)
+    reference = DPMSolverMultistepScheduler(
+        **config(prediction), use_lu_lambdas=True, lambda_min_clipped=-5.1
+    )
+    reference.set_timesteps(10)
+    x_t = noise * reference.init_noise_sigma
+    for step, t in zip(steps, reference.timesteps, strict=True):
+        x_t = reference.step(unet(x_t, t).sample, t, x_t).prev_sample
+        torch.testing.assert_close(step.x_prev, x_t, atol=1e-5, rtol=1e-5)
+        reference_x0 = reference.model_outputs[-1]
+        torch.testing.assert_close(step.x0, reference_x0, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("conditioning", TINY)
+def test_an_image_does_not_depend_on_its_batch(conditioning: str):
+    torch.manual_seed(0)
+    unet = TINY[conditioning]().eval().requires_grad_(False)
+    labels = torch.eye(11)[:4]
+
+    def images_of(rows: slice) -> Tensor:
+        noise = sampling.draw_noise(sampling.image_generators(0, 4)[rows], (1, 28, 28))
+        predict = sampling.classifier_free_guidance(unet, labels[rows], 2.0)
+        return run(predict, noise, config=config("v_prediction"), steps=5)[-1].x_prev
+
+    together = images_of(slice(0, 4))
+    for i in range(4):
+        torch.testing.assert_close(images_of(slice(i, i + 1))[0], together[i], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
+    unet: UNet2DModel, eta: float
+):
+    def image_of(seed: int) -> Tensor:
+        generators = sampling.image_generators(seed, 1)
+        noise = sampling.draw_noise(generators, (1, 16, 16))
+        options = {"solver": "ddim", "eta": eta, "generators": generators}
+        return run(as_predictor(unet), noise, **options)[-1].x_prev
+
+    assert torch.equal(image_of(4), image_of(4))
+    assert not torch.allclose(image_of(4), image_of(5))
+
+
+def test_image_i_of_a_seed_is_the_first_image_of_that_seed_plus_i():
+    third = sampling.draw_noise(sampling.image_generators(10, 4), (1, 2, 2))[3]
+    assert torch.equal(third, sampling.draw_noise(sampling.image_generators(13, 1), (1, 2, 2))[0])
+
+
+def test_a_guide_sets_what_the_solver_works_with():
+    target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
+    noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen: list[sampling.StepContext] = []
+
+    def guide(x0: Tensor, context: sampling.StepContext) -> Tensor:
+        seen.append(context)
+        return target
+
+    for solver in sampling.SOLVERS:
+        steps = run(lambda x_t, t: torch.zeros_like(x_t), noise, solver=solver, guide=guide)
+        torch.testing.assert_close(steps[-1].x_prev, target, atol=2e-2, rtol=0)
+    assert [c.index for c in seen] == [*range(10), *range(10)]
+    assert all(abs(float(c.alpha**2 + c.sigma**2) - 1) < 1e-5 for c in seen)
+
+
+def test_a_guide_that_changes_nothing_gives_the_unguided_picture_bit_for_bit(unet: UNet2DModel):
+    noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
+    plain = run(as_predictor(unet), noise, clip=False)
+    guided = run(as_predictor(unet), noise, clip=False, guide=lambda x0, context: x0)
+    assert torch.equal(plain[-1].x_prev, guided[-1].x_prev)
+
+
+def test_each_step_starts_where_the_one_before_ended(unet: UNet2DModel):
+    steps = run(as_predictor(unet), torch.randn(1, 1, 16, 16), steps=7)
+    assert [s.index for s in steps] == list(range(7))
+    assert all(s.total == 7 for s in steps)
+    assert [s.t for s in steps] == sorted((s.t for s in steps), reverse=True)
+    for before, after in itertools.pairwise(steps):
+        assert torch.equal(before.x_prev, after.x_t)
+
+
+def test_cfg_is_the_formula_of_diffusers_and_scale_one_computes_half():
+    calls: list[int] = []
+
+    class Labelled(torch.nn.Module):
+        def forward(self, x_t: Tensor, t: Tensor, labels: Tensor):
+            calls.append(len(x_t))
+            value = (labels * torch.arange(11.0)).sum(dim=1)  # (b,)
+            return type("Output", (), {"sample": value[:, None, None, None].expand_as(x_t)})
+
+    labels = torch.eye(11)[[3]]
+    x_t, t = torch.zeros(1, 1, 2, 2), torch.tensor(5)
+    for scale, expected in ((0.0, 10.0), (1.0, 3.0), (2.0, -4.0)):
+        out = sampling.classifier_free_guidance(Labelled(), labels, scale)(x_t, t)
+        assert torch.equal(out, torch.full_like(x_t, expected))
+    assert calls == [2, 1, 2]
+
+
+def test_the_x0_that_each_kind_of_output_implies():
+    x0, eps = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
+    alpha, sigma = torch.tensor(0.6), torch.tensor(0.8)
+    x_t = alpha * x0 + sigma * eps
+    outputs = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}
+    for prediction, output in outputs.items():
+        torch.testing.assert_close(sampling.predict_x0(output, x_t, alpha, sigma, prediction), x0)
+    with pytest.raises(ValueError, match="prediction_type must be"):
+        sampling.predict_x0(x0, x_t, alpha, sigma, "noise")
+
+
+def test_grad_mode_is_left_alone_whichever_thread_takes_the_next_step(unet: UNet2DModel):
+    scheduler = sampling.make_scheduler(
+        config(), solver="ddim", num_inference_steps=6, device="cpu"
+    )
+    steps = sampling.sample(
+        as_predictor(unet), torch.randn(1, 1, 16, 16), scheduler, prediction_type="epsilon"
+    )
+    modes: list[bool] = []
+
+    def take_one() -> None:
+        next(steps)
+        modes.append(torch.is_grad_enabled())
+
+    for _ in range(6):
+        thread = threading.Thread(target=take_one)
+        thread.start()
+        thread.join()
+    assert modes == [True] * 6
+    assert torch.is_grad_enabled()
+
+
+def test_what_cannot_be_sampled_is_refused_before_the_first_step():
+    noise = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="solver must be one of dpm"):
+        sampling.make_scheduler(config(), solver="euler", num_inference_steps=5, device="cpu")
+    multistep = sampling.make_scheduler(
+        config(), solver="dpm++", num_inference_steps=5, device="cpu"
+    )
+    with pytest.raises(ValueError, match=r"eta must be 0 with solver dpm\+\+, got 0.5"):
+        sampling.sample(lambda x_t, t: x_t, noise, multistep, prediction_type="sample", eta=0.5)
+    ddim = sampling.make_scheduler(config(), solver="ddim", num_inference_steps=5, device="cpu")
+    with pytest.raises(ValueError, match="generators must be given"):
+        sampling.sample(lambda x_t, t: x_t, noise, ddim, prediction_type="sample", eta=0.5)
