@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: run train-tools test lint types tests bench browser clean
+.PHONY: run train-tools test lint types tests bench pictures browser clean
 
 run: $(VENV)/.app
 	$(BIN)/python app.py
@@ -25,7 +25,13 @@ tests: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.digits
+
+# Takes the pictures of the README in a real browser.
+pictures: $(VENV)/.dev browser
+	mkdir -p assets/screenshots
+	STUDIO_SCREENSHOTS=assets/screenshots $(BIN)/python -m pytest tests/test_browser.py -k readme
 
 # The browser tests need a Chromium; Playwright's own is fetched where the system has none.
 browser: $(VENV)/.dev

@@ -123,9 +123,16 @@ def test_a_visitor_draws_digits_and_saves_them(
 
 
 def keep_screenshot(page: Page, name: str) -> None:
-    """Saves what a person would see, if `STUDIO_SCREENSHOTS` names a folder."""
+    """Saves what a person would see, if `STUDIO_SCREENSHOTS` names a folder (`make pictures`)."""
     if folder := os.environ.get("STUDIO_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_one_press_draws_the_row_that_the_readme_shows(wide: Visit):
+    wide.page.locator("#digits-draw").click()
+    expect(wide.status).to_contain_text("Done in")
+    expect(wide.tiles).to_have_count(10)
+    keep_screenshot(wide.page, "digits")
 
 
 def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(wide: Visit, meter: Meter):

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import datasets
+import datasets.config
 import numpy as np
 import pytest
 import torch
@@ -81,7 +81,7 @@ def test_a_missing_column_is_refused_naming_those_that_are_there(tmp_path: Path)
 
 def test_pictures_of_several_sizes_are_refused(tmp_path: Path):
     pictures = [Image.new("L", (28, 28)), Image.new("L", (32, 28))]
-    with pytest.raises(ValueError, match="pictures of one size, got .* with 2 sizes"):
+    with pytest.raises(ValueError, match=r"pictures of one size, got .* with 2 sizes"):
         load_digits(write(tmp_path / "d", pictures, [0, 1]), "train")
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoints, digits
+from benchmarks.judge import classify, load_judge
+from pipelines import checkpoints, digits, images
 from pipelines.settings import DigitsSettings, SettingsError
 
 
@@ -81,3 +82,12 @@ def test_a_scale_of_zero_ignores_the_digit_and_of_one_is_the_plain_condition():
     assert np.abs(ignored - pixels(draw(digits="8", cfg_scale=0.0, seed=5))).max() <= 1
     plain = pixels(draw(digits="1", cfg_scale=1.0, seed=5))
     assert np.abs(plain - pixels(draw(digits="8", cfg_scale=1.0, seed=5))).max() > 30
+
+
+@pytest.mark.parametrize("conditioning", ["embedding", "cross-attention", "channels"])
+def test_the_bundled_models_draw_what_was_asked(conditioning: str):
+    asked = "0123456789" * 4
+    drawn = torch.from_numpy(pixels(draw(digits=asked, seed=77, conditioning=conditioning)))
+    judged = classify(load_judge(), images.from_uint8(drawn[:, None]))
+    wanted = torch.tensor([int(digit) for digit in asked])
+    assert (judged == wanted).float().mean() >= 0.95

@@ -146,7 +146,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """The card's text.
 
     Args:
-        facts: what `training.export` wrote to `recipe.json`.
+        facts: what `training.export` wrote to `recipe.json`; a `remark` may be added by hand.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
     """
     recipe = facts["recipe"]
@@ -205,6 +205,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     recipe, steps = facts["recipe"], facts["steps"]
     done = f"{steps:,}" if steps == recipe["max_steps"] else f"{steps:,} of {recipe['max_steps']:,}"
     clamp = recipe["snr_gamma"]
+    remark = [("remark", facts["remark"])] if "remark" in facts else []
     return [
         ("data set", f"{_data(recipe['dataset_name'])}, `{recipe['dataset_name']}`"),
         ("steps", done),
@@ -223,6 +224,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("time", f"{facts['seconds'] / 3600:.2f} hours of training steps"),
         ("device", facts["device"]),
         ("parameters", f"{facts['parameters']:,}"),
+        *remark,
     ]
 
 

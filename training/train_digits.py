@@ -135,6 +135,7 @@ def train(trainer: Trainer, folder: Path, save_every: int, log_samples_every: in
             if trainer.step % log_samples_every == 0 or last:
                 log_progress(trainer, writer, bar)
             if trainer.step % save_every == 0 or last:
+                writer.flush()  # a resumed run logs only what came after the saved state
                 loop.save_state(folder, trainer.state())
 
 
