@@ -33,12 +33,13 @@ def device() -> torch.device:
         ) from None
 
 
-def describe_device() -> str:
-    """The device in words, for people: `CPU, 2 threads` or the graphics card's name."""
-    where = device()
+def describe_device(where: torch.device | None = None) -> str:
+    """A device (None is `device()`) in words: `CPU, 2 threads` or the graphics card's name."""
+    where = where or device()
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
-    return f"{where.type.upper()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{where.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def device_lock(where: torch.device) -> threading.Lock:

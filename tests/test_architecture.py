@@ -1,4 +1,4 @@
-"""The shape of the house: imports run one way, and every generating event shares one lane."""
+"""The shape of the house: imports run one way, and only the tabs know Gradio."""
 
 from __future__ import annotations
 

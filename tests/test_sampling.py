@@ -105,7 +105,7 @@ def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str
         generators=generators,
         clip=False,
     )
-    reference = DDIMScheduler(**settings, clip_sample=False, timestep_spacing="trailing")
+    reference: Any = DDIMScheduler(**settings, clip_sample=False, timestep_spacing="trailing")
     reference.set_timesteps(10)
     theirs = sampling.image_generators(5, 3)
     x_t = sampling.draw_noise(theirs, (1, 16, 16))
@@ -122,7 +122,7 @@ def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str
 def test_clipping_follows_diffusers_with_rederived_eps(unet: UNet2DModel):
     noise = sampling.draw_noise(sampling.image_generators(2, 2), (1, 16, 16))
     steps = run(as_predictor(unet), noise, solver="ddim", config=config())
-    reference = DDIMScheduler(**config(), clip_sample=True, timestep_spacing="trailing")
+    reference: Any = DDIMScheduler(**config(), clip_sample=True, timestep_spacing="trailing")
     reference.set_timesteps(10)
     x_t = noise
     for step, t in zip(steps, reference.timesteps, strict=True):
@@ -133,7 +133,7 @@ def test_clipping_follows_diffusers_with_rederived_eps(unet: UNet2DModel):
 
 def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
     scheduler = DDIMScheduler(**config(), clip_sample=False, timestep_spacing="trailing")
-    pipeline = DDIMPipeline(unet, scheduler)
+    pipeline: Any = DDIMPipeline(unet, scheduler)
     pipeline.set_progress_bar_config(disable=True)
     generators = sampling.image_generators(11, 2)
     theirs = pipeline(
@@ -149,7 +149,7 @@ def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
 def test_dpm_solver_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str):
     noise = sampling.draw_noise(sampling.image_generators(3, 2), (1, 16, 16))
     steps = run(as_predictor(unet), noise, config=config(prediction), clip=False)
-    reference = DPMSolverMultistepScheduler(
+    reference: Any = DPMSolverMultistepScheduler(
         **config(prediction), use_lu_lambdas=True, lambda_min_clipped=-5.1
     )
     reference.set_timesteps(10)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines import images, sampling
+from pipelines import images, runtime, sampling
 from pipelines.settings import MAX_SEED, Choice, DigitsSettings, Real, Whole
 from pipelines.unets import CLASS_UNETS
 from training import loop
@@ -133,11 +133,7 @@ def make_network(conditioning: Conditioning) -> ModelMixin:
 
 def device_in_words(accelerator: Accelerator) -> str:
     """What a card calls the device, with the arithmetic if it is not float32."""
-    device, precision = accelerator.device, accelerator.mixed_precision
-    threads = torch.get_num_threads()
-    name = f"{device.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
+    precision, name = accelerator.mixed_precision, runtime.describe_device(accelerator.device)
     return name if precision == "no" else f"{name}, {precision}"
 
 
