@@ -26,6 +26,7 @@ import typer
 from tqdm import tqdm
 
 from benchmarks import course, scoring, timing
+from benchmarks.figures import write_cards
 from benchmarks.judge import NUM_CLASSES, load_judge, stored_accuracy
 from benchmarks.scoring import Score, Scorer, cycled_labels
 from pipelines import checkpoints, runtime
@@ -156,6 +157,7 @@ def report(
     repeats: int,
     course_steps_timed: int,
     cache: Path,
+    cards: bool,
 ) -> dict[str, Any]:
     """Measures everything, prints the tables, and returns the raw numbers."""
     scorer = Scorer(load_judge(), load_digits(dataset_name, "test"))
@@ -176,6 +178,8 @@ def report(
     print(scoring.markdown(scoring.HEADER, lines), end="\n\n")
     rows = [timing_row(found, scores[found.conditioning]) for found in timings]
     print(scoring.markdown(TIMING_HEADER, rows))
+    if cards:
+        write_cards(scores, timings)
     return {
         "scores": {k: [dataclasses.asdict(score) for score in v] for k, v in scores.items()},
         "timings": [dataclasses.asdict(t) | {"ratio": t.ratio} for t in timings],
@@ -219,6 +223,7 @@ def main(
         course.DEFAULT_CACHE
     ),
     json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
     sweep_settings: Annotated[bool, typer.Option("--sweep", help="compare settings")] = False,
     cfg_scale: Annotated[list[float] | None, typer.Option(help="to sweep; repeatable")] = None,
@@ -250,6 +255,7 @@ def main(
             repeats=repeats,
             course_steps_timed=course_steps_timed,
             cache=cache_dir,
+            cards=cards,
         )
     print(f"\n{last_line()}")
     if json_path:

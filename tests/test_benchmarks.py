@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from benchmarks import course, digits, frechet, judge, scoring, timing
+from benchmarks import course, digits, figures, frechet, judge, scoring, timing
+from benchmarks.timing import Timing
 from pipelines import checkpoints
 from pipelines.images import from_uint8
 from pipelines.settings import DigitsSettings
+from training import cards
 from training.data import Digits, default_mnist, load_digits
 
 needs_mnist = pytest.mark.skipif(
@@ -347,3 +349,21 @@ def test_the_courses_time_is_measured_in_full_when_asked() -> None:
     found = timing.time_row("embedding", repeats=2, course_steps_timed=1000)
     assert found.method == "all 1000 steps timed"
     assert found.ratio == pytest.approx(found.course_seconds / found.seconds)
+
+
+def test_measured_figures_reach_the_card_beside_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = checkpoints.TABLE["digits-embedding"].folder / cards.FACTS_FILE
+    folder = tmp_path / "digits-embedding"
+    folder.mkdir()
+    (folder / cards.FACTS_FILE).write_text(bundled.read_text())
+    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
+    interval = frechet.Interval(0.995, 0.99, 0.999)
+    score = scoring.Score("ours", 1000, interval, 8, interval, frechet.Interval(1.5, 1.2, 1.9))
+    timing = Timing("embedding", 0.5, 30.0, 1000, 1000)
+    figures.write_cards({"embedding": [score]}, [timing])
+    card = (folder / cards.CARD_FILE).read_text()
+    assert "| ours, 1,000 digits: judged as asked | 99.5 % (99.0-99.9) |" in card
+    assert "| ours, 1,000 digits: Fréchet distance | 1.50 (1.20-1.90) |" in card
+    assert "| row 0-9: times less than 1,000 steps of DDPM | 60 |" in card
