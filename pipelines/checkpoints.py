@@ -33,8 +33,7 @@ class Checkpoint:
         size_px: side of its pictures.
         licence: terms of the weights.
         data: what it was trained on.
-        repo_id: Hub repository, or None for a checkpoint that comes with the project.
-        revision: Hub revision; a bundled checkpoint's is a hash of its weights.
+        source: where it comes from.
     """
 
     key: str
@@ -42,12 +41,7 @@ class Checkpoint:
     size_px: int
     licence: str
     data: str
-    repo_id: str | None = None
-    revision: str | None = None
-
-    @property
-    def source(self) -> str:
-        return "bundled" if self.repo_id is None else f"Hub: {self.repo_id}"
+    source: str = "bundled"
 
     @property
     def folder(self) -> Path:
