@@ -31,9 +31,10 @@ Predictor = Callable[[Tensor, Tensor], Tensor]
 
 SOLVERS = ("dpm++", "ddim")
 
-# A cosine schedule ends at almost no signal, where half log-SNR runs away; the solver's paper
-# and diffusers both clip it here.
-_COSINE_LAMBDA_MIN = -5.1
+# A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
+# does for such schedules.
+_LAMBDA_MIN = -5.1
+_LAMBDA_SHARE = 0.3
 _FED_WITH_X0 = {"prediction_type": "sample"}
 
 
@@ -82,7 +83,7 @@ def make_scheduler(
     Args:
         config: scheduler configuration of the checkpoint (betas, prediction type, ...).
         solver: "ddim" (Song et al. 2021, arXiv:2010.02502) or "dpm++", which is
-            DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) with even steps in log-SNR.
+            DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`.
         num_inference_steps: 1 or more, at most the number of training timesteps.
         device: where the run computes.
 
@@ -96,23 +97,37 @@ def make_scheduler(
     if solver == "ddim":
         changes = {"clip_sample": False, "timestep_spacing": "trailing"}
         made = DDIMScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
-    else:
-        changes = _multistep(config)
-        made = DPMSolverMultistepScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
-    scheduler = cast("Scheduler", made)
-    scheduler.set_timesteps(num_inference_steps, device=device)
+        scheduler = cast("DDIMScheduler", made)
+        scheduler.set_timesteps(num_inference_steps, device=device)
+        return scheduler
+    changes = {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"}
+    made = DPMSolverMultistepScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
+    scheduler = cast("DPMSolverMultistepScheduler", made)
+    timesteps = spaced_timesteps(scheduler.alphas_cumprod, num_inference_steps)
+    scheduler.set_timesteps(timesteps=timesteps, device=device)
     return scheduler
 
 
-def _multistep(config: Mapping[str, Any]) -> dict[str, Any]:
-    cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
-    return {
-        "algorithm_type": "dpmsolver++",
-        "solver_order": 2,
-        "use_lu_lambdas": True,
-        "final_sigmas_type": "zero",
-        "lambda_min_clipped": _COSINE_LAMBDA_MIN if cosine else -float("inf"),
-    }
+def spaced_timesteps(alphas_cumprod: Tensor, num_inference_steps: int) -> list[int]:
+    """Timesteps for a multistep solver, falling from the noisiest, each different.
+
+    They are even in a mixture of t, where pictures form, and half log-SNR, where the solver is
+    exact; either alone spends its few steps where little happens.
+
+    Args:
+        alphas_cumprod: `(num_timesteps,)`, falling.
+        num_inference_steps: 1 or more, at most half of the training timesteps.
+    """
+    half_log_snr = (0.5 * torch.logit(alphas_cumprod.double())).clamp(min=_LAMBDA_MIN)
+    rising = (half_log_snr[0] - half_log_snr) / (half_log_snr[0] - half_log_snr[-1])  # 0 to 1
+    time = torch.linspace(0, 1, len(alphas_cumprod), dtype=torch.float64)
+    warped = (1 - _LAMBDA_SHARE) * time + _LAMBDA_SHARE * rising
+    cleanest = 0.5 / num_inference_steps
+    grid = torch.linspace(1, cleanest, num_inference_steps, dtype=torch.float64).flip(0)
+    chosen: list[int] = []
+    for t in torch.searchsorted(warped, grid).tolist():
+        chosen.append(max(t, chosen[-1] + 1) if chosen else t)
+    return chosen[::-1]
 
 
 def image_generators(seed: int, num_images: int) -> list[torch.Generator]:

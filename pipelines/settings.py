@@ -139,7 +139,7 @@ class DigitsSettings:
     """
 
     digits: str = _setting("0123456789", DigitString(1, MAX_DIGITS))
-    cfg_scale: float = _setting(2.0, Real(0.0, 10.0))
+    cfg_scale: float = _setting(2.2, Real(0.0, 10.0))
     num_inference_steps: int = _setting(10, Whole(1, 250))
     seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
     conditioning: str = _setting("embedding", Choice(("embedding", "cross-attention", "channels")))

@@ -149,16 +149,30 @@ def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
 def test_dpm_solver_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str):
     noise = sampling.draw_noise(sampling.image_generators(3, 2), (1, 16, 16))
     steps = run(as_predictor(unet), noise, config=config(prediction), clip=False)
-    reference: Any = DPMSolverMultistepScheduler(
-        **config(prediction), use_lu_lambdas=True, lambda_min_clipped=-5.1
-    )
-    reference.set_timesteps(10)
+    reference: Any = DPMSolverMultistepScheduler(**config(prediction))
+    reference.set_timesteps(timesteps=[step.t for step in steps])
     x_t = noise * reference.init_noise_sigma
     for step, t in zip(steps, reference.timesteps, strict=True):
         x_t = reference.step(unet(x_t, t).sample, t, x_t).prev_sample
         torch.testing.assert_close(step.x_prev, x_t, atol=1e-5, rtol=1e-5)
         reference_x0 = reference.model_outputs[-1]
         torch.testing.assert_close(step.x0, reference_x0, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, COSINE])
+@pytest.mark.parametrize("count", [1, 2, 10, 100, 250])
+def test_timesteps_fall_from_the_noisiest_to_nearly_clean(schedule: dict[str, Any], count: int):
+    found = sampling.spaced_timesteps(DDIMScheduler(**schedule).alphas_cumprod, count)
+    assert len(found) == len(set(found)) == count
+    assert found == sorted(found, reverse=True)
+    assert found[0] == 999
+    assert 0 <= found[-1] <= max(500 // count, 1) or count == 1
+
+
+def test_few_steps_are_not_spent_where_there_is_only_noise():
+    steps = sampling.spaced_timesteps(DDIMScheduler(**COSINE).alphas_cumprod, 10)
+    assert sum(t > 950 for t in steps) <= 2
+    assert sum(t < 50 for t in steps) >= 1
 
 
 @pytest.mark.parametrize("conditioning", TINY)
