@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -144,21 +145,20 @@ def test_the_state_comes_back_as_it_was_saved(tmp_path: Path):
     torch.testing.assert_close(state["weights"], torch.arange(4.0))
 
 
-@pytest.fixture
+@contextmanager
 def little_room() -> Iterator[None]:
-    """No file may grow beyond a kilobyte, as if the disk were full."""
+    """No file may grow beyond a kilobyte, as if the disk were full; nor may the test's own log."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_keeps_the_old_state_and_leaves_nothing_behind(
-    tmp_path: Path, request: pytest.FixtureRequest
-):
+def test_a_full_disk_keeps_the_old_state_and_leaves_nothing_behind(tmp_path: Path):
     loop.save_state(tmp_path, {"step": 1})
-    request.getfixturevalue("little_room")
-    with pytest.raises(OSError, match="File too large"):
+    with little_room(), pytest.raises(OSError, match="File too large"):
         loop.save_state(tmp_path, {"step": 2, "weights": torch.zeros(10_000)})
     assert loop.load_state(tmp_path) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == [loop.STATE_FILE]
