@@ -35,6 +35,7 @@ SOLVERS = ("dpm++", "ddim")
 # does for such schedules.
 _LAMBDA_MIN = -5.1
 _LAMBDA_SHARE = 0.3
+_MAX_BATCH = 32
 _FED_WITH_X0 = {"prediction_type": "sample"}
 
 
@@ -189,12 +190,18 @@ def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: f
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         if cfg_scale == 1:
-            return unet(x_t, t, class_labels).sample
-        both = unet(torch.cat([x_t, x_t]), t, torch.cat([null, class_labels])).sample
+            return _in_parts(unet, x_t, t, class_labels)
+        both = _in_parts(unet, torch.cat([x_t, x_t]), t, torch.cat([null, class_labels]))
         uncond, cond = both.chunk(2)  # (b, c, h, w) each
         return uncond + cfg_scale * (cond - uncond)
 
     return predict
+
+
+def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
+    """The network on a batch of any size, a few images at a time, which bounds the memory."""
+    parts = zip(x_t.split(_MAX_BATCH), class_labels.split(_MAX_BATCH), strict=True)
+    return torch.cat([unet(images, t, labels).sample for images, labels in parts])
 
 
 def sample(

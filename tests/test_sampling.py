@@ -257,6 +257,11 @@ def test_cfg_is_the_formula_of_diffusers_and_scale_one_computes_half():
         out = sampling.classifier_free_guidance(Labelled(), labels, scale)(x_t, t)
         assert torch.equal(out, torch.full_like(x_t, expected))
     assert calls == [2, 1, 2]
+    calls.clear()
+    many = sampling.classifier_free_guidance(Labelled(), torch.eye(11)[[3] * 64], 2.0)
+    assert many(torch.zeros(64, 1, 2, 2), t).shape == (64, 1, 2, 2)
+    assert max(calls) <= 32
+    assert sum(calls) == 128
 
 
 def test_the_x0_that_each_kind_of_output_implies():
