@@ -112,8 +112,8 @@ def make_scheduler(
 def spaced_timesteps(alphas_cumprod: Tensor, num_inference_steps: int) -> list[int]:
     """Timesteps for a multistep solver, falling from the noisiest, each different.
 
-    They are even in a mixture of t, where pictures form, and half log-SNR, where the solver is
-    exact; either alone spends its few steps where little happens.
+    They are even in a mixture of t and half log-SNR. Half log-SNR alone, in which the solver's
+    formulas are written, spends most of few steps at the two ends of a cosine schedule.
 
     Args:
         alphas_cumprod: `(num_timesteps,)`, falling.
