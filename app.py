@@ -14,7 +14,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from tabs import about, digits
+from tabs import about, color, digits
 
 TITLE = "Guided Diffusion Studio"
 MAX_QUEUE = 24
@@ -42,6 +42,8 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         gr.Markdown(f"# {TITLE}\nSteer a diffusion model, and see why it works.", elem_id="title")
+        with gr.Tab("Colour", id="color"):
+            color.build()
         with gr.Tab("Digits", id="digits"):
             digits.build()
         with gr.Tab("About", id="about") as about_tab:

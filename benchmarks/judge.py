@@ -141,7 +141,7 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total)
     bar = tqdm(range(total), unit="step", mininterval=1)
     for step in bar:
-        batch = data.take(batch_indices(len(data), batch_size, seed, step))
+        batch = data.select(batch_indices(len(data), batch_size, seed, step))
         pixels = augment(from_uint8(batch.pixels), step_generator(seed, step))
         loss = F.cross_entropy(judge(pixels), batch.labels)
         optimizer.zero_grad(set_to_none=True)

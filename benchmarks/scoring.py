@@ -75,7 +75,7 @@ def balanced_sample(data: Digits, count: int, seed: int = 0) -> Digits:
     chosen = [order[labels == digit][:per_class] for digit in range(NUM_CLASSES)]
     if min(len(part) for part in chosen) < per_class:
         raise ValueError(f"data must hold {per_class} pictures of each class, got fewer")
-    return data.take(torch.cat(chosen))
+    return data.select(torch.cat(chosen))
 
 
 def row(score: Score) -> list[str]:

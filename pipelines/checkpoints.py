@@ -78,6 +78,20 @@ def _digits(conditioning: str, how: str) -> Checkpoint:
 TABLE: dict[str, Checkpoint] = {
     row.key: row
     for row in (
+        Checkpoint(
+            key="paintings",
+            summary="paintings, fine-tuned from scenes",
+            size_px=64,
+            licence="non-commercial research",
+            data="WikiArt, works made 1929 or before",
+        ),
+        Checkpoint(
+            key="scenes",
+            summary="buildings, forests, glaciers, mountains, seas and streets",
+            size_px=64,
+            licence="research",
+            data="Intel scene images",
+        ),
         _digits("embedding", "embedded and added to the time embedding"),
         _digits("cross-attention", "as tokens that the picture attends to"),
         _digits("channels", "as extra input channels"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 METADATA_KEY = "guided_diffusion_studio"
 """Name of the PNG text entry that holds a picture's settings as one JSON object."""
+
+_RGB = re.compile(r"rgba?\((?P<parts>[^()]*)\)", re.IGNORECASE)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
@@ -80,3 +83,76 @@ def to_png(picture: Image.Image) -> bytes:
 def to_data_uri(picture: Image.Image) -> str:
     """The picture as a PNG inside a `data:` address, to be shown in a page without a request."""
     return "data:image/png;base64," + base64.b64encode(to_png(picture)).decode("ascii")
+
+
+def from_data_uri(text: str) -> Image.Image:
+    """The picture inside a `data:image/...;base64,` address.
+
+    Raises:
+        ValueError: if it holds no picture that can be read.
+    """
+    head, _, body = text.partition(",")
+    if not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise ValueError("no address that starts with data:image/ and holds base64")
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)))
+        picture.load()
+    except (ValueError, OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError("no picture that can be read") from error
+    return picture
+
+
+def to_mask(picture: Image.Image) -> Tensor:
+    """A picture as a mask `(h, w)` in [0, 1]: white counts, black and transparent do not."""
+    grey = picture.convert("LA") if picture.has_transparency_data else picture.convert("L")
+    values = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).float() / 255
+    bands = values.view(grey.height, grey.width, len(grey.getbands()))  # (h, w, 1 or 2)
+    return bands.prod(dim=-1)
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of a colour as people write it.
+
+    Args:
+        text: hex such as `#44CCAA` or `#4ca`, `rgb(68, 204, 170)` with numbers or percentages,
+            `rgba()` with an opacity that is ignored, `hsl(...)`, or a CSS name.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    found = _RGB.fullmatch(text.strip())
+    if found:
+        return _parsed_rgb([part.strip() for part in found["parts"].split(",")])
+    red, green, blue, *_ = ImageColor.getrgb(text.strip())
+    return red, green, blue
+
+
+def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
+    """Of `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not take."""
+    if len(parts) not in (3, 4):
+        raise ValueError("rgb() takes three numbers")
+    values = [float(part[:-1]) * 2.55 if part.endswith("%") else float(part) for part in parts[:3]]
+    if not all(-0.5 <= value < 255.5 for value in values):
+        raise ValueError("rgb() takes numbers from 0 to 255")
+    red, green, blue = (round(value) for value in values)
+    return red, green, blue
+
+
+def to_hex(rgb: Sequence[int]) -> str:
+    """`#RRGGBB`."""
+    return "#" + "".join(f"{value:02X}" for value in rgb)
+
+
+def color_to_tensor(color: str) -> Tensor:
+    """A colour as people write it, as `(3,)` in [-1, 1]."""
+    return from_uint8(torch.tensor(parse_color(color)))
+
+
+def mean_rgb(picture: Image.Image, mask: Tensor | None = None) -> tuple[float, float, float]:
+    """Mean red, green and blue, 0 to 255, of a picture or of what a mask `(h, w)` shows of it."""
+    raw = bytearray(picture.convert("RGB").tobytes())
+    pixels = torch.frombuffer(raw, dtype=torch.uint8).view(picture.height, picture.width, 3)
+    weights = torch.ones(picture.height, picture.width) if mask is None else mask
+    mean = (pixels * weights[:, :, None]).sum(dim=(0, 1)) / weights.sum()
+    red, green, blue = mean.tolist()
+    return red, green, blue

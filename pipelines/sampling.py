@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # diffusers takes seconds to import, so it is imported at the
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
 
-SOLVERS = ("dpm++", "ddim")
+SOLVERS = ("dpm++", "ddim", "ddim-leading")
 
 # A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
 # does for such schedules.
@@ -41,18 +41,65 @@ _FED_WITH_X0 = {"prediction_type": "sample"}
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a guide may know about the step it corrects."""
+    """What a guide may know of the step it corrects.
+
+    Attributes:
+        index: 0 for the first step, `total - 1` for the last.
+        total: number of steps of this run.
+        t: training timestep.
+        alpha: signal level `()`; `alpha**2` is alpha_bar.
+        sigma: noise level `()`; `alpha**2 + sigma**2 = 1`.
+        alpha_prev: signal level `()` after the step; 1 after the last.
+        x_t: `(b, c, h, w)`.
+        x0: `(b, c, h, w)`, what the network predicts from `x_t`, not clamped.
+    """
 
     index: int
     total: int
     t: int
-    alpha: Tensor  # ()
-    sigma: Tensor  # ()
-    x_t: Tensor  # (b, c, h, w)
+    alpha: Tensor
+    sigma: Tensor
+    alpha_prev: Tensor
+    x_t: Tensor
+    x0: Tensor
+
+    @property
+    def eps(self) -> Tensor:
+        """The noise `(b, c, h, w)` that the network's x0 leaves."""
+        return (self.x_t - self.alpha * self.x0) / self.sigma
 
 
-Guide = Callable[[Tensor, StepContext], Tensor]
-"""`(x0 (b, c, h, w), context)` to the x0 that the solver shall use instead."""
+@dataclass(frozen=True)
+class Correction:
+    """What a guide asks for in one step.
+
+    Attributes:
+        x0: `(b, c, h, w)`, to be used instead of the network's.
+        push: `(b, c, h, w)`, to be subtracted from the step's result; None is nothing.
+        keep_eps: whether the solver goes on with the network's eps; else with one that fits `x0`.
+        loss: `(b,)` of the network's x0.
+        failed: `(b,)`, images whose gradient was not finite and that were left alone.
+    """
+
+    x0: Tensor
+    push: Tensor | None
+    keep_eps: bool
+    loss: Tensor
+    failed: Tensor
+
+
+class Guide(Protocol):
+    """Corrects the predicted x0 before the solver uses it; see `guidance.Guide`."""
+
+    def times(self, index: int, total_steps: int) -> int:
+        """How often step `index` is done; more than once needs a solver without memory."""
+        ...
+
+    def __call__(
+        self, predict_x0: Callable[[Tensor], Tensor], context: StepContext
+    ) -> Correction | None:
+        """What to do in this step; None is nothing. `predict_x0` can be differentiated."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,8 +111,11 @@ class SampleStep:
         total: number of steps of this run.
         t: training timestep that the step started from (999 is pure noise, 0 is clean).
         x_t: `(b, c, h, w)`, the noisy images the step started from.
-        x0: `(b, c, h, w)`, the clean images predicted from `x_t`, about [-1, 1].
+        x0: `(b, c, h, w)`, the clean images predicted from `x_t` and guided, about [-1, 1].
+        x0_network: `(b, c, h, w)`, what the network alone predicted.
         x_prev: `(b, c, h, w)`, the less noisy images after the step; after the last, the result.
+        loss: `(b,)` of `x0_network`; None where the step was not guided.
+        failed: `(b,)`, images that guidance left alone since its gradient was not finite.
     """
 
     index: int
@@ -73,7 +123,15 @@ class SampleStep:
     t: int
     x_t: Tensor
     x0: Tensor
+    x0_network: Tensor
     x_prev: Tensor
+    loss: Tensor | None = None
+    failed: Tensor | None = None
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each image, `(b, c, h, w)` to `(b, 1, 1, 1)`, never quite 0."""
+    return x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
 
 
 def make_scheduler(
@@ -83,8 +141,9 @@ def make_scheduler(
 
     Args:
         config: scheduler configuration of the checkpoint (betas, prediction type, ...).
-        solver: "ddim" (Song et al. 2021, arXiv:2010.02502) or "dpm++", which is
-            DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`.
+        solver: "ddim" (Song et al. 2021, arXiv:2010.02502); "ddim-leading", the same at the
+            timesteps that diffusers takes by default, which leave out the noisiest; or "dpm++",
+            which is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`.
         num_inference_steps: 1 or more, at most the number of training timesteps.
         device: where the run computes.
 
@@ -95,8 +154,9 @@ def make_scheduler(
 
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
-    if solver == "ddim":
-        changes = {"clip_sample": False, "timestep_spacing": "trailing"}
+    if solver != "dpm++":
+        spacing = "leading" if solver == "ddim-leading" else "trailing"
+        changes = {"clip_sample": False, "timestep_spacing": spacing}
         made = DDIMScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
         scheduler = cast("DDIMScheduler", made)
         scheduler.set_timesteps(num_inference_steps, device=device)
@@ -198,6 +258,15 @@ def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: f
     return predict
 
 
+def unconditional(unet: nn.Module) -> Predictor:
+    """A predictor of a network that takes `(x_t, t)` alone."""
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([unet(images, t).sample for images in x_t.split(_MAX_BATCH)])
+
+    return predict
+
+
 def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
     """The network on a batch of any size, a few images at a time, which bounds the memory."""
     parts = zip(x_t.split(_MAX_BATCH), class_labels.split(_MAX_BATCH), strict=True)
@@ -237,27 +306,57 @@ def sample(
         raise ValueError(f"eta must be 0 with solver dpm++, got {eta}")
     if eta > 0 and generators is None:
         raise ValueError("generators must be given when eta is above 0")
+    # Noise of repeats has generators of its own, so that it does not change that of the steps.
+    again = [_offspring(generator) for generator in generators or []]
 
-    def denoise(x_t: Tensor, index: int) -> SampleStep:
+    def predicted(x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return predict_x0(predict(x_t, t), x_t, alpha, sigma, prediction_type)
+
+    def denoise(x_t: Tensor, index: int, fresh: Tensor | None) -> SampleStep:
         t = scheduler.timesteps[index]
-        fresh = None if generators is None or eta == 0 else draw_noise(generators, x_t.shape[1:])
         alpha, sigma = signal_and_noise(scheduler, index)
-        x0 = predict_x0(predict(x_t, t), x_t, alpha, sigma, prediction_type)
-        context = StepContext(index, len(scheduler.timesteps), int(t), alpha, sigma, x_t)
-        x0 = x0 if guide is None else guide(x0, context)
-        x0 = x0.clamp(-1, 1) if clip else x0
-        x_prev = _advance(scheduler, x0, t, x_t, eta, fresh)
-        return SampleStep(index, context.total, context.t, x_t, x0, x_prev)
+        alpha_prev = _signal_after(scheduler, index)
+        x0 = predicted(x_t, t, alpha, sigma)
+        total = len(scheduler.timesteps)
+        context = StepContext(index, total, int(t), alpha, sigma, alpha_prev, x_t, x0)
+        asked = None
+        if guide is not None:
+            asked = guide(lambda x: predicted(x, t, alpha, sigma), context)
+        guided = asked.x0 if asked else x0
+        guided = guided.clamp(-1, 1) if clip else guided
+        # Moving x_t along with x0 makes the solver find the network's own eps.
+        moved = alpha * guided + sigma * context.eps if asked and asked.keep_eps else x_t
+        x_prev = _advance(scheduler, guided, t, moved, eta, fresh)
+        if asked and asked.push is not None:
+            x_prev = x_prev - asked.push
+        noted = (asked.loss, asked.failed) if asked else (None, None)
+        return SampleStep(index, total, context.t, x_t, guided, x0, x_prev, *noted)
 
-    return _steps(denoise, noise * scheduler.init_noise_sigma, len(scheduler.timesteps))
+    def step(x_t: Tensor, index: int) -> SampleStep:
+        times = guide.times(index, len(scheduler.timesteps)) if guide else 1
+        if times > 1 and (_is_multistep(scheduler) or not again):
+            raise ValueError("steps can be repeated only with ddim, and with generators")
+        shape = x_t.shape[1:]
+        for _ in range(times - 1):
+            x_prev = denoise(x_t, index, draw_noise(again, shape) if eta else None).x_prev
+            ratio = signal_and_noise(scheduler, index)[0] / _signal_after(scheduler, index)
+            x_t = ratio * x_prev + (1 - ratio**2).sqrt() * draw_noise(again, shape).to(x_t)
+        return denoise(x_t, index, draw_noise(generators or [], shape) if eta else None)
+
+    return _steps(step, noise * scheduler.init_noise_sigma, len(scheduler.timesteps))
+
+
+def _offspring(generator: torch.Generator) -> torch.Generator:
+    """A generator of its own that follows from another one's seed."""
+    return torch.Generator("cpu").manual_seed(generator.initial_seed() + 2**33)
 
 
 def _steps(
-    denoise: Callable[[Tensor, int], SampleStep], x_t: Tensor, total: int
+    advance: Callable[[Tensor, int], SampleStep], x_t: Tensor, total: int
 ) -> Iterator[SampleStep]:
     for index in range(total):
         with runtime.device_lock(x_t.device), torch.no_grad():
-            step = denoise(x_t, index)
+            step = advance(x_t, index)
         yield step
         x_t = step.x_prev
 
@@ -274,6 +373,18 @@ def signal_and_noise(scheduler: Scheduler, index: int) -> tuple[Tensor, Tensor]:
         return alpha, ratio * alpha
     alpha_bar = scheduler.alphas_cumprod[int(scheduler.timesteps[index])]
     return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+
+def _signal_after(scheduler: Scheduler, index: int) -> Tensor:
+    """alpha `()` that step `index` leads to; 1 after the last."""
+    if index + 1 < len(scheduler.timesteps) and _is_multistep(scheduler):
+        return signal_and_noise(scheduler, index + 1)[0]
+    if _is_multistep(scheduler):
+        return torch.ones_like(signal_and_noise(scheduler, index)[0])
+    stride = scheduler.config["num_train_timesteps"] // len(scheduler.timesteps)
+    before = int(scheduler.timesteps[index]) - stride  # as the scheduler's own step counts
+    alpha_bar = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod
+    return alpha_bar**0.5
 
 
 def _advance(

@@ -8,13 +8,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from pipelines import images
+
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
+OFF = -1
 MAX_DIGITS = 64
+MAX_IMAGES = 8
+MAX_LAMBDA = 0.5
+
+_MAX_MASK_PX = 1024
+_SHARE_TOLERANCE = 0.5
+_ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
+_SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
 class SettingsError(ValueError):
@@ -70,6 +81,19 @@ class Real:
 
 
 @dataclass(frozen=True)
+class RealOrOff(Real):
+    """As `Real`, or below 0 down to -1, which leaves it off and becomes -1."""
+
+    def check(self, name: str, value: Any) -> float:
+        if _is_number(value) and OFF <= value < 0:
+            return float(OFF)
+        try:
+            return super().check(name, value)
+        except SettingsError as error:
+            raise SettingsError(str(error).replace(", got", f" (or {OFF}: off), got")) from None
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few names."""
 
@@ -98,6 +122,98 @@ class DigitString:
                 came = f"{len(value)} of them"
             length = f"{self.minimum} to {self.maximum}"
             raise SettingsError(f"{name} must be {length} characters 0-9, got {came}")
+        return value
+
+
+@dataclass(frozen=True)
+class Color:
+    """A colour in any of the ways that `images.parse_color` reads; becomes `#RRGGBB`."""
+
+    def check(self, name: str, value: Any) -> str:
+        try:
+            return images.to_hex(images.parse_color(value))
+        except (ValueError, AttributeError, TypeError):
+            raise SettingsError(
+                f"{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, "
+                f"got {show(value)}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Up to `maximum` colours with shares, `#102040 60, gold 40`; empty is none.
+
+    Shares are percentages that add up to 100; without any, all are equal.
+    """
+
+    maximum: int = 5
+
+    def check(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self._refused(name, value)
+        entries = [entry.strip() for entry in _ENTRY_END.split(value) if entry.strip()]
+        if not entries:
+            return ""
+        if len(entries) > self.maximum:
+            raise SettingsError(
+                f"{name} must hold at most {self.maximum} colours, got {len(entries)}"
+            )
+        pairs = [self._pair(name, entry) for entry in entries]
+        shares = [share for _, share in pairs if share is not None]
+        if shares and len(shares) < len(pairs):
+            raise SettingsError(f"{name} must give a share to every colour or to none")
+        if not shares:
+            shares = [100 / len(pairs)] * len(pairs)
+        elif abs(sum(shares) - 100) > _SHARE_TOLERANCE:
+            raise SettingsError(f"{name} must have shares that add up to 100, got {sum(shares):g}")
+        return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
+
+    def _pair(self, name: str, entry: str) -> tuple[str, float | None]:
+        """A colour and its share, if it gives one."""
+        found = _SHARE.search(entry)
+        color = entry[: found.start()] if found else entry
+        checked = Color().check(name, color)
+        share = float(found["share"]) if found else None
+        if share is not None and not 0 < share <= 100:
+            raise SettingsError(f"{name} must have shares above 0, up to 100, got {show(entry)}")
+        return checked, share
+
+    def _refused(self, name: str, value: Any) -> SettingsError:
+        return SettingsError(
+            f"{name} must be up to {self.maximum} colours with shares such as "
+            f"#102040 60, gold 40, got {show(value)}"
+        )
+
+
+def palette_entries(palette: str) -> list[tuple[str, float]]:
+    """Colours `#RRGGBB` and shares (sum 1) of a checked palette."""
+    pairs = [entry.rsplit(" ", 1) for entry in palette.split(", ") if entry]
+    whole = sum(float(share) for _, share in pairs)
+    return [(color, float(share) / whole) for color, share in pairs]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A picture as a `data:image/png;base64,` address, white where it counts; empty is none."""
+
+    def check(self, name: str, value: Any) -> str:
+        if value == "":
+            return ""
+        try:
+            mask = images.to_mask(images.from_data_uri(value))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise SettingsError(
+                f"{name} must be a picture as a data:image/png;base64, address, got {show(value)}"
+            ) from error
+        height, width = mask.shape
+        if height != width:
+            raise SettingsError(
+                f"{name} must be square as the pictures are, got {width} x {height} px"
+            )
+        if height > _MAX_MASK_PX:
+            raise SettingsError(f"{name} must be at most {_MAX_MASK_PX} px wide, got {width} px")
+        if float(mask.max()) < 0.5:
+            raise SettingsError(f"{name} must have a white part, got one that is wholly black")
         return value
 
 
@@ -151,6 +267,84 @@ class DigitsSettings:
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
             raise SettingsError(f"eta must be 0 unless solver is ddim, got {self.eta:g}")
+
+
+@dataclass(frozen=True)
+class ColorSettings:
+    """A run of colour guidance.
+
+    Attributes:
+        color: the colour to steer towards.
+        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
+            is the course's own scale, about 40.
+        num_inference_steps: denoising steps.
+        num_images: pictures, of seeds that follow each other.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `guidance.METHODS`.
+        loss: "mean": the mean colour is the wanted one. "pixels": every pixel is, the course's.
+        region: the part of the picture that `color` is for.
+        mask: another part, white in a picture given as a data address; empty is none.
+        palette: up to five colours with shares, instead of `color`; empty is none.
+        brightness: wanted mean luma, 0 black to 1 white; -1 is off.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
+        symmetry: a mirror axis; "none" is off.
+        extras_weight: of brightness, contrast and symmetry beside the colour.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which it ends.
+        every: guide every so many steps, each that much more strongly.
+        repeats: how often each middle step is done; 0 is as the method says.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+    """
+
+    color: str = _setting("#44CCAA", Color())
+    guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
+    num_inference_steps: int = _setting(20, Whole(1, 250))
+    num_images: int = _setting(1, Whole(1, MAX_IMAGES))
+    seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    model: str = _setting("paintings", Choice(("paintings", "scenes")))
+    method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
+    loss: str = _setting("mean", Choice(("mean", "pixels")))
+    region: str = _setting("all", Choice(("all", "top", "bottom", "left", "right", "centre")))
+    mask: str = _setting("", Mask())
+    palette: str = _setting("", Palette())
+    brightness: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+    contrast: float = _setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
+    symmetry: str = _setting("none", Choice(("none", "left-right", "top-bottom")))
+    extras_weight: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
+    start: float = _setting(0.0, Real(0.0, 1.0, step=0.05))
+    stop: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
+    every: int = _setting(1, Whole(1, 10))
+    repeats: int = _setting(0, Whole(0, 4))
+    eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+
+    def check_together(self) -> None:
+        if self.method != "course" and self.guidance_scale > MAX_LAMBDA:
+            raise SettingsError(
+                f"guidance_scale must be a number from 0 to {MAX_LAMBDA:g} unless method is "
+                f"course, got {self.guidance_scale:g}"
+            )
+        if self.start > self.stop:
+            raise SettingsError(f"start must be at most stop, {self.stop:g}, got {self.start:g}")
+        if self.mask and self.region != "all":
+            raise SettingsError(f"region must be all when there is a mask, got {self.region}")
+        if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
+            raise SettingsError("loss must be mean for a region, a mask or a palette, got pixels")
+        if self.method == "fast" and (self.eta > 0 or self.repeats > 1):
+            raise SettingsError(
+                "eta and repeats must be left to the method when that is fast, whose solver "
+                "allows neither"
+            )
+        if self.method == "course" and self.only_ours():
+            raise SettingsError(
+                f"{self.only_ours()[0]} must be left at its default when method is course, which "
+                "knows only one colour for every pixel"
+            )
+
+    def only_ours(self) -> list[str]:
+        """Settings in use that the course's notebook does not have."""
+        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
+        return [n for n in names if getattr(self, n) != getattr(type(self), n)]
 
 
 class Settings(Protocol):

@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from pipelines.checkpoints import CheckpointError
-from pipelines.settings import MAX_SEED, SettingsError
+from pipelines.settings import MAX_SEED, Choice, Real, SettingsError, Whole, rule
 
 logger = logging.getLogger("studio")
 
@@ -197,17 +197,50 @@ def publish(
         gr.api(chosen, api_name=api_name, concurrency_limit=None)
 
 
+def slider(
+    settings: type[Any],
+    name: str,
+    label: str,
+    info: str,
+    *,
+    prefix: str = "",
+    maximum: float | None = None,
+) -> gr.Slider:
+    """A slider with the range and default of a setting; `maximum` may narrow the range."""
+    bounds: Whole | Real = rule(settings, name)
+    return gr.Slider(
+        min(bounds.minimum, getattr(settings, name)),  # -1 is off
+        bounds.maximum if maximum is None else maximum,
+        getattr(settings, name),
+        step=bounds.step if isinstance(bounds, Real) else 1,
+        label=label,
+        info=info,
+        elem_id=prefix + name.replace("_", "-"),
+    )
+
+
+def choices(settings: type[Any], name: str) -> list[str]:
+    """The names that a setting accepts."""
+    accepted: Choice = rule(settings, name)
+    return list(accepted.options)
+
+
 def random_seed() -> int:
     """A seed to put into the seed field."""
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def seed_row(default: int) -> gr.Number:
+def seed_row(default: int, prefix: str = "") -> gr.Number:
     """A seed field and a button that puts a random seed into it."""
     with gr.Row(equal_height=True, elem_classes="seed-row"):
         seed = gr.Number(
-            default, label="Seed", info="-1: random", precision=0, elem_id="seed", min_width=120
+            default,
+            label="Seed",
+            info="-1: random",
+            precision=0,
+            elem_id=f"{prefix}seed",
+            min_width=120,
         )
-        button = gr.Button("New seed", size="sm", elem_id="new-seed", min_width=100)
+        button = gr.Button("New seed", size="sm", elem_id=f"{prefix}new-seed", min_width=100)
     button.click(random_seed, outputs=seed, api_visibility="private", show_progress="hidden")
     return seed

@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from pipelines import digits, images, sampling
-from pipelines.settings import Choice, DigitsSettings, Real, Whole, rule
+from pipelines.settings import DigitsSettings
 from tabs import common
 
 DEFAULTS = DigitsSettings()
@@ -27,21 +27,11 @@ removes a little of it in every step; the class embedding of your digit tells it
 
 def slider(name: str, label: str, info: str) -> gr.Slider:
     """A slider with the range and default of a setting."""
-    bounds: Whole | Real = rule(DigitsSettings, name)
-    return gr.Slider(
-        bounds.minimum,
-        bounds.maximum,
-        getattr(DEFAULTS, name),
-        step=bounds.step if isinstance(bounds, Real) else 1,
-        label=label,
-        info=info,
-        elem_id=name.replace("_", "-"),
-    )
+    return common.slider(DigitsSettings, name, label, info)
 
 
 def choices(name: str) -> list[str]:
-    accepted: Choice = rule(DigitsSettings, name)
-    return list(accepted.options)
+    return common.choices(DigitsSettings, name)
 
 
 def tiles(pictures: list[Image.Image], descriptions: list[str]) -> str:

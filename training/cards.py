@@ -1,4 +1,4 @@
-"""Model cards: what a digits checkpoint is, how to load it, how it was made, how good it is.
+"""Model cards: what a checkpoint is, how to load it, how it was made, how good it is.
 
     python -m training.cards assets/checkpoints/digits-embedding
 
@@ -9,241 +9,27 @@ latter holds `{"key": {"label": "Judged as asked for", "value": "99.5 %"}, ...}`
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from huggingface_hub import ModelCardData
 
-from training.data import HUB_MNIST
+from training import digit_cards, picture_cards
+from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
-CARD_FILE = "README.md"
-FACTS_FILE = "recipe.json"
-FIGURES_FILE = "figures.json"
-SAMPLES_FILE = "samples.png"
-
-_HOW = {
-    "channels": (
-        "The label's embedding, a few numbers, is spread over the whole picture and stacked onto "
-        "it as extra input channels, as the `ClassConditionedUnet` of the Hugging Face diffusion "
-        "course does."
-    ),
-    "embedding": (
-        "The label's embedding is added to the embedding of the timestep, which every block of "
-        "the network receives."
-    ),
-    "cross-attention": (
-        "Each label is a short sequence of learned tokens, and the picture's positions attend to "
-        "them, as those of Stable Diffusion attend to a prompt."
-    ),
-}
-
-# front matter id, and the terms in a sentence
-_TERMS = {
-    HUB_MNIST: (
-        "cc-by-sa-3.0",
-        "The pictures are MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, under "
-        "CC BY-SA 3.0; these weights are under the same terms.",
-    )
-}
-_OTHER_TERMS = ("other", "The terms are those of the data set.")
-
-_NO_LABEL = (
-    'An eleventh class stands for "no label": it was learned by dropping labels, and '
-    "classifier-free guidance starts from it."
-)
-
-_CALL = (
-    "Call it with `unet(x_t, t, class_labels)`: pictures `(b, 1, 28, 28)` in [-1, 1], timesteps "
-    "0 to 999, labels 0 to 9 (10 is no label)."
-)
-
-_ANSWERS = {
-    "epsilon": "the noise in `x_t`",
-    "v_prediction": "v, which is alpha · noise - sigma · picture",
-    "sample": "the clean picture",
-}
-
-_TEXT = """\
-# {name}
-
-Handwritten digits by class, one of the bundled models of Guided Diffusion Studio.
-
-![Three rows of the digits 0 to 9 that this model drew]({samples})
-
-Drawn at {drawn}.
-
-## What it is
-
-A diffusion model of {parameters} parameters that draws one handwritten digit, 28×28 px, grey, white
-on black. It is one of three that differ in how the network learns which digit is wanted.
-
-{how}
-
-## How to load it
-
-The network, in a notebook in the project's folder:
-
-```python
-from pipelines.unets import {network}
-
-unet = {network}.from_pretrained("assets/checkpoints/{name}/unet")
-```
-
-{call}
-
-Or let the project draw:
-
-```python
-from pipelines.digits import generate
-from pipelines.settings import DigitsSettings
-
-*_, last = generate(DigitsSettings(digits="2024", conditioning="{conditioning}"))
-last.pictures[0]
-```
-
-## Data and terms
-
-{data}
-
-## Recipe
-
-{recipe}
-
-```sh
-{command}
-```
-
-## Measured
-
-Mean squared error of the predicted clean picture, in the range [-1, 1], on the {held_out} pictures
-held out, per timestep (0 is clean, 999 is noise):
-
-{errors}
-
-{figures}
-
-## What it cannot do
-
-- Anything but a single digit in the style of MNIST: no letters, no numbers of several digits in one
-  picture, no colour, no other size.
-- Be right every time: now and then a picture looks like another digit, or like none.
-- Show the whole variety of handwriting under strong guidance: the higher the guidance scale, the
-  more alike the digits become.
-- Tell which digit a picture shows: it is no classifier.
-"""
-
-
-def table(header: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:
-    """A Markdown table of two columns."""
-    lines = [header, ("---", "---"), *rows]
-    return "\n".join(f"| {left} | {right} |" for left, right in lines)
+__all__ = ["CARD_FILE", "FACTS_FILE", "FIGURES_FILE", "SAMPLES_FILE", "render", "write_card"]
 
 
 def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """The card's text.
 
     Args:
-        facts: what `training.export` wrote to `recipe.json`; a `remark` may be added by hand.
+        facts: what an export wrote to `recipe.json`; a `remark` may be added by hand.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
     """
-    recipe = facts["recipe"]
-    dataset = recipe["dataset_name"]
-    licence, terms = _TERMS.get(dataset, _OTHER_TERMS)
-    text = _TEXT.format(
-        name=facts["name"],
-        samples=SAMPLES_FILE,
-        drawn=_drawn(facts["samples"]),
-        parameters=f"{facts['parameters'] / 1e6:.1f} million",
-        how=_wrap(f"{_HOW[recipe['conditioning']]} {_NO_LABEL}"),
-        network=facts["network"],
-        call=_wrap(f"{_CALL} It answers with {_ANSWERS[recipe['prediction']]}."),
-        conditioning=recipe["conditioning"],
-        data=_wrap(f"{_trained_on(dataset, facts['held_out'])} {terms}"),
-        held_out=facts["held_out"],
-        recipe=table(("what", "value"), _recipe_rows(facts)),
-        command=_command(recipe),
-        errors=table(("timestep", "error"), _error_rows(facts["validation_x0_error"])),
-        figures=_figures(figures),
-    )
-    front_matter = ModelCardData(
-        license=licence,
-        library_name="diffusers",
-        tags=["diffusion", "class-conditional", "classifier-free-guidance", "mnist"],
-        datasets=[dataset],
-        pipeline_tag="unconditional-image-generation",
-    )
-    return f"---\n{front_matter.to_yaml()}\n---\n\n{text}"
-
-
-def _data(dataset: str) -> str:
-    return "MNIST" if dataset == HUB_MNIST else "a data set of digits"
-
-
-def _trained_on(dataset: str, held_out: int) -> str:
-    link = f"[`{dataset}`](https://huggingface.co/datasets/{dataset})"
-    return (
-        f"Trained on the training split of {_data(dataset)} ({link}), less {held_out} pictures "
-        "held out for the errors below; nothing was trained on the test split."
-    )
-
-
-def _wrap(paragraph: str) -> str:
-    return textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _drawn(samples: Mapping[str, Any]) -> str:
-    return (
-        f"guidance scale {samples['cfg_scale']:g} in {samples['num_inference_steps']} steps of "
-        f"{samples['solver']}, seeds 0 to {samples['num_images'] - 1}"
-    )
-
-
-def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    recipe, steps = facts["recipe"], facts["steps"]
-    done = f"{steps:,}" if steps == recipe["max_steps"] else f"{steps:,} of {recipe['max_steps']:,}"
-    clamp = recipe["snr_gamma"]
-    remark = [("remark", facts["remark"])] if "remark" in facts else []
-    return [
-        ("data set", f"{_data(recipe['dataset_name'])}, `{recipe['dataset_name']}`"),
-        ("steps", done),
-        ("batch size", f"{recipe['batch_size']}"),
-        ("pictures seen", f"{steps * recipe['batch_size']:,}"),
-        ("what the network predicts", f"`{recipe['prediction']}`"),
-        ("loss weights", f"min-SNR, clamped at {clamp:g}" if clamp else "none"),
-        ("noise schedule", "cosine (`squaredcos_cap_v2`), 1,000 timesteps"),
-        ("timesteps", "stratified over the batch"),
-        ("labels dropped", f"{100 * recipe['label_dropout']:g} %"),
-        ("optimizer", f"AdamW, {facts['optimizer']}"),
-        ("learning rate", f"{recipe['lr']:g}, after {recipe['warmup_steps']:,} steps of warm-up"),
-        ("learning rate schedule", "half cosine down to 1 %"),
-        ("averaged weights", f"EMA, decay {recipe['ema_decay']:g}; these are the ones saved"),
-        ("seed", f"{recipe['seed']}"),
-        ("time", f"{facts['seconds'] / 3600:.2f} hours of training steps"),
-        ("device", facts["device"]),
-        ("parameters", f"{facts['parameters']:,}"),
-        *remark,
-    ]
-
-
-def _command(recipe: Mapping[str, Any]) -> str:
-    """The command line that repeats the training."""
-    default = {"dataset_name"} if recipe["dataset_name"] == HUB_MNIST else set()
-    options = [f"--{k.replace('_', '-')} {v}" for k, v in recipe.items() if k not in default]
-    return " \\\n  ".join(["python -m training.train_digits", *options])
-
-
-def _error_rows(errors: Mapping[str, float]) -> list[tuple[str, str]]:
-    return [(level, f"{error:.4f}") for level, error in errors.items()]
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    if not figures:
-        return "No benchmark figures have been recorded for these weights."
-    rows = [(figure["label"], figure["value"]) for figure in figures.values()]
-    return table(("benchmark", "figure"), rows)
+    of_digits = "conditioning" in facts["recipe"]
+    return (digit_cards if of_digits else picture_cards).render(facts, figures)
 
 
 def write_card(folder: Path) -> None:

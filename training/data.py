@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from torch import Tensor
 
@@ -21,10 +27,20 @@ def default_mnist() -> str:
     return str(folder) if folder.is_dir() else HUB_MNIST
 
 
+def is_local(name: str) -> bool:
+    """Whether a name means something on this machine and not a Hub id."""
+    return name.startswith((".", "/", "~")) or Path(name).exists()
+
+
 def public_name(dataset_name: str) -> str:
-    """How a model card names the data: a local folder is taken for a copy of MNIST."""
-    local = dataset_name.startswith((".", "/", "~")) or Path(dataset_name).exists()
-    return HUB_MNIST if local else dataset_name
+    """How a card names the data of digits: a local folder is taken for a copy of MNIST."""
+    return HUB_MNIST if is_local(dataset_name) else dataset_name
+
+
+def folder_name(dataset_name: str) -> str:
+    """How a card names the data of pictures: of a local folder only its last part is told."""
+    local = is_local(dataset_name)
+    return Path(dataset_name).expanduser().resolve().name if local else dataset_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Digits:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> Digits:
+    def select(self, indices: Tensor) -> Digits:
         """Those of the given numbers, `(m,)` int64, in that order."""
         return Digits(self.pixels[indices], self.labels[indices])
 
@@ -81,14 +97,162 @@ def _read(dataset_name: str, split: str) -> Dataset:
     try:
         return load_dataset(dataset_name, split=split)
     except Exception as error:  # `datasets` raises many kinds: not found, offline, bad file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        cause = error.__cause__ or error
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
         raise ValueError(
             f"dataset_name must be a data set with a split {split!r} that can be read, "
             f"got {dataset_name!r}: {reason}"
         ) from error
 
 
-def hold_out(data: Digits, count: int, seed: int = 0) -> tuple[Digits, Digits]:
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one size, read from disk as they are wanted.
+
+    Attributes:
+        rows: a data set with the column `pixels`: the bytes of `(size, size, channels)` uint8.
+        image_size: side in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        skipped: how many of the source could not be read and were left out.
+        enlarged: how many were smaller than `image_size` and were scaled up.
+    """
+
+    rows: Dataset
+    image_size: int
+    channels: int
+    skipped: int = 0
+    enlarged: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Those of the given numbers, `(m,)` int64, in that order: `(m, c, size, size)` uint8."""
+        raw = b"".join(self.rows[indices.tolist()]["pixels"])
+        side, channels = self.image_size, self.channels
+        pixels = np.frombuffer(bytearray(raw), np.uint8).reshape(-1, side, side, channels)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def select(self, indices: Tensor) -> Pictures:
+        """The same for a part of the pictures."""
+        return dataclasses.replace(self, rows=self.rows.select(indices.tolist()))
+
+
+def load_pictures(
+    dataset_name: str,
+    *,
+    image_size: int,
+    channels: int = 3,
+    image_column: str = "",
+    split: str = "train",
+) -> Pictures:
+    """All pictures of one split: scaled so that the shorter side fits, the middle square kept.
+
+    Transparent ones are laid on white. What has been prepared once is kept by `datasets` and read
+    from disk, so neither the size of the data nor a restart costs memory or time.
+
+    Args:
+        dataset_name: a Hub id, a folder of parquet files, or a folder of pictures.
+        image_size: side in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        image_column: the column that holds the pictures (or their encoded bytes); empty takes the
+            only one there is.
+        split: part of the data set.
+
+    Raises:
+        ValueError: if the data or the column cannot be read, or no picture can.
+        OSError: if what has been prepared cannot be kept, for lack of room for instance.
+    """
+    data = _read(dataset_name, split)
+    column = _image_column(data, dataset_name, image_column)
+    raw = data.select_columns([column]).cast_column(column, ImageFeature(decode=False))
+    rows = raw.map(
+        _packed,
+        batched=True,
+        batch_size=256,
+        remove_columns=[column],
+        features=Features({"pixels": Value("binary"), "enlarged": Value("bool")}),
+        fn_kwargs={"column": column, "image_size": image_size, "channels": channels},
+        num_proc=_processes(len(raw)),
+        desc="Preparing pictures",
+    )
+    if not len(rows):
+        raise ValueError(
+            f"dataset_name must be a data set of pictures, got {dataset_name!r}, where none of "
+            f"{len(raw)} can be read"
+        )
+    enlarged = int(np.count_nonzero(rows["enlarged"]))
+    return Pictures(rows, image_size, channels, len(raw) - len(rows), enlarged)
+
+
+def _processes(count: int) -> int | None:
+    """Processes for preparing so many pictures; None is this one alone."""
+    wanted = min(os.cpu_count() or 1, count // 5000)
+    return wanted if wanted > 1 else None
+
+
+def _image_column(data: Dataset, dataset_name: str, wanted: str) -> str:
+    kinds = data.features.items()
+    found = [name for name, kind in kinds if isinstance(kind, ImageFeature)]
+    found = found or [name for name, kind in kinds if _may_hold_pictures(kind)]
+    if wanted in found or (not wanted and len(found) == 1):
+        return wanted or found[0]
+    if not found:
+        raise ValueError(
+            f"dataset_name must be a data set with a column of pictures, got {dataset_name!r} "
+            f"with {', '.join(data.column_names)}"
+        )
+    raise ValueError(f"image_column must be one of {', '.join(found)}, got {wanted or 'nothing'!r}")
+
+
+def _may_hold_pictures(kind: Any) -> bool:
+    """Whether a column looks like files; those not written by `datasets` are not marked as such."""
+    return kind == Value("binary") or (isinstance(kind, Mapping) and set(kind) == {"bytes", "path"})
+
+
+def _packed(
+    batch: Mapping[str, list[Any]], *, column: str, image_size: int, channels: int
+) -> dict[str, list[Any]]:
+    """The readable pictures of a batch, as bytes."""
+    packed: dict[str, list[Any]] = {"pixels": [], "enlarged": []}
+    for source in batch[column]:
+        try:
+            picture = _opened(source)
+            pixels = fitted(picture, image_size, channels).tobytes()
+        except Exception:  # decoders of damaged files raise all kinds
+            continue
+        packed["enlarged"].append(min(picture.size) < image_size)
+        packed["pixels"].append(pixels)
+    return packed
+
+
+def _opened(source: Mapping[str, Any]) -> PIL.Image.Image:
+    file = source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"])
+    picture = PIL.Image.open(file)
+    picture.load()
+    return picture
+
+
+def fitted(picture: PIL.Image.Image, image_size: int, channels: int) -> np.ndarray:
+    """A picture as `(size, size, channels)` uint8: upright, on white, scaled, its middle kept."""
+    picture = PIL.ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255
+        grey = (np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8)
+        picture = PIL.Image.fromarray(grey)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        ground = PIL.Image.new("RGBA", picture.size, "white")
+        picture = PIL.Image.alpha_composite(ground, picture)
+    picture = picture.convert("RGB" if channels == 3 else "L")
+    square = (image_size, image_size)
+    picture = PIL.ImageOps.fit(picture, square, PIL.Image.Resampling.LANCZOS)
+    return np.asarray(picture).reshape(image_size, image_size, channels)
+
+
+T = TypeVar("T", Digits, Pictures)
+
+
+def hold_out(data: T, count: int, seed: int = 0) -> tuple[T, T]:
     """Splits off `count` pictures for validation, the same ones for the same seed.
 
     Returns:
@@ -100,4 +264,4 @@ def hold_out(data: Digits, count: int, seed: int = 0) -> tuple[Digits, Digits]:
     if count >= len(data):
         raise ValueError(f"data must hold more than {count} pictures, got {len(data)}")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data.take(order[count:]), data.take(order[:count])
+    return data.select(order[count:]), data.select(order[:count])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -216,7 +215,12 @@ class Trainer:
         loss = self._loss(loop.step_generator(self.recipe.seed, self.step))
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.unet.parameters(), MAX_GRADIENT_NORM)
-        self._check_finite(loss.item(), float(norm) if norm is not None else 0.0)
+        loop.check_finite(
+            loss.item(),
+            float(norm) if norm is not None else 0.0,
+            step=self.step + 1,
+            scaled=self.accelerator.scaler is not None,
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.step(self.unet.parameters())
@@ -234,20 +238,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _check_finite(self, loss: float, gradient_norm: float) -> None:
-        # With fp16 the gradient scaler meets infinities on purpose and skips the step itself.
-        scaled = self.accelerator.scaler is not None
-        if math.isfinite(loss) and (scaled or math.isfinite(gradient_norm)):
-            return
-        raise FloatingPointError(
-            f"loss must stay finite, got {loss} with a gradient of norm {gradient_norm} at step "
-            f"{self.step + 1}; start again with a lower lr"
-        )
-
     def _loss(self, generator: torch.Generator) -> Tensor:
         recipe = self.recipe
         chosen = loop.batch_indices(len(self.train), recipe.batch_size, recipe.seed, self.step)
-        batch = self.train.take(chosen)
+        batch = self.train.select(chosen)
         x0 = images.from_uint8(batch.pixels)  # (b, 1, 28, 28)
         eps = torch.randn(x0.shape, generator=generator)
         t = loop.stratified_timesteps(recipe.batch_size, NUM_TIMESTEPS, generator)  # (b,)

@@ -8,6 +8,7 @@ works on an unfinished run too: it takes the averaged weights that were saved la
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from typing import Annotated, Any
 import torch
 import typer
 from accelerate import Accelerator
+from diffusers import DDPMScheduler, ModelMixin
+from PIL import Image
 
 from pipelines.settings import DigitsSettings
 from training import cards, loop
@@ -42,12 +45,40 @@ def export(trainer: Trainer, folder: Path) -> None:
         OSError: if the disk is full, for instance.
         SafetensorError: likewise, while the weights are written.
     """
+    write_checkpoint(
+        folder,
+        lambda: save_model(trainer.averaged(), trainer.scheduler, folder),
+        trainer.draw_samples(),
+        facts(trainer),
+    )
+
+
+def save_model(unet: ModelMixin, scheduler: DDPMScheduler, folder: Path) -> None:
+    """Writes network and schedule in diffusers' layout."""
+    unet.save_pretrained(folder / "unet", max_shard_size=MAX_SHARD_SIZE)
+    scheduler.save_pretrained(folder / "scheduler")
+
+
+def write_checkpoint(
+    folder: Path, save: Callable[[], object], samples: Image.Image, facts: Mapping[str, Any]
+) -> None:
+    """Writes weights, samples, facts and card; figures that measured other weights are deleted.
+
+    Args:
+        folder: to write to.
+        save: writes `unet/` and `scheduler/` in there.
+        samples: a sheet of pictures.
+        facts: what the card says.
+
+    Raises:
+        OSError: if the disk is full, for instance.
+        SafetensorError: likewise, while the weights are written.
+    """
     before = _weights(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    trainer.averaged().save_pretrained(folder / "unet", max_shard_size=MAX_SHARD_SIZE)
-    trainer.scheduler.save_pretrained(folder / "scheduler")
-    trainer.draw_samples().save(folder / cards.SAMPLES_FILE)
-    text = json.dumps(facts(trainer), indent=2) + "\n"
+    save()
+    samples.save(folder / cards.SAMPLES_FILE)
+    text = json.dumps(facts, indent=2) + "\n"
     (folder / cards.FACTS_FILE).write_text(text, encoding="utf-8")
     for path in (folder / "unet").glob(_WEIGHTS):
         path.chmod(0o644)  # safetensors lets nobody else read them

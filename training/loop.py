@@ -6,6 +6,7 @@ import io
 import math
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def batch_indices(num_examples: int, batch_size: int, seed: int, step: int) -> T
     epoch, position = divmod(step, per_epoch)
     order = epoch_order(num_examples, seed, epoch)
     return order[position * batch_size : (position + 1) * batch_size]
+
+
+def slot_noise(
+    seed: int, step: int, slots: Tensor, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """Standard normal noise `(len(slots), *shape)` for some of the pictures of one step.
+
+    Each slot has its own generator, so a picture gets the same noise whichever process or forward
+    pass it falls to.
+    """
+    generator = torch.Generator(device)
+    noise = torch.empty((len(slots), *shape), device=device)
+    for row, slot in zip(noise, slots.tolist(), strict=True):
+        generator.manual_seed(((seed * 1_000_003 + step) * 65_537 + slot) % 2**63)
+        row.normal_(generator=generator)
+    return noise
 
 
 def stratified_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> Tensor:
@@ -130,6 +147,27 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, max_steps: int) 
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, max_steps - warmup_steps)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def check_finite(loss: float, gradient_norm: float, *, step: int, scaled: bool = False) -> None:
+    """Stops a run that has gone astray before it changes a weight.
+
+    Args:
+        loss: of this step.
+        gradient_norm: of all weights.
+        step: the one at work, from 1.
+        scaled: whether a gradient scaler is at work, which meets infinite gradients on purpose and
+            skips such steps itself.
+
+    Raises:
+        FloatingPointError: if one of them is not finite.
+    """
+    if math.isfinite(loss) and (scaled or math.isfinite(gradient_norm)):
+        return
+    raise FloatingPointError(
+        f"loss must stay finite, got {loss} with a gradient of norm {gradient_norm} at step "
+        f"{step}; start again with a lower lr"
+    )
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

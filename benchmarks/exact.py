@@ -1,0 +1,280 @@
+"""Guidance held against the truth: colour, where the right answer is known exactly.
+
+    python -m benchmarks.exact
+    python -m benchmarks.exact --quick
+
+The model is a mixture of Gaussians (`benchmarks.mixture`), so the pictures that have a wanted mean
+colour follow a distribution that is known in closed form. A method should draw from it: hit the
+colour and otherwise leave the pictures as they are. Measured are the colour error and the Fréchet
+distance to that distribution, whose floor is the distance of equally many exact draws.
+
+Ours run at fixed scales. The methods of the literature run at the scale that is best for them, per
+number of steps, by the distance on other colours and other seeds than those reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import frechet
+from benchmarks.digits import write_json
+from benchmarks.mixture import SHAPE, Mixture, load_mixture
+from benchmarks.scoring import markdown
+from pipelines import runtime, sampling
+from pipelines.guidance import METHODS, PUBLISHED, Guide, Method
+from pipelines.losses import MeanColor, Term
+
+STEPS = (10, 20, 50)
+CURVE = (0.05, 0.2, 0.5)
+REPORT_SEED = 1_000_000
+TUNING_SEED = 500_000
+CONFIG: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "sample",
+}
+
+# Scales that are tried for the methods of the literature; each unit is the method's own. The
+# course's are those of one image: its loss is a mean over the batch, which is undone here.
+GRIDS: dict[str, Sequence[float]] = {
+    "course": (1, 3, 10, 30, 100),
+    "course, through the network": (3, 10, 30, 100, 300),
+    "DPS": (1, 3, 10, 30, 100),
+    "FreeDoM": (0.02, 0.05, 0.1, 0.2, 0.5),
+    "UGD": (3, 10, 30, 100, 300),
+    "MPGD": (0.02, 0.05, 0.1, 0.2, 0.5),
+    "TFG": (1, 3, 10, 30, 100),
+}
+OURS = ("fast", "balanced", "thorough")
+HEADER = ("method", "scale", *(f"{steps} steps" for steps in STEPS), "passes", "seconds")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A colour, and what pictures of that mean colour look like.
+
+    Attributes:
+        color: `(3,)` in [-1, 1].
+        truth: moments of the exact distribution.
+        floor: Fréchet distance to it of as many exact draws as there are samples.
+        seed: of the first sample.
+        num_samples: how many are drawn.
+    """
+
+    color: Tensor
+    truth: frechet.Gaussian
+    floor: float
+    seed: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method made of some tasks, in the mean.
+
+    Attributes:
+        method: its name.
+        scale: its strength.
+        num_inference_steps: steps.
+        color_error: root mean square over channels of the error of the mean colour, of 255.
+        distance: Fréchet distance to the exact distribution.
+        forward_passes: of the network, per picture.
+        backward_passes: through the network, per picture.
+        seconds: per task.
+    """
+
+    method: str
+    scale: float
+    num_inference_steps: int
+    color_error: float
+    distance: float
+    forward_passes: float
+    backward_passes: float
+    seconds: float
+
+
+class Counter:
+    """A predictor that counts its calls, and how often it is differentiated."""
+
+    def __init__(self, predict: sampling.Predictor):
+        self.forward = self.backward = 0
+        self._predict = predict
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.forward += 1
+        output = self._predict(x_t, t)
+        if output.requires_grad:
+            output.register_hook(self._count)
+        return output
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backward += 1
+
+
+def make_tasks(mixture: Mixture, *, count: int, num_samples: int, seed: int) -> list[Task]:
+    """Colours of pictures that the mixture draws, of those that are clearly off its centre."""
+    drawn = mixture.sample(64 * count, seed).mean(dim=(2, 3))  # (n, 3)
+    away = (drawn - drawn.mean(dim=0)).norm(dim=1)
+    inside = (drawn.abs() < 0.8).all(dim=1)
+    colors = drawn[(away > away.median()) & inside][:count]
+    tasks = []
+    for i, color in enumerate(colors):
+        posterior = mixture.given_mean_color(color)
+        truth = posterior.moments()
+        floor = distance_to(posterior.sample(num_samples, seed + i), truth)
+        tasks.append(Task(color, truth, floor, seed + i * num_samples, num_samples))
+    return tasks
+
+
+def distance_to(pictures: Tensor, truth: frechet.Gaussian) -> float:
+    """Fréchet distance of pictures `(n, 3, 8, 8)` to known moments; infinite if some diverged."""
+    if not pictures.isfinite().all():
+        return math.inf
+    return frechet.between(frechet.fit(pictures.flatten(1).double().numpy()), truth)
+
+
+def color_error(pictures: Tensor, color: Tensor) -> float:
+    """Of 255: root mean square over pictures and channels of the mean colour minus `color`."""
+    return float((pictures.mean(dim=(2, 3)) - color).square().mean().sqrt()) * 127.5
+
+
+def draw(
+    predict: sampling.Predictor,
+    method: Method,
+    color: Tensor,
+    *,
+    scale: float,
+    num_inference_steps: int,
+    seed: int,
+    num_samples: int,
+) -> Tensor:
+    """Guided pictures `(n, 3, 8, 8)`; picture i takes `seed + i`."""
+    guide = Guide(method, [Term(MeanColor(color, box=None))], scale)
+    generators = sampling.image_generators(seed, num_samples)
+    scheduler = sampling.make_scheduler(
+        CONFIG, solver=method.solver, num_inference_steps=num_inference_steps, device="cpu"
+    )
+    *_, last = sampling.sample(
+        predict,
+        sampling.draw_noise(generators, SHAPE),
+        scheduler,
+        prediction_type="sample",
+        eta=method.eta,
+        generators=generators,
+        clip=False,
+        guide=guide,
+    )
+    return last.x_prev
+
+
+def measure(
+    mixture: Mixture, tasks: Sequence[Task], name: str, *, scale: float, num_inference_steps: int
+) -> Result:
+    """Runs one method on some tasks."""
+    # Nothing is clipped here, so neither is what the course differentiates.
+    method = dataclasses.replace({**METHODS, **PUBLISHED}[name], clamped=False)
+    counter = Counter(mixture.predictor(CONFIG))
+    errors, distances = [], []
+    began = time.perf_counter()
+    for task in tasks:
+        strength = scale * task.num_samples if method.batch_mean else scale
+        pictures = draw(
+            counter,
+            method,
+            task.color,
+            scale=strength,
+            num_inference_steps=num_inference_steps,
+            seed=task.seed,
+            num_samples=task.num_samples,
+        )
+        errors.append(color_error(pictures, task.color))
+        distances.append(distance_to(pictures, task.truth))
+    seconds = time.perf_counter() - began
+    count = len(tasks)
+    return Result(
+        method=name,
+        scale=scale,
+        num_inference_steps=num_inference_steps,
+        color_error=sum(errors) / count,
+        distance=sum(distances) / count,
+        forward_passes=counter.forward / count,
+        backward_passes=counter.backward / count,
+        seconds=seconds / count,
+    )
+
+
+def tuned_scale(mixture: Mixture, tasks: Sequence[Task], name: str, steps: int) -> float:
+    """The scale of the method's grid with the smallest distance."""
+    results = [
+        measure(mixture, tasks, name, scale=scale, num_inference_steps=steps)
+        for scale in GRIDS[name]
+    ]
+    return min(results, key=lambda result: result.distance).scale
+
+
+def row(results: Sequence[Result]) -> list[str]:
+    """One line of the table: a method at all numbers of steps; passes and seconds are of the last."""
+    scales = [f"{result.scale:g}" for result in results]
+    last = results[-1]
+    return [
+        last.method,
+        scales[0] if len(set(scales)) == 1 else " / ".join(scales),
+        *(f"{result.color_error:.1f} / {result.distance:.2f}" for result in results),
+        f"{last.forward_passes:g} + {last.backward_passes:g}",
+        f"{last.seconds:.1f}",
+    ]
+
+
+def main(
+    samples: Annotated[int, typer.Option(min=32, help="pictures per colour")] = 256,
+    quick: Annotated[bool, typer.Option("--quick", help="one colour, 64 pictures")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
+) -> None:
+    """Prints colour error and distance to the exact answer of every method of guidance."""
+    torch.set_num_threads(threads)
+    mixture = load_mixture()
+    samples, colors = (64, 1) if quick else (samples, 4)
+    tasks = make_tasks(mixture, count=colors, num_samples=samples, seed=REPORT_SEED)
+    tuning = make_tasks(mixture, count=2, num_samples=max(samples // 2, 64), seed=TUNING_SEED)
+    plan = [(name, METHODS[name].default_scale) for name in OURS]
+    plan += [(name, scale) for name in OURS for scale in CURVE if (name, scale) not in plan]
+    rows: list[list[Result]] = []
+    for name, scale in tqdm(plan, unit="row", desc="ours"):
+        rows.append([_at(mixture, tasks, name, scale, steps) for steps in STEPS])
+    for name in tqdm(GRIDS, unit="row", desc="literature"):
+        scales = [tuned_scale(mixture, tuning, name, steps) for steps in STEPS]
+        pairs = zip(scales, STEPS, strict=True)
+        rows.append([_at(mixture, tasks, name, scale, steps) for scale, steps in pairs])
+    print(markdown(HEADER, [row(results) for results in rows]))
+    floor = sum(task.floor for task in tasks) / len(tasks)
+    print(
+        f"\nEach cell: colour error of 255 / Fréchet distance to the exact distribution. Exact "
+        f"draws have 0.0 / {floor:.2f}. {len(tasks)} colour(s), {samples} pictures each. Passes "
+        f"(forward + backward, per picture) and seconds (per colour) at {STEPS[-1]} steps. Scales "
+        f"of the literature: the best of {len(GRIDS['DPS'])} per number of steps, on other colours "
+        f"and seeds.\n\nMeasured on {runtime.describe_device(torch.device('cpu'))}, "
+        f"PyTorch {torch.__version__}."
+    )
+    if json_path:
+        figures = [[dataclasses.asdict(result) for result in results] for results in rows]
+        write_json(json_path, {"floor": floor, "rows": figures})
+
+
+def _at(mixture: Mixture, tasks: Sequence[Task], name: str, scale: float, steps: int) -> Result:
+    return measure(mixture, tasks, name, scale=scale, num_inference_steps=steps)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,260 @@
+"""A model whose every answer is known: a mixture of Gaussians fitted to small pictures.
+
+    python -m benchmarks.mixture
+
+For such data the best denoiser there can be has a closed form, and so has the distribution of
+those pictures whose mean colour is a wanted one. So guidance can be held against the truth, which
+no trained network allows. The mixture is fitted to paintings of 8x8 pixels and comes along with
+the code; neither tests nor benchmarks need the paintings.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from diffusers import DDIMScheduler
+from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import frechet
+from pipelines import sampling
+from pipelines.images import from_uint8
+
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "mixture.safetensors"
+SHAPE = (3, 8, 8)
+_NUM_VALUES = math.prod(SHAPE)
+_RIDGE = 1e-4  # added to every variance, so that no direction is without any
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of k Gaussians over pictures `SHAPE`, flattened to d values; all float64.
+
+    Attributes:
+        weights: `(k,)`, sum 1.
+        means: `(k, d)`.
+        covariances: `(k, d, d)`; may be singular.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    @cached_property
+    def _axes(self) -> tuple[Tensor, Tensor]:
+        """Variances `(k, d)` along the principal axes, and those as columns `(k, d, d)`."""
+        values, vectors = torch.linalg.eigh(self.covariances)
+        return values.clamp(min=0), vectors
+
+    def denoised(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """`E[x0 | x_t]`, `(n, 3, 8, 8)`, of noisy pictures `(n, 3, 8, 8)`; can be differentiated.
+
+        Each Gaussian shrinks towards its mean along its axes; they are averaged as likely as each
+        makes `x_t`.
+
+        Args:
+            x_t: `alpha * x0 + sigma * eps`, of any float type, in which it is computed.
+            alpha: signal level `()`.
+            sigma: noise level `()`.
+        """
+        weights, means, values, rotation, centres = self._prepared(x_t.dtype)
+        turned = (x_t.flatten(1) @ rotation).view(-1, *means.shape) - alpha * centres  # (n, k, d)
+        spread = alpha**2 * values + sigma**2  # (k, d)
+        energy = (turned.square() / spread).sum(dim=2) + spread.log().sum(dim=1)  # (n, k)
+        shares = torch.softmax(weights.log() - energy / 2, dim=1)
+        shrunk = shares[:, :, None] * (alpha * values / spread) * turned  # (n, k, d)
+        return (shrunk.flatten(1) @ rotation.T + shares @ means).view_as(x_t)
+
+    def _prepared(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What `denoised` needs, with all axes side by side in one matrix `(d, k * d)`."""
+        if dtype not in self._by_dtype:
+            values, vectors = self._axes
+            rotation = vectors.permute(1, 0, 2).flatten(1)  # (d, k * d)
+            centres = torch.einsum("kd,kde->ke", self.means, vectors)
+            parts = (self.weights, self.means, values, rotation, centres)
+            self._by_dtype[dtype] = tuple(part.to(dtype) for part in parts)
+        return self._by_dtype[dtype]
+
+    @cached_property
+    def _by_dtype(self) -> dict[torch.dtype, tuple[Tensor, ...]]:
+        return {}
+
+    def predictor(self, config: Mapping[str, Any]) -> sampling.Predictor:
+        """The best network there can be, predicting "sample".
+
+        Args:
+            config: of a scheduler: how noisy each timestep is.
+        """
+        scheduler: Any = DDIMScheduler.from_config(dict(config))
+        alphas_cumprod = scheduler.alphas_cumprod.double()
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            alpha_bar = alphas_cumprod[int(t)]
+            return self.denoised(x_t, alpha_bar.sqrt().to(x_t), (1 - alpha_bar).sqrt().to(x_t))
+
+        return predict
+
+    def given_mean_color(self, color: Tensor) -> Mixture:
+        """The exact distribution of the pictures whose mean colour is `color` `(3,)`.
+
+        Conditioning a Gaussian on a linear function of it gives a Gaussian; each counts as much as
+        it makes that colour likely.
+        """
+        averaging = mean_color_matrix()  # (3, d)
+        color = color.double()
+        seen = self.means @ averaging.T  # (k, 3)
+        cross = self.covariances @ averaging.T  # (k, d, 3)
+        spread = averaging @ cross  # (k, 3, 3)
+        gain = torch.linalg.solve(spread, cross.mT).mT  # (k, d, 3)
+        likely = torch.distributions.MultivariateNormal(seen, spread).log_prob(color)  # (k,)
+        return Mixture(
+            torch.softmax(self.weights.log() + likely, dim=0),
+            self.means + torch.einsum("kdc,kc->kd", gain, color - seen),
+            self.covariances - gain @ cross.mT,
+        )
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """Pictures `(count, 3, 8, 8)` float32, the same ones for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        values, vectors = self._axes
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        drawn = torch.randn(count, _NUM_VALUES, generator=generator, dtype=torch.float64)
+        scaled = drawn * values.sqrt()[chosen]  # (n, d)
+        pixels = self.means[chosen]
+        for k in range(len(self.weights)):
+            pixels[chosen == k] += scaled[chosen == k] @ vectors[k].T
+        return pixels.float().view(count, *SHAPE)
+
+    def moments(self) -> frechet.Gaussian:
+        """Mean and covariance of all of it."""
+        mean = self.weights @ self.means  # (d,)
+        apart = self.means - mean  # (k, d)
+        between = torch.einsum("k,kd,ke->de", self.weights, apart, apart)
+        within = torch.einsum("k,kde->de", self.weights, self.covariances)
+        return frechet.Gaussian(mean.numpy(), (between + within).numpy())
+
+
+def mean_color_matrix() -> Tensor:
+    """`(3, d)` float64: a flattened picture to its mean colour."""
+    pixels = SHAPE[1] * SHAPE[2]
+    return torch.eye(3, dtype=torch.float64).repeat_interleave(pixels, dim=1) / pixels
+
+
+def load_mixture(path: Path = WEIGHTS) -> Mixture:
+    """The fitted mixture.
+
+    Raises:
+        FileNotFoundError: if it was never fitted; the message says how to.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.mixture makes it")
+    stored = load_file(path)
+    rows, columns = torch.tril_indices(_NUM_VALUES, _NUM_VALUES)
+    covariances = torch.zeros(len(stored["weights"]), _NUM_VALUES, _NUM_VALUES).double()
+    covariances[:, rows, columns] = stored["covariances"].double()
+    covariances[:, columns, rows] = stored["covariances"].double()
+    weights = stored["weights"].double()
+    return Mixture(weights / weights.sum(), stored["means"].double(), covariances)
+
+
+def save_mixture(mixture: Mixture, path: Path, metadata: dict[str, str]) -> None:
+    """Writes one half of each covariance, and leaves the old file or the new one whole."""
+    rows, columns = torch.tril_indices(_NUM_VALUES, _NUM_VALUES)
+    tensors = {
+        "weights": mixture.weights.float(),
+        "means": mixture.means.float(),
+        "covariances": mixture.covariances[:, rows, columns].float(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def fit(pixels: Tensor, *, num_components: int, rounds: int, seed: int) -> Mixture:
+    """Expectation maximisation, beginning at random pictures and one covariance for all.
+
+    Args:
+        pixels: `(n, d)` float64.
+        num_components: k.
+        rounds: of expectation and maximisation.
+        seed: of the pictures it begins at.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randperm(len(pixels), generator=generator)[:num_components]
+    ridge = _RIDGE * torch.eye(pixels.shape[1], dtype=pixels.dtype)
+    mixture = Mixture(
+        torch.full((num_components,), 1 / num_components, dtype=pixels.dtype),
+        pixels[first],
+        (pixels.T.cov() + ridge).expand(num_components, -1, -1),
+    )
+    bar = tqdm(range(rounds), unit="round")
+    for _ in bar:
+        log_likely = torch.stack(
+            [
+                torch.distributions.MultivariateNormal(mean, covariance).log_prob(pixels)
+                for mean, covariance in zip(mixture.means, mixture.covariances, strict=True)
+            ],
+            dim=1,
+        )  # (n, k)
+        joint = mixture.weights.log() + log_likely
+        shares = torch.softmax(joint, dim=1)  # (n, k)
+        bar.set_postfix(log_likelihood=f"{joint.logsumexp(dim=1).mean().item():.3f}")
+        counts = shares.sum(dim=0)  # (k,)
+        means = shares.T @ pixels / counts[:, None]
+        scatter = [
+            ((pixels - mean) * share[:, None]).T @ (pixels - mean) / share.sum()
+            for mean, share in zip(means, shares.T, strict=True)
+        ]
+        mixture = Mixture(counts / len(pixels), means, torch.stack(scatter) + ridge)
+    return mixture
+
+
+def read_pictures(dataset_name: str) -> Tensor:
+    """All pictures of a data set, averaged down to `SHAPE`: `(n, 3, 8, 8)` in [-1, 1]."""
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+
+    rows = load_dataset(dataset_name, split="train").select_columns(["image"])
+    rows = rows.cast_column("image", ImageFeature(mode="RGB"))
+    small = [
+        np.asarray(ImageOps.fit(row["image"], SHAPE[1:], Image.Resampling.BOX))
+        for row in tqdm(rows, unit="picture")
+    ]
+    return from_uint8(torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2))
+
+
+def default_pictures() -> str:
+    """The paintings on this machine, under `STUDIO_DATA` or `../shared/data`."""
+    return str(Path(os.environ.get("STUDIO_DATA", "../shared/data")) / "wikiart")
+
+
+def main(
+    dataset_name: Annotated[str, typer.Option(help="Hub id or folder [wikiart]")] = "",
+    components: Annotated[int, typer.Option(min=1)] = 10,
+    rounds: Annotated[int, typer.Option(min=1)] = 60,
+    seed: int = 0,
+    output: Annotated[Path, typer.Option(help="where the mixture goes")] = WEIGHTS,
+) -> None:
+    """Fits the mixture and stores it."""
+    pixels = read_pictures(dataset_name or default_pictures()).flatten(1).double()
+    mixture = fit(pixels, num_components=components, rounds=rounds, seed=seed)
+    recipe = {"num_pictures": len(pixels), "rounds": rounds, "seed": seed}
+    save_mixture(mixture, output, {key: str(value) for key, value in recipe.items()})
+    shares = ", ".join(f"{share:.2f}" for share in mixture.weights.tolist())
+    print(f"{len(pixels):,} pictures, shares {shares}; saved to {output}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

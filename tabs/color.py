@@ -1,0 +1,410 @@
+"""The Colour tab and the `/color` endpoint: steering an unconditional model towards colours."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from pipelines import color, guidance, images, sampling
+from pipelines.settings import MAX_LAMBDA, OFF, Color, ColorSettings, SettingsError
+from tabs import charts, common
+
+DEFAULTS = ColorSettings()
+SWATCHES = {
+    "Turquoise": "#44CCAA",
+    "Sky": "#6FA8DC",
+    "Ultramarine": "#2A3F8F",
+    "Violet": "#8E5AA8",
+    "Rose": "#D98AA5",
+    "Vermilion": "#C8452F",
+    "Amber": "#E0A030",
+    "Moss": "#6B7F3A",
+    "Ivory": "#E8E0CC",
+    "Charcoal": "#3A3D42",
+}
+METHODS = [(f"{name}: {method.summary}", name) for name, method in guidance.METHODS.items()]
+_PREFIX = "color-"
+_SHEET_COLUMNS, _SHEET_SCALE = 4, 4
+_MASK_PX = 256
+_COURSE_MAX = 200
+
+INTRODUCTION = """Choose a colour and press **Paint**. A model that has only ever learned to paint
+is steered, step by step, towards pictures of that colour; nothing is trained for it. Slide between
+the picture with and without guidance: both grow from the same noise.
+"""
+
+_CUT_SCRIPT = (
+    "(cut) => { document.querySelector('#color-result').style.setProperty('--cut', cut + '%'); }"
+)
+
+
+def slider(name: str, label: str, info: str, **options: Any) -> gr.Slider:
+    return common.slider(ColorSettings, name, label, info, prefix=_PREFIX, **options)
+
+
+def tiles(guided: list[Image.Image], unguided: list[Image.Image], wish: str) -> str:
+    """Pairs of pictures as HTML, the unguided one on top, cut off at `--cut`."""
+    cells = "".join(
+        f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(wish)}">'
+        f'<img class="before" src="{images.to_data_uri(before)}" '
+        f'alt="The same seed without guidance"></div>'
+        for after, before in zip(guided, unguided, strict=True)
+    )
+    columns = min(len(guided), _SHEET_COLUMNS)
+    return f'<div class="pairs" style="--columns: {columns}">{cells}</div>'
+
+
+def describe(settings: ColorSettings) -> str:
+    """What the guided pictures are, as alternative text."""
+    if settings.palette:
+        return f"Picture guided towards the palette {settings.palette}"
+    where = "" if settings.region == "all" else f" in its part {settings.region}"
+    return f"Picture guided towards {settings.color}{where}"
+
+
+def swatches(preview: color.Preview) -> str:
+    """Target and reached colour of each picture, and how far apart they are before and after."""
+    if preview.settings.palette:
+        return _palette_scores(preview)
+    target = preview.settings.color
+    rows = []
+    for i, picture in enumerate(preview.pictures):
+        reached = color.mean_color(picture, preview.settings)
+        rows.append(
+            f'<div class="swatch-pair" role="img" aria-label="Target {target}, reached {reached}">'
+            f'<i style="background: {target}"></i><i style="background: {reached}"></i></div>'
+            f"<div>target <code>{target}</code>, reached <code>{reached}</code><br>"
+            f"ΔE <b>{preview.score_after[i]:.1f}</b>, "
+            f"unguided {preview.score_before[i]:.1f}</div>"
+        )
+    return f'<div class="swatches">{"".join(rows)}</div>'
+
+
+def _palette_scores(preview: color.Preview) -> str:
+    rows = [
+        f"<div>picture {i + 1}: <b>{after:.1f}</b>, unguided {before:.1f}</div>"
+        for i, (after, before) in enumerate(
+            zip(preview.score_after, preview.score_before, strict=True)
+        )
+    ]
+    return f"<div>Distance to the palette, in steps of 255</div>{''.join(rows)}"
+
+
+def loss_chart(preview: color.Preview) -> str:
+    """The mean distance of what the network predicts to the target, per step."""
+    squared = preview.settings.loss == "mean" and preview.settings.method != "course"
+
+    def in_steps(losses: list[list[float]]) -> list[float]:
+        means = [sum(values) / len(values) for values in losses]
+        return [127.5 * (mean**0.5 if squared else mean) for mean in means]
+
+    return charts.line_chart(
+        {
+            "guided": in_steps(preview.losses),
+            "unguided": in_steps(preview.unguided_losses),
+        },
+        total=preview.total_steps,
+        x_label="step",
+        y_label="Distance of the predicted picture to the target, in steps of 255",
+    )
+
+
+def sheet(preview: color.Preview) -> Image.Image:
+    """All guided pictures of a run on one sheet, carrying their settings."""
+    large = images.grid(preview.pictures, columns=_SHEET_COLUMNS, scale=_SHEET_SCALE)
+    return images.with_metadata(large, common.metadata_of(preview) | scores_of(preview))
+
+
+def scores_of(preview: color.Preview) -> dict[str, Any]:
+    """The distances to the target, as API callers and saved files get them."""
+    return {
+        "score": "palette distance" if preview.settings.palette else "CIEDE2000",
+        "score_before": [round(value, 3) for value in preview.score_before],
+        "score_after": [round(value, 3) for value in preview.score_after],
+    }
+
+
+def info_of(preview: color.Preview) -> dict[str, Any]:
+    """What API callers get beside the images."""
+    return (
+        common.info_of(preview)
+        | scores_of(preview)
+        | {
+            "loss": [[round(value, 6) for value in step] for step in preview.losses],
+            "failed_steps": preview.failed_steps,
+        }
+    )
+
+
+def mask_address(picture: Image.Image | None) -> str:
+    """An uploaded mask as the setting that holds it."""
+    if picture is None:
+        return ""
+    small = picture.copy()
+    small.thumbnail((_MASK_PX, _MASK_PX))
+    return images.to_data_uri(small)
+
+
+@common.explained
+def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
+    """The tab's run; `values` are those of the controls, in the order of `CONTROLS`."""
+    given = dict(zip(CONTROLS, values, strict=True))
+    given["mask"] = mask_address(given["mask"])
+    if given["mask"]:
+        given["region"] = "all"
+    for preview in common.throttled(color.generate(ColorSettings(**given))):
+        path = common.save_png(sheet(preview), "paintings") if preview.finished else None
+        yield (
+            tiles(preview.pictures, preview.unguided, describe(preview.settings)),
+            common.status_of(preview),
+            swatches(preview),
+            loss_chart(preview),
+            gr.DownloadButton(value=path, interactive=path is not None),
+        )
+
+
+@common.explained
+def endpoint(
+    color: str = DEFAULTS.color,
+    guidance_scale: float = DEFAULTS.guidance_scale,
+    num_inference_steps: int = DEFAULTS.num_inference_steps,
+    num_images: int = DEFAULTS.num_images,
+    seed: int = DEFAULTS.seed,
+    model: str = DEFAULTS.model,
+    method: str = DEFAULTS.method,
+    loss: str = DEFAULTS.loss,
+    region: str = DEFAULTS.region,
+    mask: str = DEFAULTS.mask,
+    palette: str = DEFAULTS.palette,
+    brightness: float = DEFAULTS.brightness,
+    contrast: float = DEFAULTS.contrast,
+    symmetry: str = DEFAULTS.symmetry,
+    extras_weight: float = DEFAULTS.extras_weight,
+    start: float = DEFAULTS.start,
+    stop: float = DEFAULTS.stop,
+    every: int = DEFAULTS.every,
+    repeats: int = DEFAULTS.repeats,
+    eta: float = DEFAULTS.eta,
+) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
+    """Paints pictures of a colour, without any training for it.
+
+    Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
+    revision, settings, loss (per step, one value per image), score_before and score_after (per
+    image: CIEDE2000 between its mean colour and the wanted one). The last one is complete.
+    """
+    given = locals()
+    settings = ColorSettings(**{f.name: given[f.name] for f in dataclasses.fields(ColorSettings)})
+    for preview in common.throttled(_generate(settings)):
+        metadata = common.metadata_of(preview) | scores_of(preview)
+        files = [
+            common.save_png(images.with_metadata(picture, metadata), f"painting-{i}")
+            for i, picture in enumerate(preview.pictures)
+        ]
+        yield [gr.FileData(path=path) for path in files], info_of(preview)
+
+
+_generate = color.generate  # the endpoint's first parameter is called `color`, as published
+
+
+def starting_noise() -> str:
+    """What the tab shows before the first run: the noise that its default run starts from."""
+    noise = sampling.draw_noise(sampling.image_generators(DEFAULTS.seed, 1), (3, 64, 64))
+    pictures = images.to_pil(noise / 3)
+    return tiles(pictures, pictures, "Pure noise, before the first step")
+
+
+def checked_color(text: str) -> Any:
+    """What the picker shows for a typed colour; it stays as it is while that is not one."""
+    try:
+        return Color().check("color", text)
+    except SettingsError:
+        return gr.skip()
+
+
+def scale_for(method: str) -> gr.Slider:
+    """The strength slider for a method: the course's has a scale of its own."""
+    chosen = guidance.METHODS[method]
+    course = chosen.max_scale > MAX_LAMBDA
+    return gr.Slider(
+        maximum=_COURSE_MAX if course else MAX_LAMBDA,
+        step=1 if course else 0.01,
+        value=chosen.default_scale,
+        info="The course's own scale" if course else _SCALE_INFO,
+    )
+
+
+_SCALE_INFO = "0: off. 0.05: subtle. 0.2: clear. 0.5: the most"
+
+
+def build() -> None:
+    """Lays out the tab; call inside `gr.Blocks`."""
+    gr.Markdown(INTRODUCTION)
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            result = gr.HTML(starting_noise(), elem_id="color-result")
+            cut = gr.Slider(
+                0,
+                100,
+                50,
+                step=1,
+                label="Unguided to the left, guided to the right",
+                elem_id="color-cut",
+            )
+            status = gr.HTML(common.status_line("Ready."), elem_id="color-status")
+            reached = gr.HTML(elem_id="color-swatches")
+            chart = gr.HTML(elem_id="color-chart")
+            download = gr.DownloadButton(
+                "Save guided pictures as PNG",
+                interactive=False,
+                size="sm",
+                elem_id="color-download",
+            )
+        with gr.Column(scale=2, min_width=320):
+            controls = _controls()
+    cut.input(None, inputs=cut, js=_CUT_SCRIPT, queue=False, api_visibility="private")
+    run, stop = controls["run_button"], controls["stop_button"]
+    inputs = [controls[name] for name in CONTROLS]
+    event = gr.on(
+        [run.click, controls["color"].submit, controls["palette"].submit],
+        draw,
+        inputs=inputs,
+        outputs=[result, status, reached, chart, download],
+        show_progress_on=status,
+        api_visibility="private",
+        **common.LANE,
+    )
+    stop.click(
+        common.stopped,
+        inputs=status,
+        outputs=status,
+        cancels=[event],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    common.publish(endpoint, api_name="color", returns=tuple[list[gr.FileData], dict])
+
+
+def _controls() -> dict[str, Any]:
+    """Everything on the right, by name."""
+    found = _color_row()
+    with gr.Row():
+        found["run_button"] = gr.Button("Paint", variant="primary", elem_id="color-draw", min_width=100)
+        found["stop_button"] = gr.Button("Stop", elem_id="color-stop", min_width=80)
+    found["guidance_scale"] = slider(
+        "guidance_scale", "Guidance scale", _SCALE_INFO, maximum=MAX_LAMBDA
+    )
+    found["num_inference_steps"] = slider("num_inference_steps", "Steps", "More: slower, finer")
+    found["num_images"] = slider("num_images", "Pictures", "Of seeds that follow each other")
+    found["seed"] = common.seed_row(DEFAULTS.seed, _PREFIX)
+    found["model"] = gr.Radio(
+        common.choices(ColorSettings, "model"),
+        value=DEFAULTS.model,
+        label="Model",
+        elem_id="color-model",
+    )
+    found["method"] = gr.Dropdown(
+        METHODS, value=DEFAULTS.method, label="Method", elem_id="color-method"
+    )
+    found["method"].change(
+        scale_for,
+        inputs=found["method"],
+        outputs=found["guidance_scale"],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return found | _more() | _advanced()
+
+
+def _color_row() -> dict[str, Any]:
+    """Picker, text form and swatches, which follow each other; the text is what counts."""
+    with gr.Row():
+        text = gr.Textbox(
+            DEFAULTS.color,
+            label="Colour",
+            info="#44CCAA, rgb(68, 204, 170) or teal",
+            elem_id="color-text",
+            min_width=160,
+        )
+        picker = gr.ColorPicker(DEFAULTS.color, label="Pick", elem_id="color-picker", min_width=80)
+    quiet: dict[str, Any] = {
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    picker.input(checked_color, inputs=picker, outputs=text, **quiet)
+    text.input(checked_color, inputs=text, outputs=picker, **quiet)
+    with gr.Row(elem_classes="swatch-row"):
+        for name, value in SWATCHES.items():
+            button = gr.Button(name, size="sm", min_width=40, elem_id=f"swatch-{name.lower()}")
+            button.click(lambda value=value: (value, value), outputs=[text, picker], **quiet)
+    return {"color": text}
+
+
+def _more() -> dict[str, Any]:
+    """What else a picture can be steered by."""
+    with gr.Accordion("More to steer", open=False, elem_id="color-more"):
+        palette = gr.Textbox(
+            DEFAULTS.palette,
+            label="Palette, instead of the colour",
+            info="Up to five colours with shares: #102040 60, gold 40",
+            elem_id="color-palette",
+        )
+        region = gr.Radio(
+            common.choices(ColorSettings, "region"),
+            value=DEFAULTS.region,
+            label="Part of the picture that the colour is for",
+            elem_id="color-region",
+        )
+        mask = gr.Image(
+            label="Or a square mask picture, white where the colour belongs",
+            type="pil",
+            image_mode=None,
+            sources=["upload"],
+            elem_id="color-mask",
+            height=120,
+        )
+        symmetry = gr.Radio(
+            common.choices(ColorSettings, "symmetry"),
+            value=DEFAULTS.symmetry,
+            label="Symmetry",
+            elem_id="color-symmetry",
+        )
+        found = {
+            "palette": palette,
+            "region": region,
+            "mask": mask,
+            "symmetry": symmetry,
+            "brightness": slider("brightness", "Brightness", "0: black, 1: white, -1: off"),
+            "contrast": slider("contrast", "Contrast", "0: flat, 0.5: the most, -1: off"),
+            "extras_weight": slider(
+                "extras_weight", "Weight of these", "Symmetry, brightness, contrast"
+            ),
+        }
+    return found
+
+
+def _advanced() -> dict[str, Any]:
+    with gr.Accordion("Advanced", open=False, elem_id="color-advanced"):
+        return {
+            "loss": gr.Radio(
+                [("the mean colour", "mean"), ("every pixel, as in the course", "pixels")],
+                value=DEFAULTS.loss,
+                label="What shall have the colour",
+                elem_id="color-loss",
+            ),
+            "start": slider("start", "Guide from", "Share of the steps"),
+            "stop": slider("stop", "Guide until", "Share of the steps"),
+            "every": slider("every", "Guide every so many steps", "Each that much more strongly"),
+            "repeats": slider("repeats", "Repeats", "Middle steps; 0: as the method says"),
+            "eta": slider("eta", "eta", f"Fresh noise per step; {OFF}: as the method says"),
+        }
+
+
+CONTROLS = tuple(field.name for field in dataclasses.fields(ColorSettings))

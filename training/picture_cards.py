@@ -1,0 +1,310 @@
+"""The text of the model card of an unconditional model of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from pipelines import checkpoints
+from training.card_parts import (
+    ANSWERS,
+    SAMPLES_FILE,
+    command_line,
+    errors_table,
+    figures_table,
+    loss_weights,
+    pictures_per_step,
+    remark_rows,
+    steps_done,
+    table,
+    with_front_matter,
+    wrap,
+)
+from training.sources import OTHER, SOURCES
+
+_STOCK = """\
+from diffusers import DDPMPipeline
+
+pipeline = DDPMPipeline.from_pretrained("{source}")
+"""
+_OWN = """\
+from pipelines.unets import {network}
+
+unet = {network}.from_pretrained("{source}", subfolder="unet")
+"""
+_OWN_DRAWS = """\
+from diffusers import DDPMPipeline, DDPMScheduler
+
+scheduler = DDPMScheduler.from_pretrained("{source}", subfolder="scheduler")
+pipeline = DDPMPipeline(unet, scheduler)
+pipeline(num_inference_steps=50).images[0]
+"""
+_STOCK_DRAWS = """\
+pipeline(num_inference_steps=50).images[0]
+"""
+
+_TEXT = """\
+# {name}
+
+{summary}
+
+![{num_samples} pictures that this model drew]({samples})
+
+Drawn without guidance in {drawn}.
+
+## What it is
+
+{what}
+
+## How to load it
+
+In a notebook{where}:
+
+```python
+{load}```
+
+{call}
+
+To draw a picture in diffusers' own way:
+
+```python
+{draw}```
+
+## Data and terms
+
+{data}
+
+## Recipe
+
+{recipe}
+
+```sh
+{command}
+```
+
+## Measured
+
+{errors}
+
+{figures}
+
+## What it cannot do
+
+{limits}
+"""
+
+
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """The card's text.
+
+    Args:
+        facts: what `training.export_pictures` wrote to `recipe.json`; a `remark` may be added.
+        figures: what a benchmark wrote to `figures.json`; empty if none was run.
+    """
+    recipe, samples, stock = facts["recipe"], facts["samples"], facts["network"] == "UNet2DModel"
+    code = {"source": facts["source"], "network": facts["network"]}
+    text = _TEXT.format(
+        name=facts["name"],
+        summary=_summary(facts),
+        num_samples=samples["num_images"],
+        samples=SAMPLES_FILE,
+        drawn=f"{samples['num_inference_steps']} steps of {samples['solver']}, seeds 0 to "
+        f"{samples['num_images'] - 1}",
+        what=wrap(" ".join(_what(facts))),
+        where="" if stock else " in the project's folder",
+        load=(_STOCK if stock else _OWN).format(**code),
+        call=wrap(_call(facts, "pipeline.unet" if stock else "unet")),
+        draw=(_STOCK_DRAWS if stock else _OWN_DRAWS).format(**code),
+        data=wrap(" ".join(_data(facts))),
+        recipe=table(("what", "value"), _recipe_rows(facts)),
+        command=_command(facts),
+        errors=_errors(facts),
+        figures=figures_table(figures),
+        limits="\n".join(_limits(facts)),
+    )
+    tuned = ["fine-tuned"] if recipe["start_model"] else []
+    metadata = ModelCardData(
+        license="other",
+        library_name="diffusers",
+        tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
+        datasets=_hub_datasets(facts),
+        base_model=recipe["start_model"] or None,
+        pipeline_tag="unconditional-image-generation",
+    )
+    return with_front_matter(metadata, text)
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    recipe = facts["recipe"]
+    how = "fine-tuned" if recipe["start_model"] else "trained from scratch"
+    return wrap(
+        f"An unconditional diffusion model of pictures of {recipe['image_size']}×"
+        f"{recipe['image_size']} px, {how} on {_title(recipe['dataset_name'])}, made with Guided "
+        "Diffusion Studio."
+    )
+
+
+def _title(dataset: str) -> str:
+    source = SOURCES.get(dataset)
+    return source.title if source else f"`{dataset}`"
+
+
+def _what(facts: Mapping[str, Any]) -> Iterator[str]:
+    colours = "in colour" if facts["channels"] == 3 else "in grey"
+    yield (
+        f"A network of {facts['parameters'] / 1e6:.1f} million parameters (`{facts['network']}`) "
+        f"that takes the noise out of pictures {colours}, step by step, until noise alone has "
+        "become a picture."
+    )
+    child, model = f"`{facts['name']}`", facts["started_from"]
+    while model:
+        yield f"{child} was fine-tuned from `{model['name']}`, {_trained(model)}."
+        child, model = f"`{model['name']}`", model.get("started_from")
+
+
+def _trained(model: Mapping[str, Any]) -> str:
+    if "steps" not in model:
+        return "whose own training is not recorded here"
+    begun = (
+        "which was itself trained" if model["started_from"] else "which was trained from scratch"
+    )
+    return (
+        f"{begun} on `{model['dataset_name']}` for {model['steps']:,} steps "
+        f"({model['pictures_seen']:,} pictures of {model['image_size']} px)"
+    )
+
+
+def _call(facts: Mapping[str, Any], unet: str) -> str:
+    shape = f"(b, {facts['channels']}, {facts['recipe']['image_size']}, "
+    return (
+        f"Call the network with `{unet}(x_t, t)`: pictures "
+        f"`{shape}{facts['recipe']['image_size']})` in [-1, 1], timesteps 0 to "
+        f"{facts['num_timesteps'] - 1}. It answers with {ANSWERS[facts['recipe']['prediction']]}."
+    )
+
+
+def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+    name, total = facts["recipe"]["dataset_name"], facts["num_pictures"] + facts["held_out"]
+    source = SOURCES.get(name, OTHER)
+    kind = f", {source.title}" if source.title else ""
+    if not facts["data_is_local"]:
+        of = f"{total:,} pictures of {_link(name)}{kind}"
+    elif source.subset_of:
+        of = f"`{name}`{kind}, a subset of {total:,} pictures of {_link(source.subset_of)}"
+    else:
+        of = f"the {total:,} pictures of a folder `{name}`{kind}"
+    less = f", less {facts['held_out']} held out for the errors below" if facts["held_out"] else ""
+    yield f"Trained on {of}{less}. Of each picture the middle square was taken."
+    if facts["skipped"]:
+        yield f"{facts['skipped']:,} more could not be read."
+    if facts["enlarged"]:
+        yield f"{facts['enlarged']:,} were smaller and were scaled up."
+    yield source.terms
+    for model in _ancestors(facts):
+        inherited = SOURCES.get(model.get("dataset_name", name))
+        if inherited and inherited != source:
+            yield f"The start model `{model['name']}` was trained on {inherited.title}."
+            yield inherited.terms
+            source = inherited
+
+
+def _link(dataset: str) -> str:
+    return f"[`{dataset}`](https://huggingface.co/datasets/{dataset})"
+
+
+def _ancestors(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    model = facts["started_from"]
+    while model:
+        yield model
+        model = model.get("started_from")
+
+
+def _hub_datasets(facts: Mapping[str, Any]) -> list[str] | None:
+    """Ids for the Hub's links; a folder of one's own has none."""
+    name = facts["recipe"]["dataset_name"]
+    if not facts["data_is_local"]:
+        return [name]
+    source = SOURCES.get(name)
+    return [source.subset_of] if source and source.subset_of else None
+
+
+def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    recipe = facts["recipe"]
+    processes = recipe["num_processes"]
+    per_step = pictures_per_step(recipe)
+    division = f"{recipe['batch_size']} × {recipe['grad_accumulation_steps']} × {processes}"
+    return [
+        ("start model", f"`{recipe['start_model']}`" if recipe["start_model"] else "none"),
+        ("data set", f"`{recipe['dataset_name']}`, {facts['num_pictures']:,} pictures"),
+        ("size", f"{recipe['image_size']} px"),
+        ("steps", steps_done(facts)),
+        ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
+        ("pictures seen", f"{facts['steps'] * per_step:,}"),
+        ("mirrored", "half of the pictures" if recipe["flip"] else "none"),
+        ("what the network predicts", f"`{recipe['prediction']}`"),
+        ("loss weights", loss_weights(recipe)),
+        ("noise schedule", f"`{facts['schedule']}`, {facts['num_timesteps']:,} timesteps"),
+        ("timesteps", "stratified over the step"),
+        ("optimizer", f"AdamW, {facts['optimizer']}"),
+        ("learning rate", f"{recipe['lr']:g}, after {recipe['warmup_steps']:,} steps of warm-up"),
+        ("learning rate schedule", "half cosine down to 1 %"),
+        ("averaged weights", f"EMA, decay {recipe['ema_decay']:g}; these are the ones saved"),
+        ("seed", f"{recipe['seed']}"),
+        ("time", f"{facts['seconds'] / 3600:.2f} hours of training steps"),
+        ("device", f"{facts['device']}" + (f", {processes} processes" if processes > 1 else "")),
+        ("parameters", f"{facts['parameters']:,}"),
+        *remark_rows(facts),
+    ]
+
+
+def _command(facts: Mapping[str, Any]) -> str:
+    """The command line that repeats the training."""
+    recipe = facts["recipe"]
+    alike = {k: v for k, v in recipe.items() if k not in _SPELLED_OUT}
+    options = [
+        f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
+        f"--dataset-name {'data/' if facts['data_is_local'] else ''}{recipe['dataset_name']}",
+        *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
+        f"--model-save-name {facts['name']}",
+        *(f"--{name.replace('_', '-')} {value}" for name, value in alike.items()),
+        "--flip" if recipe["flip"] else "--no-flip",
+    ]
+    processes = recipe["num_processes"]
+    launch = f"accelerate launch --num_processes {processes}" if processes > 1 else "python"
+    return command_line(f"{launch} -m training.finetune_model", options)
+
+
+_SPELLED_OUT = {"start_model", "dataset_name", "image_column", "num_processes", "flip"}
+
+
+def _start_model(facts: Mapping[str, Any]) -> str:
+    name = facts["recipe"]["start_model"]
+    own_run = facts["start_is_local"] and name not in checkpoints.TABLE
+    return f"runs/{name}/checkpoint" if own_run else name
+
+
+def _errors(facts: Mapping[str, Any]) -> str:
+    if not facts["validation_x0_error"]:
+        return "There were too few pictures to hold any out, so no errors were measured."
+    last = facts["num_timesteps"] - 1
+    explained = wrap(
+        "Mean squared error of the predicted clean picture, in the range [-1, 1], on the "
+        f"{facts['held_out']} pictures held out, per timestep (0 is clean, {last} is noise):"
+    )
+    return f"{explained}\n\n{errors_table(facts['validation_x0_error'])}"
+
+
+def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
+    size, source = facts["recipe"]["image_size"], SOURCES.get(facts["recipe"]["dataset_name"])
+    limits = [
+        "Draw what it is asked for: it takes no label and no words. Colours and words can only "
+        "steer it from outside, by guidance, while it draws.",
+        f"Draw well what its training pictures do not show, or at a size other than {size} px.",
+        "Draw fine detail: faces, hands and writing do not hold up, broad shapes and colours do.",
+        "Promise that a picture is new: one may resemble a training picture.",
+    ]
+    warnings = [source.warning] if source and source.warning else []
+    for limit in limits + warnings:
+        yield wrap(f"- {limit}").replace("\n", "\n  ")
