@@ -27,6 +27,9 @@ tests: $(VENV)/.dev browser
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.digits
+	$(BIN)/python -m benchmarks.color
+	$(BIN)/python -m benchmarks.exact
+	$(BIN)/python -m benchmarks.finetuning
 
 # Takes the pictures of the README in a real browser.
 pictures: $(VENV)/.dev browser

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import typer
 from diffusers import DDIMScheduler
 from PIL import Image, ImageOps
@@ -34,6 +35,7 @@ from pipelines.images import from_uint8
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "mixture.safetensors"
 SHAPE = (3, 8, 8)
 _NUM_VALUES = math.prod(SHAPE)
+_PRIOR = 50.0
 _RIDGE = 1e-4  # added to every variance, so that no direction is without any
 
 
@@ -183,42 +185,51 @@ def save_mixture(mixture: Mixture, path: Path, metadata: dict[str, str]) -> None
 
 
 def fit(pixels: Tensor, *, num_components: int, rounds: int, seed: int) -> Mixture:
-    """Expectation maximisation, beginning at random pictures and one covariance for all.
+    """Expectation maximisation, beginning at the clusters of k-means.
+
+    Each covariance is drawn a little towards that of all pictures, as if `_PRIOR` pictures more
+    had been seen; without that, some Gaussians shrink onto single pictures.
 
     Args:
         pixels: `(n, d)` float64.
         num_components: k.
-        rounds: of expectation and maximisation.
+        rounds: of k-means, and then of expectation and maximisation.
         seed: of the pictures it begins at.
     """
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randperm(len(pixels), generator=generator)[:num_components]
-    ridge = _RIDGE * torch.eye(pixels.shape[1], dtype=pixels.dtype)
-    mixture = Mixture(
-        torch.full((num_components,), 1 / num_components, dtype=pixels.dtype),
-        pixels[first],
-        (pixels.T.cov() + ridge).expand(num_components, -1, -1),
-    )
+    centres = pixels[torch.randperm(len(pixels), generator=generator)[:num_components]]
+    shares = torch.zeros(len(pixels), num_components, dtype=pixels.dtype)
+    for _ in range(rounds):
+        nearest = torch.cdist(pixels, centres).argmin(dim=1)  # (n,)
+        shares = F.one_hot(nearest, num_components).to(pixels)  # (n, k)
+        centres = shares.T @ pixels / shares.sum(dim=0)[:, None]
     bar = tqdm(range(rounds), unit="round")
+    mixture = _maximised(pixels, shares)
     for _ in bar:
-        log_likely = torch.stack(
+        joint = torch.stack(
             [
                 torch.distributions.MultivariateNormal(mean, covariance).log_prob(pixels)
                 for mean, covariance in zip(mixture.means, mixture.covariances, strict=True)
             ],
             dim=1,
-        )  # (n, k)
-        joint = mixture.weights.log() + log_likely
-        shares = torch.softmax(joint, dim=1)  # (n, k)
+        ) + torch.log(mixture.weights)  # (n, k)
         bar.set_postfix(log_likelihood=f"{joint.logsumexp(dim=1).mean().item():.3f}")
-        counts = shares.sum(dim=0)  # (k,)
-        means = shares.T @ pixels / counts[:, None]
-        scatter = [
-            ((pixels - mean) * share[:, None]).T @ (pixels - mean) / share.sum()
-            for mean, share in zip(means, shares.T, strict=True)
-        ]
-        mixture = Mixture(counts / len(pixels), means, torch.stack(scatter) + ridge)
+        mixture = _maximised(pixels, torch.softmax(joint, dim=1))
     return mixture
+
+
+def _maximised(pixels: Tensor, shares: Tensor) -> Mixture:
+    """The mixture of pictures `(n, d)` that belong to its Gaussians in these shares `(n, k)`."""
+    counts = shares.sum(dim=0)  # (k,)
+    means = shares.T @ pixels / counts[:, None]
+    ridge = _RIDGE * torch.eye(pixels.shape[1], dtype=pixels.dtype)
+    prior = _PRIOR * pixels.T.cov()
+    covariances = []
+    for mean, share in zip(means, shares.T, strict=True):
+        apart = pixels - mean
+        scatter = (apart * share[:, None]).T @ apart
+        covariances.append((scatter + prior) / (share.sum() + _PRIOR) + ridge)
+    return Mixture(counts / len(pixels), means, torch.stack(covariances))
 
 
 def read_pictures(dataset_name: str) -> Tensor:
@@ -243,7 +254,7 @@ def default_pictures() -> str:
 def main(
     dataset_name: Annotated[str, typer.Option(help="Hub id or folder [wikiart]")] = "",
     components: Annotated[int, typer.Option(min=1)] = 10,
-    rounds: Annotated[int, typer.Option(min=1)] = 60,
+    rounds: Annotated[int, typer.Option(min=1)] = 20,
     seed: int = 0,
     output: Annotated[Path, typer.Option(help="where the mixture goes")] = WEIGHTS,
 ) -> None:

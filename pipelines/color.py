@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from PIL import Image
@@ -60,9 +61,15 @@ class Preview:
 def region_of(settings: ColorSettings, size_px: int) -> Tensor | None:
     """The mask `(h, w)` of the part that the colour is for; None is all."""
     if settings.mask:
-        mask = images.to_mask(images.from_data_uri(settings.mask))
-        return losses.resized_mask(mask, size_px, size_px)
+        return _read_mask(settings.mask, size_px)
     return losses.region_mask(settings.region, size_px, size_px)
+
+
+@lru_cache(maxsize=4)  # it is asked for in every step, by every picture's score
+def _read_mask(address: str, size_px: int) -> Tensor:
+    """`(h, w)`, 1 at its brightest, so that a spot smaller than a pixel still counts."""
+    mask = losses.resized_mask(images.to_mask(images.from_data_uri(address)), size_px, size_px)
+    return mask / mask.amax()
 
 
 def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:

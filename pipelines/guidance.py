@@ -23,6 +23,8 @@ from torch import Tensor
 from pipelines.losses import Loss, Projectable, Term, total
 from pipelines.sampling import Correction, StepContext, rms
 
+_LEAST_COSINE = 0.1
+
 Step = Callable[["Pull", StepContext, float], Tensor]
 """`(pull, context, scale)` to a displacement `(b, c, h, w)` that is subtracted."""
 
@@ -34,7 +36,7 @@ class Pull:
     Attributes:
         loss: `(b,)`.
         gradient: `(b, c, h, w)`, of x0 (or what stands for it), or of x_t for a push.
-        slope: `(b,)`, how fast the loss of x0 falls when x0 is moved against `gradient`.
+        slope: `(b,)`, how fast the loss falls when what is moved goes against `gradient`.
         polyak: see `losses.Loss`.
     """
 
@@ -295,7 +297,7 @@ class Guide:
             return whole * (trust_radius(context, strength) / rms(whole)).clamp(max=1.0)
         direct = self._gradient(loss, x0)
         gradient = direct if gradient is None else gradient
-        slope = (direct * gradient).sum(dim=(1, 2, 3))  # (b,)
+        slope = _slope(direct, gradient)
         if method.batch_mean:
             gradient = gradient / len(x0)
         assert method.step is not None
@@ -325,14 +327,23 @@ class Guide:
     def _pushed(self, context: StepContext, through: list[Tensor] | None) -> Tensor:
         assert through is not None
         assert self.method.push is not None
-        parts = [
-            term.weight
-            * self.method.push(
-                Pull(term.loss(context.x0), gradient, term.loss.polyak), context, self._strength()
-            )
-            for term, gradient in zip(self.terms, through, strict=True)
-        ]
+        parts = []
+        for term, gradient in zip(self.terms, through, strict=True):
+            slope = gradient.square().sum(dim=(1, 2, 3))  # (b,)
+            pull = Pull(term.loss(context.x0), gradient, slope, term.loss.polyak)
+            parts.append(term.weight * self.method.push(pull, context, self._strength()))
         return torch.stack(parts).sum(dim=0)
+
+
+def _slope(direct: Tensor, gradient: Tensor) -> Tensor:
+    """How fast a loss with gradient `direct` falls against `gradient`, `(b,)`.
+
+    A network's gradient can be almost across the direct one where there is almost only noise; the
+    angle then counts as no more than `_LEAST_COSINE` says, or steps would know no bounds.
+    """
+    least = _LEAST_COSINE * direct.square().sum(dim=(1, 2, 3)).sqrt()
+    least = least * gradient.square().sum(dim=(1, 2, 3)).sqrt()
+    return torch.maximum((direct * gradient).sum(dim=(1, 2, 3)), least)
 
 
 def _where(rows: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:

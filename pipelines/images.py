@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageColor, PngImagePlugin
 from torch import Tensor
 
 METADATA_KEY = "guided_diffusion_studio"
 """Name of the PNG text entry that holds a picture's settings as one JSON object."""
 
+_READABLE = ("PNG", "JPEG", "WEBP")  # no format whose reader starts other programs
+_MAX_PIXELS = 4096 * 4096
 _RGB = re.compile(r"rgba?\((?P<parts>[^()]*)\)", re.IGNORECASE)
 
 
@@ -95,9 +97,11 @@ def from_data_uri(text: str) -> Image.Image:
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise ValueError("no address that starts with data:image/ and holds base64")
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)))
+        picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)), formats=_READABLE)
+        if picture.width * picture.height > _MAX_PIXELS:  # known before the pixels are unpacked
+            raise ValueError(f"more than {_MAX_PIXELS} pixels")
         picture.load()
-    except (ValueError, OSError, SyntaxError, UnidentifiedImageError) as error:
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("no picture that can be read") from error
     return picture
 
@@ -124,6 +128,8 @@ def parse_color(text: str) -> tuple[int, int, int]:
     if found:
         return _parsed_rgb([part.strip() for part in found["parts"].split(",")])
     red, green, blue, *_ = ImageColor.getrgb(text.strip())
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError("hsl() takes percentages from 0 to 100")
     return red, green, blue
 
 
@@ -131,10 +137,10 @@ def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
     """Of `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not take."""
     if len(parts) not in (3, 4):
         raise ValueError("rgb() takes three numbers")
-    values = [float(part[:-1]) * 2.55 if part.endswith("%") else float(part) for part in parts[:3]]
+    values = [float(part[:-1]) * 255 / 100 if part.endswith("%") else float(part) for part in parts[:3]]
     if not all(-0.5 <= value < 255.5 for value in values):
         raise ValueError("rgb() takes numbers from 0 to 255")
-    red, green, blue = (round(value) for value in values)
+    red, green, blue = (int(value + 0.5) for value in values)  # halves up, as in CSS
     return red, green, blue
 
 

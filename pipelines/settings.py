@@ -23,6 +23,7 @@ MAX_IMAGES = 8
 MAX_LAMBDA = 0.5
 
 _MAX_MASK_PX = 1024
+_MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
@@ -149,23 +150,26 @@ class Palette:
     maximum: int = 5
 
     def check(self, name: str, value: Any) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:
             raise self._refused(name, value)
         entries = [entry.strip() for entry in _ENTRY_END.split(value) if entry.strip()]
         if not entries:
             return ""
         if len(entries) > self.maximum:
-            raise SettingsError(
-                f"{name} must hold at most {self.maximum} colours, got {len(entries)}"
-            )
+            raise SettingsError(f"{name} must be at most {self.maximum} colours, got {len(entries)}")
         pairs = [self._pair(name, entry) for entry in entries]
         shares = [share for _, share in pairs if share is not None]
         if shares and len(shares) < len(pairs):
-            raise SettingsError(f"{name} must give a share to every colour or to none")
+            raise SettingsError(
+                f"{name} must be colours that all have a share or none, got {len(shares)} of "
+                f"{len(pairs)} with one"
+            )
         if not shares:
             shares = [100 / len(pairs)] * len(pairs)
         elif abs(sum(shares) - 100) > _SHARE_TOLERANCE:
-            raise SettingsError(f"{name} must have shares that add up to 100, got {sum(shares):g}")
+            raise SettingsError(
+                f"{name} must be colours whose shares add up to 100, got {sum(shares):g}"
+            )
         return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
 
     def _pair(self, name: str, entry: str) -> tuple[str, float | None]:
@@ -175,7 +179,9 @@ class Palette:
         checked = Color().check(name, color)
         share = float(found["share"]) if found else None
         if share is not None and not 0 < share <= 100:
-            raise SettingsError(f"{name} must have shares above 0, up to 100, got {show(entry)}")
+            raise SettingsError(
+                f"{name} must be colours with shares above 0, up to 100, got {show(entry)}"
+            )
         return checked, share
 
     def _refused(self, name: str, value: Any) -> SettingsError:
@@ -213,7 +219,7 @@ class Mask:
         if height > _MAX_MASK_PX:
             raise SettingsError(f"{name} must be at most {_MAX_MASK_PX} px wide, got {width} px")
         if float(mask.max()) < 0.5:
-            raise SettingsError(f"{name} must have a white part, got one that is wholly black")
+            raise SettingsError(f"{name} must be white somewhere, got one that is wholly black")
         return value
 
 
@@ -331,14 +337,16 @@ class ColorSettings:
         if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
             raise SettingsError("loss must be mean for a region, a mask or a palette, got pixels")
         if self.method == "fast" and (self.eta > 0 or self.repeats > 1):
+            wrong = f"eta must be 0 or {OFF}" if self.eta > 0 else "repeats must be 0 or 1"
+            value = self.eta if self.eta > 0 else self.repeats
             raise SettingsError(
-                "eta and repeats must be left to the method when that is fast, whose solver "
-                "allows neither"
+                f"{wrong} when method is fast, whose solver allows no more, got {value:g}"
             )
         if self.method == "course" and self.only_ours():
+            name = self.only_ours()[0]
             raise SettingsError(
-                f"{self.only_ours()[0]} must be left at its default when method is course, which "
-                "knows only one colour for every pixel"
+                f"{name} must be left at its default when method is course, which knows only one "
+                f"colour for every pixel, got {show(getattr(self, name))}"
             )
 
     def only_ours(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
 _WIDTH, _HEIGHT = 480, 150
@@ -20,11 +21,12 @@ def line_chart(
         x_label: below the axis.
         y_label: what the values are.
     """
-    top = _round_up(max((value for values in series.values() for value in values), default=1.0))
+    shown = [value for values in series.values() for value in values if math.isfinite(value)]
+    top = _round_up(max(shown, default=1.0))
     lines = "".join(
         _line(values, i, total, top) for i, values in enumerate(series.values()) if values
     )
-    legend = "".join(
+    legend = " ".join(
         f'<span class="line-{i}">{html.escape(name)}</span>' for i, name in enumerate(series)
     )
     description = html.escape(describe(series, y_label))
@@ -43,8 +45,12 @@ def describe(series: Mapping[str, Sequence[float]], y_label: str) -> str:
 
 def _line(values: Sequence[float], number: int, total: int, top: float) -> str:
     points = " ".join(
-        f"{_x(i + 1, total):.1f},{_y(value, top):.1f}" for i, value in enumerate(values)
+        f"{_x(i + 1, total):.1f},{_y(value, top):.1f}"
+        for i, value in enumerate(values)
+        if math.isfinite(value)
     )
+    if not points:
+        return ""
     x, y = points.split(" ")[-1].split(",")
     return (
         f'<polyline class="line-{number}" points="{points}"/>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 import app
-from pipelines import checkpoints, sampling
+from pipelines import checkpoints, color, sampling
 from pipelines.unets import ClassChannelsUNet, ClassCrossAttentionUNet, SpaceToDepthUNet2DModel
 
 TINY = {
@@ -37,13 +37,26 @@ TINY = {
 }
 
 
+def tiny_painter() -> SpaceToDepthUNet2DModel:
+    """A network that takes a picture alone, as those behind the Colour tab do."""
+    return SpaceToDepthUNet2DModel(
+        sample_size=64,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        attention_head_dim=32,
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints with the names of the bundled ones, tiny and with random weights."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    for conditioning, make in TINY.items():
-        target = folder / f"digits-{conditioning}"
+    makers = {f"digits-{conditioning}": make for conditioning, make in TINY.items()}
+    for key, make in {**makers, "paintings": tiny_painter, "scenes": tiny_painter}.items():
+        target = folder / key
         make().save_pretrained(target / "unet")
         DDPMScheduler(
             beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
@@ -55,6 +68,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_checkpoints(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Puts the tiny checkpoints in place of the bundled ones."""
     monkeypatch.setattr(checkpoints, "BUNDLED", tiny_folder)
+    monkeypatch.setattr(color, "_memory", color._Memory(color._REMEMBERED_BYTES))
     checkpoints.unload_all()
     yield tiny_folder
     checkpoints.unload_all()
@@ -84,6 +98,10 @@ class Meter:
 
         return slow
 
+    def metered(self, make: Callable[..., sampling.Predictor]) -> Callable[..., sampling.Predictor]:
+        """A maker of predictors whose predictors are all metered."""
+        return lambda *args, **kwargs: self.wrap(make(*args, **kwargs))
+
     def settled(self, seconds: float = 1.0, deadline: float = 20.0) -> bool:
         """Whether computing stops, seen as no call for `seconds`, before the deadline."""
         ends = time.monotonic() + deadline
@@ -99,12 +117,8 @@ class Meter:
 def meter(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """Tiny checkpoints whose every evaluation takes 50 ms and is counted."""
     meter = Meter()
-    plain = sampling.classifier_free_guidance
-    monkeypatch.setattr(
-        sampling,
-        "classifier_free_guidance",
-        lambda *args, **kwargs: meter.wrap(plain(*args, **kwargs)),
-    )
+    for name in ("classifier_free_guidance", "unconditional"):
+        monkeypatch.setattr(sampling, name, meter.metered(getattr(sampling, name)))
     return meter
 
 

@@ -14,7 +14,19 @@ from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from training.data import HUB_MNIST, Digits, default_mnist, hold_out, load_digits, public_name
+from tests.tiny_pictures import encoded, landscape, write_landscapes, write_rows
+from training import data as training_data
+from training.data import (
+    HUB_MNIST,
+    Digits,
+    default_mnist,
+    fitted,
+    folder_name,
+    hold_out,
+    load_digits,
+    load_pictures,
+    public_name,
+)
 
 TRAIN = "train.parquet"
 
@@ -107,6 +119,10 @@ def test_the_same_seed_holds_out_the_same_pictures():
     assert hold_out(data, 30, seed=1)[1].labels.tolist() != hold_out(data, 30)[1].labels.tolist()
 
 
+def test_what_is_held_out_stays_the_same_from_version_to_version():
+    assert hold_out(numbered(100), 4)[1].labels.tolist() == [44, 19, 93, 90]
+
+
 def test_holding_out_everything_is_refused():
     with pytest.raises(ValueError, match="more than 100 pictures, got 100"):
         hold_out(numbered(100), 100)
@@ -128,3 +144,167 @@ def test_a_card_never_names_a_local_folder(name: str):
 
 def test_a_card_names_another_data_set_of_the_hub_as_it_is():
     assert public_name("someone/digits") == "someone/digits"
+
+
+@pytest.mark.parametrize("name", ["../shared/data/scenes", "/data/scenes/", "~/scenes"])
+def test_a_card_names_only_the_last_part_of_a_local_folder(name: str):
+    assert folder_name(name) == "scenes"
+    assert folder_name("huggan/wikiart") == "huggan/wikiart"
+
+
+def test_pictures_are_scaled_and_their_middle_square_is_kept(tmp_path: Path):
+    wide = Image.new("RGB", (60, 20), "red")
+    wide.paste("blue", (20, 0, 40, 20))
+    name = write_rows(tmp_path / "d", [encoded(wide), encoded(wide.resize((600, 200)))])
+    data = load_pictures(name, image_size=10)
+    pixels = data.take(torch.tensor([1, 0]))
+    assert pixels.shape == (2, 3, 10, 10)
+    assert pixels.dtype == torch.uint8
+    assert pixels[:, :, 1:-1, 1:-1].unique(dim=0).shape[0] == 1
+    assert pixels[0, :, 5, 5].tolist() == [0, 0, 255]
+    assert (len(data), data.skipped, data.enlarged) == (2, 0, 0)
+
+
+def test_pictures_that_cannot_be_read_are_skipped_and_counted(tmp_path: Path):
+    good = encoded(landscape(0))
+    files = [good, good[: len(good) // 2], b"not a picture", None, b"", encoded(landscape(1))]
+    data = load_pictures(write_rows(tmp_path / "d", files), image_size=8)
+    assert (len(data), data.skipped) == (2, 4)
+    expected = [fitted(landscape(i), 8, 3) for i in (0, 1)]
+    found = data.take(torch.arange(2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, torch.from_numpy(np.stack(expected)))
+
+
+def test_a_folder_of_pictures_is_read_and_files_that_are_none_are_skipped(tmp_path: Path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encoded(landscape(0)))
+    (folder / "b.jpg").write_bytes(encoded(landscape(1), "JPEG"))
+    (folder / "c.jpg").write_bytes(b"<html>404</html>")
+    data = load_pictures(str(folder), image_size=8)
+    assert (len(data), data.skipped) == (2, 1)
+
+
+def test_a_row_that_names_a_missing_file_is_skipped(tmp_path: Path):
+    rows = [{"bytes": None, "path": str(tmp_path / "gone.png")}]
+    rows.append({"bytes": encoded(landscape(0)), "path": None})
+    features = Features({"image": {"bytes": Value("binary"), "path": Value("string")}})
+    (tmp_path / "d").mkdir()
+    Dataset.from_dict({"image": rows}, features=features).to_parquet(tmp_path / "d" / TRAIN)
+    data = load_pictures(str(tmp_path / "d"), image_size=8)
+    assert (len(data), data.skipped) == (1, 1)
+
+
+def test_small_pictures_are_scaled_up_and_counted(tmp_path: Path):
+    files = [encoded(Image.new("RGB", size, "red")) for size in ((4, 9), (8, 8), (1, 1))]
+    data = load_pictures(write_rows(tmp_path / "d", files), image_size=8)
+    assert data.enlarged == 2
+    assert (data.take(torch.arange(3)) == torch.tensor([255, 0, 0]).view(3, 1, 1)).all()
+
+
+def palette(transparent: bool) -> Image.Image:
+    picture = Image.new("P", (4, 4), 1)
+    picture.putpalette([0, 0, 0, 200, 100, 50])
+    if transparent:
+        picture.info["transparency"] = 1
+    return picture
+
+
+def turned() -> Image.Image:
+    """Red above black once the camera's note "turned upside down" is obeyed."""
+    picture = Image.new("RGB", (4, 4))
+    picture.paste("red", (0, 2, 4, 4))
+    picture.getexif()[0x0112] = 3
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (Image.new("L", (4, 4), 100), (100, 100, 100)),
+        (Image.new("1", (4, 4), 1), (255, 255, 255)),
+        (Image.new("LA", (4, 4), (0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 255)), (255, 0, 0)),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), (255, 255, 255)),
+        (palette(transparent=False), (200, 100, 50)),
+        (palette(transparent=True), (255, 255, 255)),
+        (Image.fromarray(np.full((4, 4), 25700, np.uint16)), (100, 100, 100)),
+        (Image.fromarray(np.full((4, 4), 65535, np.int32)), (255, 255, 255)),
+        (Image.new("CMYK", (4, 4), (0, 255, 255, 0)), (255, 0, 0)),
+        (turned(), (255, 0, 0)),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
+)
+def test_every_kind_of_picture_becomes_rgb(picture: Image.Image, expected: tuple[int, ...]):
+    found = fitted(picture, 4, 3)
+    assert found.shape == (4, 4, 3)
+    assert tuple(found[0, 0]) == expected
+
+
+def test_pictures_become_grey_for_a_grey_network():
+    found = fitted(Image.new("RGB", (4, 4), (255, 0, 0)), 4, 1)
+    assert found.shape == (4, 4, 1)
+    assert found[0, 0, 0] == 76
+
+
+def test_the_only_column_of_pictures_is_found_whatever_its_name(tmp_path: Path):
+    name = write_rows(tmp_path / "d", [encoded(landscape(0))], column="painting")
+    assert len(load_pictures(name, image_size=8)) == 1
+    assert len(load_pictures(name, image_size=8, image_column="painting")) == 1
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_encoded_pictures_without_a_mark_of_their_kind_are_found(bare: bool, tmp_path: Path):
+    file = encoded(landscape(0))
+    plain = {"bytes": Value("binary"), "path": Value("string")}
+    features = Features({"picture": Value("binary") if bare else plain})
+    rows = [file if bare else {"bytes": file, "path": None}]
+    (tmp_path / "d").mkdir()
+    Dataset.from_dict({"picture": rows}, features=features).to_parquet(tmp_path / "d" / TRAIN)
+    assert len(load_pictures(str(tmp_path / "d"), image_size=8)) == 1
+
+
+def test_a_wrong_column_is_refused_naming_those_that_are_there(tmp_path: Path):
+    name = write_rows(tmp_path / "d", [encoded(landscape(0))])
+    with pytest.raises(ValueError, match="image_column must be one of image, got 'title'"):
+        load_pictures(name, image_size=8, image_column="title")
+    (tmp_path / "other").mkdir()
+    Dataset.from_dict({"text": ["a"], "label": [2]}).to_parquet(tmp_path / "other" / TRAIN)
+    with pytest.raises(ValueError, match=r"a column of pictures, got .* with text, label"):
+        load_pictures(str(tmp_path / "other"), image_size=8)
+
+
+def test_one_of_two_columns_of_pictures_must_be_chosen(tmp_path: Path):
+    rows = [{"bytes": encoded(landscape(0)), "path": None}]
+    features = Features({"image": ImageFeature(), "mask": ImageFeature()})
+    data = Dataset.from_dict({"image": rows, "mask": rows}, features=features)
+    name = str(tmp_path / "d")
+    (tmp_path / "d").mkdir()
+    data.to_parquet(tmp_path / "d" / TRAIN)
+    with pytest.raises(ValueError, match="must be one of image, mask, got 'nothing'"):
+        load_pictures(name, image_size=8)
+    assert len(load_pictures(name, image_size=8, image_column="mask")) == 1
+
+
+def test_data_without_any_readable_picture_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"data set of pictures, got .* none of 2 can be read"):
+        load_pictures(write_rows(tmp_path / "d", [b"x", None]), image_size=8)
+
+
+def test_preparing_in_several_processes_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = write_landscapes(tmp_path / "d", 12)
+    alone = load_pictures(name, image_size=8)
+    monkeypatch.setattr(training_data, "_processes", lambda _: 2)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "other")
+    together = load_pictures(name, image_size=8)
+    order = torch.arange(12)
+    torch.testing.assert_close(together.take(order), alone.take(order), rtol=0, atol=0)
+
+
+def test_a_part_of_the_pictures_keeps_their_order(tmp_path: Path):
+    data = load_pictures(write_landscapes(tmp_path / "d", 12), image_size=8)
+    part = data.select(torch.tensor([7, 2, 9]))
+    expected = data.take(torch.tensor([9, 7]))
+    torch.testing.assert_close(part.take(torch.tensor([2, 0])), expected, rtol=0, atol=0)

@@ -85,6 +85,35 @@ def test_every_step_draws_its_own_noise_and_the_same_again():
     assert not torch.equal(torch.randn(4, generator=other), first)
 
 
+def slot_noise(seed: int, step: int, slots: list[int]) -> torch.Tensor:
+    return loop.slot_noise(seed, step, torch.tensor(slots), (3, 4, 4), torch.device("cpu"))
+
+
+def test_a_picture_gets_the_same_noise_whichever_pass_it_falls_to():
+    whole = slot_noise(1, 5, [0, 1, 2, 3])
+    torch.testing.assert_close(slot_noise(1, 5, [2, 3]), whole[2:], rtol=0, atol=0)
+    torch.testing.assert_close(slot_noise(1, 5, [1]), whole[1:2], rtol=0, atol=0)
+
+
+def test_noise_differs_between_pictures_steps_and_seeds():
+    draws = [slot_noise(1, 5, [0, 1]), slot_noise(1, 6, [0, 1]), slot_noise(2, 5, [0, 1])]
+    assert len(torch.cat(draws).flatten(1).unique(dim=0)) == 6
+
+
+def test_noise_is_standard_normal_up_to_the_largest_seed():
+    noise = slot_noise(2**32 - 1, 1_000_000, list(range(500)))
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_what_is_not_finite_stops_a_run_unless_a_scaler_skips_the_step():
+    loop.check_finite(1.0, 2.0, step=1)
+    loop.check_finite(1.0, float("inf"), step=1, scaled=True)
+    for loss, norm, scaled in ((1.0, float("inf"), False), (float("nan"), 1.0, True)):
+        with pytest.raises(FloatingPointError, match="at step 7; start again with a lower lr"):
+            loop.check_finite(loss, norm, step=7, scaled=scaled)
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_the_target_leads_back_to_the_picture(prediction: str):
     generator = torch.Generator().manual_seed(0)
@@ -259,5 +288,12 @@ def test_a_truncated_state_is_refused_in_one_sentence(kept_bytes: int, tmp_path:
     loop.save_state(tmp_path, {"weights": torch.zeros(100)})
     path = tmp_path / loop.STATE_FILE
     path.write_bytes(path.read_bytes()[:kept_bytes])
+    with pytest.raises(ValueError, match="delete it to start again"):
+        loop.load_state(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"torn", b"{}", b"\x80\x02", bytes(100)])
+def test_what_is_no_state_is_refused_in_one_sentence(content: bytes, tmp_path: Path):
+    (tmp_path / loop.STATE_FILE).write_bytes(content)
     with pytest.raises(ValueError, match="delete it to start again"):
         loop.load_state(tmp_path)

@@ -78,7 +78,7 @@ def test_the_gradient_is_that_of_finite_differences(loss: losses.Loss):
 )
 def test_the_size_of_a_picture_does_not_matter(loss: losses.Loss):
     small = pictures(size=4)
-    values = [loss(upscaled(small, size)) for size in (28, 64, 256)]
+    values = [loss(upscaled(small, size)) for size in (28, 64, 128)]
     for value in values[1:]:
         torch.testing.assert_close(value, values[0], rtol=1e-4, atol=1e-6)
 
@@ -163,7 +163,7 @@ def test_the_projection_is_the_answer_of_a_general_solver():
     weights = (SOFT / SOFT.sum()).double()
     # Dykstra's alternating projections onto box and plane, which converge to the nearest point.
     point, from_box, from_plane = x0.clone(), torch.zeros_like(x0), torch.zeros_like(x0)
-    for _ in range(2000):
+    for _ in range(500):
         boxed = (point + from_box).clamp(-1, 1)
         from_box = point + from_box - boxed
         missing = loss.color.double() - ((boxed + from_plane) * weights).sum(dim=(2, 3))
@@ -185,7 +185,9 @@ def test_without_a_box_a_projection_moves_every_pixel_alike():
 
 def test_a_colour_at_the_edge_of_the_box_is_reached_and_one_beyond_as_nearly_as_can_be():
     white = MeanColor(torch.ones(3), SOFT)
-    torch.testing.assert_close(white.project(pictures()), torch.ones(3, 3, 8, 8))
+    torch.testing.assert_close(
+        white.project(pictures()), torch.ones(3, 3, 8, 8), atol=1e-4, rtol=0
+    )
     beyond = MeanColor(torch.full((3,), 1.5))
     torch.testing.assert_close(beyond.project(pictures()), torch.ones(3, 3, 8, 8))
 
@@ -226,13 +228,12 @@ def test_a_palette_is_matched_by_its_colours_in_their_shares_wherever_they_are()
     assert 0 < loss(nudged).item() < 0.01
 
 
-def test_following_the_gradient_of_a_palette_leads_to_its_shares():
+def test_following_the_gradient_of_a_palette_leads_to_its_colours_in_their_shares():
     loss, x0 = Palette(COLORS, SHARES), pictures(1)
-    for _ in range(300):
+    for _ in range(40):
         x0 = x0.detach().requires_grad_()
-        value = loss(x0).sum()
-        gradient = torch.autograd.grad(value, x0)[0]
-        x0 = x0 - 2 * value / gradient.square().sum().clamp(min=1e-12) * gradient
+        gradient = torch.autograd.grad(loss(x0).sum(), x0)[0]
+        x0 = x0 - 1.5 * 64 * gradient  # the inverse of the curvature
     nearest = torch.cdist(x0.detach().flatten(2)[0].T, COLORS)  # (64, 3)
     assert nearest.amin(dim=1).max() < 0.05
     assert nearest.argmin(dim=1).bincount(minlength=3).tolist() == [32, 16, 16]

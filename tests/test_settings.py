@@ -6,12 +6,32 @@ import dataclasses
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from pipelines.settings import MAX_SEED, DigitsSettings, SettingsError, show, validate
+from pipelines import images
+from pipelines.settings import (
+    MAX_SEED,
+    ColorSettings,
+    DigitsSettings,
+    SettingsError,
+    palette_entries,
+    show,
+    validate,
+)
 
 
-def test_the_defaults_are_valid_and_come_back_unchanged():
-    assert validate(DigitsSettings()) == DigitsSettings()
+def mask(width: int = 64, height: int = 64, color: Any = 255, mode: str = "L") -> str:
+    """A picture of one colour as the setting `mask` takes it."""
+    return images.to_data_uri(Image.new(mode, (width, height), color))
+
+
+def color_settings(**changes: Any) -> ColorSettings:
+    return dataclasses.replace(ColorSettings(), **changes)
+
+
+@pytest.mark.parametrize("settings", [DigitsSettings(), ColorSettings()], ids=["digits", "color"])
+def test_the_defaults_are_valid_and_come_back_unchanged(settings: DigitsSettings | ColorSettings):
+    assert validate(settings) == settings
 
 
 @pytest.mark.parametrize(
@@ -93,3 +113,254 @@ def test_an_error_quotes_no_markup_and_stays_short():
     assert "<" not in show("<script>alert(1)</script>")
     assert len(show("x" * 1000)) <= 40
     assert show("") == "nothing"
+
+
+MALFORMED_COLORS = [
+    "",
+    " ",
+    "#12",
+    "#44CCA",
+    "#GGGGGG",
+    "44CCAA",
+    "notacolour",
+    "rgb(1,2)",
+    "rgb(300,0,0)",
+    "rgb(-20,0,0)",
+    "rgb(nan,0,0)",
+    "hsl(0,500%,50%)",
+    "red; background: url(//example.org)",
+    "<img src=x onerror=alert(1)>",
+    "#44CCAA" * 10_000,
+    None,
+    5,
+    True,
+    ["#44CCAA"],
+    b"#44CCAA",
+]
+
+
+@pytest.mark.parametrize("value", MALFORMED_COLORS, ids=lambda value: repr(value)[:30])
+def test_a_malformed_colour_is_refused_in_one_short_sentence_without_markup(value: Any):
+    with pytest.raises(SettingsError, match=r"^color must be a colour such as .+, got .+$") as told:
+        validate(color_settings(color=value))
+    assert len(str(told.value)) < 120
+    assert not set("<>\n") & set(str(told.value))
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("#44CCAA", "#44CCAA"),
+        ("#4ca", "#44CCAA"),
+        (" #44ccaa ", "#44CCAA"),
+        ("rgb(68, 204, 170)", "#44CCAA"),
+        ("RGB(68,204,170)", "#44CCAA"),
+        ("rgba(68.2, 204, 170, 1)", "#44CCAA"),
+        ("rgb(100%, 50%, 0%)", "#FF8000"),
+        ("hsl(120, 100%, 50%)", "#00FF00"),
+        ("TEAL", "#008080"),
+    ],
+)
+def test_a_colour_in_any_form_becomes_six_hex_digits(value: str, kept: str):
+    assert validate(color_settings(color=value)).color == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("guidance_scale", float("nan")),
+        ("guidance_scale", float("inf")),
+        ("guidance_scale", 1e6),
+        ("guidance_scale", -0.1),
+        ("guidance_scale", "0.2"),
+        ("guidance_scale", None),
+        ("guidance_scale", 0.51),
+        ("guidance_scale", 40),
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 251),
+        ("num_images", 0),
+        ("num_images", 9),
+        ("num_images", 1.5),
+        ("seed", -2),
+        ("seed", 2**70),
+        ("model", "digits-embedding"),
+        ("model", "../../etc/passwd"),
+        ("model", None),
+        ("method", "best"),
+        ("method", ["fast"]),
+        ("loss", "median"),
+        ("region", "middle"),
+        ("symmetry", True),
+        ("brightness", 1.1),
+        ("brightness", -1.1),
+        ("brightness", float("nan")),
+        ("contrast", 0.6),
+        ("contrast", "high"),
+        ("extras_weight", -0.1),
+        ("start", -0.1),
+        ("stop", 1.1),
+        ("every", 0),
+        ("every", 11),
+        ("repeats", 5),
+        ("repeats", -1),
+        ("eta", 1.1),
+        ("eta", -2),
+    ],
+)
+def test_a_malformed_value_of_a_colour_run_is_refused_naming_it(name: str, value: Any):
+    with pytest.raises(SettingsError, match=rf"^{name} must be .+, got .+$"):
+        validate(color_settings(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("guidance_scale", 0, 0.0),
+        ("guidance_scale", 0.5, 0.5),
+        ("num_images", 8.0, 8),
+        ("brightness", 0, 0.0),
+        ("brightness", -1, -1.0),
+        ("brightness", -0.35, -1.0),
+        ("contrast", 0.5, 0.5),
+        ("eta", 0, 0.0),
+        ("repeats", 4, 4),
+        ("palette", "  ", ""),
+    ],
+)
+def test_the_bounds_of_a_colour_run_are_accepted_in_their_proper_type(
+    name: str, value: Any, kept: Any
+):
+    found = getattr(validate(color_settings(**{name: value})), name)
+    assert found == kept
+    assert type(found) is type(kept)
+
+
+def test_the_scale_of_the_course_goes_further_than_ours():
+    assert validate(color_settings(method="course", guidance_scale=40)).guidance_scale == 40
+    with pytest.raises(SettingsError, match=r"guidance_scale must be .+ to 1000, got 1001"):
+        validate(color_settings(method="course", guidance_scale=1001))
+
+
+@pytest.mark.parametrize(
+    ("palette", "came"),
+    [
+        ("#102040 60, gold 30", "got 90"),
+        ("#102040 60, gold 60", "got 120"),
+        ("red, green, blue, gold, teal, pink", "got 6"),
+        ("red 20, green", "got 1 of 2"),
+        ("red -5, blue 105", "got 'red -5'"),
+        ("red 0, blue 100", "got 'red 0'"),
+        ("red 150", "got 'red 150'"),
+        ("red 50, notacolour 50", "got 'notacolour'"),
+        ("rgb(300, 0, 0) 50, red 50", r"got 'rgb\(300, 0, 0\)'"),
+        ("60", "got '60'"),
+        ("<b>red</b> 100", r"got '\?b\?red"),
+        ("red," * 200, "got 'red,red,"),
+        ("," * 1_000_000, "got ',,,"),
+        (None, "got None"),
+        (7, "got 7"),
+        (["red"], "got "),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_malformed_palette_is_refused_in_one_sentence(palette: Any, came: str):
+    with pytest.raises(SettingsError, match=rf"^palette must be .+, {came}") as told:
+        validate(color_settings(palette=palette))
+    assert not set("<>\n") & set(str(told.value))
+
+
+@pytest.mark.parametrize(
+    ("palette", "kept"),
+    [
+        ("#102040 60, gold 40", "#102040 60, #FFD700 40"),
+        ("#102040 60%; gold 40 %", "#102040 60, #FFD700 40"),
+        ("rgb(16, 32, 64) 62.5, rgba(255, 215, 0, 1) 37.5", "#102040 62.5, #FFD700 37.5"),
+        ("teal", "#008080 100"),
+        ("red, blue,", "#FF0000 50, #0000FF 50"),
+        ("rgb(1, 2, 3), hsl(0, 100%, 50%)", "#010203 50, #FF0000 50"),
+        ("red 33.3, blue 33.3, lime 33.3", "#FF0000 33.3, #0000FF 33.3, #00FF00 33.3"),
+    ],
+)
+def test_a_palette_becomes_hex_colours_and_shares_and_stays_valid(palette: str, kept: str):
+    checked = validate(color_settings(palette=palette))
+    assert checked.palette == kept
+    assert validate(checked) == checked
+
+
+def test_the_shares_of_a_palette_add_up_to_1():
+    assert palette_entries("#FF0000 60, #0000FF 40") == [("#FF0000", 0.6), ("#0000FF", 0.4)]
+    thirds = palette_entries(validate(color_settings(palette="red, blue, lime")).palette)
+    assert sum(share for _, share in thirds) == pytest.approx(1)
+    assert palette_entries("") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "came"),
+    [
+        ("white", "got 'white'"),
+        ("https://example.org/mask.png", "got 'https"),
+        ("data:image/png;base64,@@@@", "got 'data"),
+        ("data:image/png;base64,AAAA", "got 'data"),
+        (mask()[:90], "got 'data"),
+        (None, "got None"),
+        (7, "got 7"),
+        (b"data:image/png;base64,", "got b"),
+        (mask(64, 32), "got 64 x 32 px"),
+        (mask(1025, 1025), "got 1025 px"),
+        (mask(5000, 5000), "got 'data"),
+        (mask(color=0), "got one that is wholly black"),
+        (mask(color=(255, 255, 255, 0), mode="RGBA"), "got one that is wholly black"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_malformed_mask_is_refused_in_one_sentence(value: Any, came: str):
+    with pytest.raises(SettingsError, match=rf"^mask must be .+, {came}") as told:
+        validate(color_settings(mask=value))
+    assert len(str(told.value)) < 150
+
+
+@pytest.mark.parametrize("value", [mask(), mask(1024, 1024), mask(1, 1), mask(mode="1", color=1)])
+def test_a_square_mask_with_a_white_part_is_accepted_as_it_is(value: str):
+    assert validate(color_settings(mask=value)).mask == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"start": 0.6, "stop": 0.5}, r"start must be at most stop, 0\.5, got 0\.6"),
+        (
+            {"mask": mask(), "region": "left"},
+            "region must be all when there is a mask, got left",
+        ),
+        ({"loss": "pixels", "region": "left"}, "loss must be mean for .+, got pixels"),
+        ({"loss": "pixels", "mask": mask()}, "loss must be mean for .+, got pixels"),
+        ({"loss": "pixels", "palette": "red"}, "loss must be mean for .+, got pixels"),
+        ({"method": "fast", "eta": 0.5}, r"eta must be 0 or -1 when .+, got 0\.5"),
+        ({"method": "fast", "repeats": 2}, "repeats must be 0 or 1 when .+, got 2"),
+        ({"method": "course", "region": "top"}, "region must be left .+, got 'top'"),
+        ({"method": "course", "mask": mask()}, "mask must be left .+, got 'data:"),
+        ({"method": "course", "palette": "red"}, "palette must be left .+, got '#FF0000 100'"),
+        ({"method": "course", "brightness": 0.5}, r"brightness must be left .+, got 0\.5"),
+        ({"method": "course", "contrast": 0.1}, r"contrast must be left .+, got 0\.1"),
+        ({"method": "course", "symmetry": "left-right"}, "symmetry must be left .+, got 'left-"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], sentence: str):
+    with pytest.raises(SettingsError, match=rf"^{sentence}"):
+        validate(color_settings(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": 0.5, "stop": 0.5},
+        {"mask": mask(), "palette": "red 50, blue 50"},
+        {"method": "fast", "eta": 0, "repeats": 1},
+        {"method": "course", "loss": "pixels", "guidance_scale": 0},
+        {"loss": "pixels", "symmetry": "top-bottom", "brightness": 0.5, "contrast": 0.2},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_settings_that_agree_are_accepted(changes: dict[str, Any]):
+    validate(color_settings(**changes))

@@ -83,7 +83,6 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
         "channels": unet.config["in_channels"],
         "diffusers": diffusers.__version__,
         "recipe": asdict(recipe) | public,
-        "start_is_local": bool(recipe.start_model) and is_local(recipe.start_model),
         "data_is_local": is_local(recipe.dataset_name),
         "schedule": trainer.scheduler.config["beta_schedule"],
         "num_timesteps": len(trainer.alpha_bar),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -195,13 +194,16 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         ValueError: if the file is damaged, or holds pickled code, which is never run.
+        OSError: if it cannot be read.
     """
     path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # unpickling what is no state raises all kinds
         raise ValueError(
             f"{path} must be a training state, got a damaged file; delete it to start again"
         ) from error

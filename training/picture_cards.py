@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from huggingface_hub import ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from pipelines import checkpoints
 from training.card_parts import (
@@ -130,10 +132,19 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         library_name="diffusers",
         tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
         datasets=_hub_datasets(facts),
-        base_model=recipe["start_model"] or None,
+        base_model=_base_model(recipe["start_model"]),
         pipeline_tag="unconditional-image-generation",
     )
     return with_front_matter(metadata, text)
+
+
+def _base_model(start_model: str) -> str | None:
+    """The start model if its name could be one on the Hub, which takes no card with another."""
+    try:
+        validate_repo_id(start_model)
+    except HFValidationError:
+        return None
+    return start_model
 
 
 def _summary(facts: Mapping[str, Any]) -> str:
@@ -281,7 +292,7 @@ _SPELLED_OUT = {"start_model", "dataset_name", "image_column", "num_processes", 
 
 def _start_model(facts: Mapping[str, Any]) -> str:
     name = facts["recipe"]["start_model"]
-    own_run = facts["start_is_local"] and name not in checkpoints.TABLE
+    own_run = "steps" in facts["started_from"] and name not in checkpoints.TABLE
     return f"runs/{name}/checkpoint" if own_run else name
 
 

@@ -92,6 +92,8 @@ def _folder_of(name: str) -> Path:
         return checkpoints.TABLE[name].folder
     if Path(name).is_dir():
         return Path(name)
+    if is_local(name):
+        raise _refused(name, "no such folder")
     try:
         return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
     except Exception as error:  # offline, unknown, gated: each has an error of its own

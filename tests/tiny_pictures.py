@@ -1,0 +1,121 @@
+"""What the tests of picture training share: tiny networks, pictures and data sets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipelines.unets import SpaceToDepthUNet2DModel
+from training.data import Pictures
+
+SIZE = 16
+NUM_PICTURES = 60
+HELD_OUT = 6
+
+
+def stock_unet(**changes: Any) -> UNet2DModel:
+    """A `UNet2DModel` of diffusers, small enough for a test."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "sample_size": SIZE,
+        "block_out_channels": (32, 32),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "down_block_types": ("DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    }
+    return UNet2DModel(**options | changes)
+
+
+def folded_unet(**changes: Any) -> SpaceToDepthUNet2DModel:
+    """The project's own network, small enough for a test."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "sample_size": SIZE,
+        "block_out_channels": (32, 32),
+        "down_block_types": ("DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+        "attention_head_dim": 8,
+    }
+    return SpaceToDepthUNet2DModel(**options | changes)
+
+
+def save_stock(folder: Path, **scheduler: Any) -> str:
+    """A start model in the layout of a diffusers pipeline."""
+    DDPMPipeline(stock_unet(), DDPMScheduler(**scheduler)).save_pretrained(folder)
+    return str(folder)
+
+
+def save_folded(folder: Path) -> str:
+    """A start model of the project's own kind."""
+    folded_unet().save_pretrained(folder / "unet")
+    DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+    ).save_pretrained(folder / "scheduler")
+    return str(folder)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def landscape(seed: int) -> Image.Image:
+    """A bright sky over a dark ground, 24×20 px."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 60, (20, 24, 3), dtype=np.uint8)
+    pixels[: generator.integers(6, 14), :, 2] += 180
+    return Image.fromarray(pixels)
+
+
+def write_rows(folder: Path, files: Sequence[bytes | None], column: str = "image") -> str:
+    """A data set with one column of pictures; None is a row without one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [None if file is None else {"bytes": file, "path": None} for file in files]
+    features = Features({column: ImageFeature(), "title": Value("string")})
+    data = {column: rows, "title": [str(i) for i in range(len(rows))]}
+    Dataset.from_dict(data, features=features).to_parquet(folder / "train.parquet")
+    return str(folder)
+
+
+def write_landscapes(folder: Path, count: int = NUM_PICTURES) -> str:
+    return write_rows(folder, [encoded(landscape(i)) for i in range(count)])
+
+
+def pictures(count: int = NUM_PICTURES) -> Pictures:
+    """Prepared pictures of noise, in memory."""
+    generator = np.random.default_rng(0)
+    rows = [generator.integers(0, 256, SIZE * SIZE * 3, dtype=np.uint8) for _ in range(count)]
+    data = {"pixels": [row.tobytes() for row in rows], "enlarged": [False] * count}
+    return Pictures(Dataset.from_dict(data), SIZE, 3)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in another order differ, and Adam's first steps make that large."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def invoke(main: object, *arguments: str):
+    """What a command prints and answers, run in this process."""
+    app = typer.Typer()
+    app.command()(main)  # pyright: ignore[reportArgumentType]
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "400", "NO_COLOR": "1"})
