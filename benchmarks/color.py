@@ -84,7 +84,7 @@ class Score:
         unguided: the same of the unguided pictures of the same seeds and solver.
         contrast: standard deviation of luma, as a share of the unguided picture's.
         edges: mean absolute difference of neighbouring pixels' luma, likewise.
-        evaluations: network evaluations a picture; those with a backward pass in brackets.
+        evaluations: network evaluations a picture, and backward passes.
         worst: the largest mean CIEDE2000 of any one colour.
     """
 
@@ -178,11 +178,10 @@ def edge_energy(pictures: Tensor) -> Tensor:
 
 
 def evaluations(setting: Setting) -> str:
-    """Network evaluations a picture, and how many of them with a backward pass."""
+    """Network evaluations a picture, and backward passes."""
     guide = setting.guide((0, 0, 0))
     passes = sum(guide.times(i, setting.steps) for i in range(setting.steps))
-    again = setting.method.through_network or setting.method.push is not None
-    return f"{2 * passes} ({passes} backward)" if again else f"{passes}"
+    return f"{passes} and {passes} backward" if setting.method.differentiates else f"{passes}"
 
 
 def ours(name: str, scale: float, steps: int) -> Setting:

@@ -35,7 +35,7 @@ from benchmarks.digits import write_json
 from benchmarks.mixture import SHAPE, Mixture, load_mixture
 from benchmarks.scoring import markdown
 from pipelines import runtime, sampling
-from pipelines.guidance import METHODS, PUBLISHED, Guide, Method
+from pipelines.guidance import METHODS, PUBLISHED, Guide
 from pipelines.losses import MeanColor, TargetColor, Term
 
 STEPS = (10, 20, 50)
@@ -228,7 +228,7 @@ def tuned_scale(mixture: Mixture, tasks: Sequence[Task], name: str, steps: int) 
 
 
 def row(results: Sequence[Result]) -> list[str]:
-    """One line of the table: a method at all numbers of steps; passes and seconds are of the last."""
+    """One line of the table: a method at all numbers of steps; passes and seconds of the last."""
     scales, last = [f"{result.scale:g}" for result in results], results[-1]
     return [
         last.method,

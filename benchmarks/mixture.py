@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -241,7 +241,7 @@ def read_pictures(dataset_name: str) -> Tensor:
     rows = rows.cast_column("image", ImageFeature(mode="RGB"))
     small = [
         np.asarray(ImageOps.fit(row["image"], SHAPE[1:], Image.Resampling.BOX))
-        for row in tqdm(rows, unit="picture")
+        for row in cast(Iterable[dict[str, Any]], tqdm(rows, unit="picture"))
     ]
     return from_uint8(torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2))
 

@@ -152,6 +152,11 @@ class Method:
     max_scale: float = 0.5
     default_scale: float = 0.2
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether it needs backward passes through the network."""
+        return self.through_network or self.push is not None
+
 
 METHODS: dict[str, Method] = {
     "fast": Method("exact or x0 steps with a fast solver, 10-12 steps", solver="dpm++", eta=0),
@@ -192,7 +197,9 @@ PUBLISHED: dict[str, Method] = {
         **_NOT_OURS,
     ),
     "DPS": Method("Chung et al. 2023, arXiv:2209.14687", step=None, push=by_root_loss, **_NOT_OURS),
-    "FreeDoM": Method("Yu et al. 2023, arXiv:2303.09833", step=None, push=normalized_on_x_prev, **_NOT_OURS),
+    "FreeDoM": Method(
+        "Yu et al. 2023, arXiv:2303.09833", step=None, push=normalized_on_x_prev, **_NOT_OURS
+    ),
     "UGD": Method(
         "Bansal et al. 2023, arXiv:2302.07121", step=over_snr, through_network=True, **_NOT_OURS
     ),
@@ -242,19 +249,19 @@ class Guide:
         wanted = method.repeats if self.repeats is None else self.repeats
         return wanted if inside and self.active(index, total_steps) else 1
 
-    def __call__(
-        self, predict_x0: Callable[[Tensor], Tensor], context: StepContext
-    ) -> Correction | None:
+    def differentiates(self, index: int, total_steps: int) -> bool:
+        """Whether step `index` needs a backward pass through the network."""
+        return self.method.differentiates and self.active(index, total_steps)
+
+    def __call__(self, context: StepContext) -> Correction | None:
         """What to do in one step; None is nothing.
 
         Args:
-            predict_x0: `x_t` to the network's x0, differentiable.
-            context: of the step, with the x0 and eps of its `x_t`.
+            context: of the step, with the network's graph if `differentiates`.
         """
         if not self.active(context.index, context.total):
             return None
-        needs_network = self.method.through_network or self.method.push is not None
-        through = self._through(predict_x0, context) if needs_network else None
+        through = self._through(context) if self.method.differentiates else None
         moved = self._moved(context, through)
         push = None if self.method.push is None else self._pushed(context, through)
         failed = ~torch.isfinite(moved).flatten(1).all(dim=1)
@@ -310,13 +317,11 @@ class Guide:
             seen = x0.clamp(-1, 1) if self.method.clamped else x0
             return torch.autograd.grad(loss(seen).sum(), x0)[0]
 
-    def _through(
-        self, predict_x0: Callable[[Tensor], Tensor], context: StepContext
-    ) -> list[Tensor]:
+    def _through(self, context: StepContext) -> list[Tensor]:
         """dL/dx_t `(b, c, h, w)` of every term, through the network."""
+        assert context.graph is not None
+        x_t, x0 = context.graph
         with torch.enable_grad():
-            x_t = context.x_t.detach().requires_grad_()
-            x0 = predict_x0(x_t)
             seen = x0.clamp(-1, 1) if self.method.clamped else x0
             losses = [term.loss(seen).sum() for term in self.terms]
             return [

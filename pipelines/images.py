@@ -137,7 +137,9 @@ def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
     """Of `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not take."""
     if len(parts) not in (3, 4):
         raise ValueError("rgb() takes three numbers")
-    values = [float(part[:-1]) * 255 / 100 if part.endswith("%") else float(part) for part in parts[:3]]
+    values = [
+        float(part[:-1]) * 255 / 100 if part.endswith("%") else float(part) for part in parts[:3]
+    ]
     if not all(-0.5 <= value < 255.5 for value in values):
         raise ValueError("rgb() takes numbers from 0 to 255")
     red, green, blue = (int(value + 0.5) for value in values)  # halves up, as in CSS

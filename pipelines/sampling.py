@@ -52,6 +52,8 @@ class StepContext:
         alpha_prev: signal level `()` after the step; 1 after the last.
         x_t: `(b, c, h, w)`.
         x0: `(b, c, h, w)`, what the network predicts from `x_t`, not clamped.
+        graph: the same `(x_t, x0)` with the network's graph between them, where the guide asked
+            for it with `differentiates`.
     """
 
     index: int
@@ -62,6 +64,7 @@ class StepContext:
     alpha_prev: Tensor
     x_t: Tensor
     x0: Tensor
+    graph: tuple[Tensor, Tensor] | None = None
 
     @property
     def eps(self) -> Tensor:
@@ -95,10 +98,12 @@ class Guide(Protocol):
         """How often step `index` is done; more than once needs a solver without memory."""
         ...
 
-    def __call__(
-        self, predict_x0: Callable[[Tensor], Tensor], context: StepContext
-    ) -> Correction | None:
-        """What to do in this step; None is nothing. `predict_x0` can be differentiated."""
+    def differentiates(self, index: int, total_steps: int) -> bool:
+        """Whether step `index` needs gradients through the network, which take time and memory."""
+        ...
+
+    def __call__(self, context: StepContext) -> Correction | None:
+        """What to do in this step; None is nothing."""
         ...
 
 
@@ -316,12 +321,15 @@ def sample(
         t = scheduler.timesteps[index]
         alpha, sigma = signal_and_noise(scheduler, index)
         alpha_prev = _signal_after(scheduler, index)
-        x0 = predicted(x_t, t, alpha, sigma)
         total = len(scheduler.timesteps)
-        context = StepContext(index, total, int(t), alpha, sigma, alpha_prev, x_t, x0)
-        asked = None
-        if guide is not None:
-            asked = guide(lambda x: predicted(x, t, alpha, sigma), context)
+        graph = None
+        if guide is not None and guide.differentiates(index, total):
+            with torch.enable_grad():
+                leaf = x_t.detach().requires_grad_()
+                graph = (leaf, predicted(leaf, t, alpha, sigma))
+        x0 = graph[1].detach() if graph else predicted(x_t, t, alpha, sigma)
+        context = StepContext(index, total, int(t), alpha, sigma, alpha_prev, x_t, x0, graph)
+        asked = guide(context) if guide is not None else None
         guided = asked.x0 if asked else x0
         guided = guided.clamp(-1, 1) if clip else guided
         # Moving x_t along with x0 makes the solver find the network's own eps.

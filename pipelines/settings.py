@@ -156,7 +156,8 @@ class Palette:
         if not entries:
             return ""
         if len(entries) > self.maximum:
-            raise SettingsError(f"{name} must be at most {self.maximum} colours, got {len(entries)}")
+            came = len(entries)
+            raise SettingsError(f"{name} must be at most {self.maximum} colours, got {came}")
         pairs = [self._pair(name, entry) for entry in entries]
         shares = [share for _, share in pairs if share is not None]
         if shares and len(shares) < len(pairs):

@@ -294,7 +294,9 @@ def _controls() -> dict[str, Any]:
     """Everything on the right, by name."""
     found = _color_row()
     with gr.Row():
-        found["run_button"] = gr.Button("Paint", variant="primary", elem_id="color-draw", min_width=100)
+        found["run_button"] = gr.Button(
+            "Paint", variant="primary", elem_id="color-draw", min_width=100
+        )
         found["stop_button"] = gr.Button("Stop", elem_id="color-stop", min_width=80)
     found["guidance_scale"] = slider(
         "guidance_scale", "Guidance scale", _SCALE_INFO, maximum=MAX_LAMBDA

@@ -14,7 +14,7 @@ NAME = 'Distance < 1 & "near"'
 
 def chart(*lines: list[float], total: int = 20) -> ElementTree.Element:
     """The chart parsed, which fails for anything but valid XML."""
-    series = dict(zip(("guided", "unguided"), lines, strict=True))
+    series: dict[str, list[float]] = dict(zip(("guided", "unguided"), lines, strict=True))
     return ElementTree.fromstring(
         charts.line_chart(series, total=total, x_label="step", y_label=NAME)
     )

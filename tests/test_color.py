@@ -168,7 +168,8 @@ def test_the_score_is_the_colour_difference_of_the_mean_of_all_or_of_the_region(
         )
     left = paint(color="gold", region="left")
     mean = pixels(left.pictures)[0, :, :32].mean(axis=(0, 1)).tolist()
-    assert left.score_after == [pytest.approx(colorimetry.difference(mean, (255, 215, 0)), abs=1e-3)]
+    expected = colorimetry.difference(mean, (255, 215, 0))
+    assert left.score_after == [pytest.approx(expected, abs=1e-3)]
     assert color.mean_color(left.pictures[0], left.settings) == images.to_hex(
         [round(value) for value in mean]
     )

@@ -105,7 +105,7 @@ def test_a_colour_is_read_in_all_the_ways_people_write_it(text: str, rgb: tuple[
     ],
 )
 def test_anything_else_is_no_colour(text: str):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         images.parse_color(text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -210,26 +211,61 @@ def test_image_i_of_a_seed_is_the_first_image_of_that_seed_plus_i():
     assert torch.equal(third, sampling.draw_noise(sampling.image_generators(13, 1), (1, 2, 2))[0])
 
 
+@dataclass
+class SetX0:
+    """A guide that sets x0, to the network's own without a target, and notes what it was told."""
+
+    target: Tensor | None
+    with_graph: bool = False
+    seen: list[sampling.StepContext] = field(default_factory=list)
+
+    def times(self, index: int, total_steps: int) -> int:
+        return 1
+
+    def differentiates(self, index: int, total_steps: int) -> bool:
+        return self.with_graph
+
+    def __call__(self, context: sampling.StepContext) -> sampling.Correction:
+        self.seen.append(context)
+        x0 = context.x0 if self.target is None else self.target
+        count = len(context.x0)
+        return sampling.Correction(
+            x0, None, False, torch.zeros(count), torch.zeros(count, dtype=torch.bool)
+        )
+
+
+def test_a_guide_that_differentiates_is_given_the_graph_of_the_very_same_x0(unet: UNet2DModel):
+    noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
+    guide = SetX0(None, with_graph=True)
+    plain = run(as_predictor(unet), noise, clip=False)
+    guided = run(as_predictor(unet), noise, clip=False, guide=guide)
+    assert torch.equal(plain[-1].x_prev, guided[-1].x_prev)
+    assert not guided[-1].x_prev.requires_grad
+    for context in guide.seen:
+        assert context.graph is not None
+        x_t, x0 = context.graph
+        assert torch.equal(x_t, context.x_t)
+        assert torch.equal(x0, context.x0)
+        assert not context.x0.requires_grad
+        assert torch.autograd.grad(x0.sum(), x_t)[0].abs().sum() > 0
+
+
 def test_a_guide_sets_what_the_solver_works_with():
     target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    seen: list[sampling.StepContext] = []
-
-    def guide(x0: Tensor, context: sampling.StepContext) -> Tensor:
-        seen.append(context)
-        return target
-
+    guide = SetX0(target)
     for solver in sampling.SOLVERS:
         steps = run(lambda x_t, t: torch.zeros_like(x_t), noise, solver=solver, guide=guide)
         torch.testing.assert_close(steps[-1].x_prev, target, atol=2e-2, rtol=0)
-    assert [c.index for c in seen] == [*range(10), *range(10)]
+    seen = guide.seen
+    assert [c.index for c in seen] == [*range(10)] * len(sampling.SOLVERS)
     assert all(abs(float(c.alpha**2 + c.sigma**2) - 1) < 1e-5 for c in seen)
 
 
 def test_a_guide_that_changes_nothing_gives_the_unguided_picture_bit_for_bit(unet: UNet2DModel):
     noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
     plain = run(as_predictor(unet), noise, clip=False)
-    guided = run(as_predictor(unet), noise, clip=False, guide=lambda x0, context: x0)
+    guided = run(as_predictor(unet), noise, clip=False, guide=SetX0(None))
     assert torch.equal(plain[-1].x_prev, guided[-1].x_prev)
 
 
