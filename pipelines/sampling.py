@@ -334,7 +334,10 @@ def sample(
         guided = guided.clamp(-1, 1) if clip else guided
         # Moving x_t along with x0 makes the solver find the network's own eps.
         moved = alpha * guided + sigma * context.eps if asked and asked.keep_eps else x_t
-        x_prev = _advance(scheduler, guided, t, moved, eta, fresh)
+        if _is_multistep(scheduler):
+            x_prev = scheduler.step(guided, t, moved, return_dict=False)[0]
+        else:
+            x_prev = ddim_step(guided, moved, alpha, sigma, alpha_prev, eta, fresh)
         if asked and asked.push is not None:
             x_prev = x_prev - asked.push
         noted = (asked.loss, asked.failed) if asked else (None, None)
@@ -385,20 +388,40 @@ def signal_and_noise(scheduler: Scheduler, index: int) -> tuple[Tensor, Tensor]:
 
 def _signal_after(scheduler: Scheduler, index: int) -> Tensor:
     """alpha `()` that step `index` leads to; 1 after the last."""
-    if index + 1 < len(scheduler.timesteps) and _is_multistep(scheduler):
+    if index + 1 < len(scheduler.timesteps):
         return signal_and_noise(scheduler, index + 1)[0]
     if _is_multistep(scheduler):
         return torch.ones_like(signal_and_noise(scheduler, index)[0])
-    stride = scheduler.config["num_train_timesteps"] // len(scheduler.timesteps)
-    before = int(scheduler.timesteps[index]) - stride  # as the scheduler's own step counts
-    alpha_bar = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod
-    return alpha_bar**0.5
+    return scheduler.final_alpha_cumprod**0.5
 
 
-def _advance(
-    scheduler: Scheduler, x0: Tensor, t: Tensor, x_t: Tensor, eta: float, fresh: Tensor | None
+def ddim_step(
+    x0: Tensor,
+    x_t: Tensor,
+    alpha: Tensor,
+    sigma: Tensor,
+    alpha_prev: Tensor,
+    eta: float = 0.0,
+    fresh: Tensor | None = None,
 ) -> Tensor:
-    if _is_multistep(scheduler):
-        return scheduler.step(x0, t, x_t, return_dict=False)[0]
-    fresh = None if fresh is None else fresh.to(x_t)
-    return scheduler.step(x0, int(t), x_t, eta=eta, variance_noise=fresh, return_dict=False)[0]
+    """One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16).
+
+    It ends at the noise level where the next step begins. diffusers' own, which takes every step
+    to be as long as the rest, misses that level wherever the number of steps does not divide that
+    of the timesteps.
+
+    Args:
+        x0: `(b, c, h, w)`, the clean images to go towards.
+        x_t: `(b, c, h, w)`.
+        alpha: signal level of `x_t`, `()`.
+        sigma: noise level of `x_t`, `()`.
+        alpha_prev: signal level to reach, `()`.
+        eta: share of DDPM's fresh noise.
+        fresh: `(b, c, h, w)`, standard normal; needed when `eta` is above 0.
+    """
+    eps = (x_t - alpha * x0) / sigma
+    sigma_prev = (1 - alpha_prev**2) ** 0.5
+    if fresh is None:
+        return alpha_prev * x0 + sigma_prev * eps
+    spread = eta * sigma_prev / sigma * (1 - (alpha / alpha_prev) ** 2) ** 0.5
+    return alpha_prev * x0 + (sigma_prev**2 - spread**2) ** 0.5 * eps + spread * fresh.to(x_t)

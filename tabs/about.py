@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from pipelines import checkpoints, runtime
-from pipelines.settings import MAX_DIGITS, DigitsSettings, rule
+from pipelines.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings, rule
 from tabs import common
 
 _COLUMNS = ("Checkpoint", "Draws", "Pixels", "Trained on", "Licence", "Source", "Revision")
@@ -19,6 +19,7 @@ def limits() -> dict[str, int]:
     """The most that one run may ask for."""
     return {
         "max_digits": MAX_DIGITS,
+        "max_num_images": MAX_IMAGES,
         "max_num_inference_steps": rule(DigitsSettings, "num_inference_steps").maximum,
     }
 
@@ -56,8 +57,8 @@ def text() -> str:
             "",
             f"**Runs on** {runtime.describe_device()}, with {packages}.",
             "",
-            f"**Limits**: {MAX_DIGITS} digits and "
-            f"{limits()['max_num_inference_steps']} steps a run, one run at a time; others wait.",
+            f"**Limits** of a run: {MAX_IMAGES} pictures of a colour or {MAX_DIGITS} digits, "
+            f"{limits()['max_num_inference_steps']} steps. One run at a time; others wait.",
         ]
     )
 

@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from pipelines import color, guidance, images, sampling
-from pipelines.settings import MAX_LAMBDA, OFF, Color, ColorSettings, SettingsError
+from pipelines.settings import MAX_LAMBDA, OFF, ColorSettings, palette_entries
 from tabs import charts, common
 
 DEFAULTS = ColorSettings()
@@ -27,9 +27,9 @@ SWATCHES = {
     "Ivory": "#E8E0CC",
     "Charcoal": "#3A3D42",
 }
-METHODS = [(f"{name}: {method.summary}", name) for name, method in guidance.METHODS.items()]
 _PREFIX = "color-"
 _SHEET_COLUMNS, _SHEET_SCALE = 4, 4
+_FEW, _FEW_COLUMNS, _MANY_COLUMNS = 4, 2, 3
 _MASK_PX = 256
 _COURSE_MAX = 200
 
@@ -41,6 +41,12 @@ the picture with and without guidance: both grow from the same noise.
 _CUT_SCRIPT = (
     "(cut) => { document.querySelector('#color-result').style.setProperty('--cut', cut + '%'); }"
 )
+_HEX_SCRIPT = """(color, last) => {
+  const context = document.createElement('canvas').getContext('2d');
+  context.fillStyle = last;
+  context.fillStyle = color;  // stays as it was if this is no colour
+  return context.fillStyle.slice(0, 7).toUpperCase();
+}"""
 
 
 def slider(name: str, label: str, info: str, **options: Any) -> gr.Slider:
@@ -55,7 +61,7 @@ def tiles(guided: list[Image.Image], unguided: list[Image.Image], wish: str) -> 
         f'alt="The same seed without guidance"></div>'
         for after, before in zip(guided, unguided, strict=True)
     )
-    columns = min(len(guided), _SHEET_COLUMNS)
+    columns = min(len(guided), _FEW_COLUMNS if len(guided) <= _FEW else _MANY_COLUMNS)
     return f'<div class="pairs" style="--columns: {columns}">{cells}</div>'
 
 
@@ -76,23 +82,35 @@ def swatches(preview: color.Preview) -> str:
     for i, picture in enumerate(preview.pictures):
         reached = color.mean_color(picture, preview.settings)
         rows.append(
-            f'<div class="swatch-pair" role="img" aria-label="Target {target}, reached {reached}">'
+            f'<div class="swatch" role="img" aria-label="Target {target}, reached {reached}">'
             f'<i style="background: {target}"></i><i style="background: {reached}"></i></div>'
-            f"<div>target <code>{target}</code>, reached <code>{reached}</code><br>"
+            f"<div>reached <code>{reached}</code><br>"
             f"ΔE <b>{preview.score_after[i]:.1f}</b>, "
             f"unguided {preview.score_before[i]:.1f}</div>"
         )
-    return f'<div class="swatches">{"".join(rows)}</div>'
+    return (
+        f'<div class="scores"><p>Target <code>{target}</code></p>{"".join(rows)}'
+        "<small>ΔE tells how different two colours look: below 2 is hard to see.</small></div>"
+    )
 
 
 def _palette_scores(preview: color.Preview) -> str:
+    palette = preview.settings.palette
+    parts = "".join(
+        f'<i style="background: {entry}; flex-grow: {share:g}"></i>'
+        for entry, share in palette_entries(palette)
+    )
     rows = [
-        f"<div>picture {i + 1}: <b>{after:.1f}</b>, unguided {before:.1f}</div>"
+        f"<p>Picture {i + 1}: <b>{after:.1f}</b>, unguided {before:.1f}</p>"
         for i, (after, before) in enumerate(
             zip(preview.score_after, preview.score_before, strict=True)
         )
     ]
-    return f"<div>Distance to the palette, in steps of 255</div>{''.join(rows)}"
+    return (
+        f'<div class="scores">'
+        f'<div class="swatch wide" role="img" aria-label="Palette {palette}">{parts}</div>'
+        f"{''.join(rows)}<small>Distance to the palette, in steps of 255.</small></div>"
+    )
 
 
 def loss_chart(preview: color.Preview) -> str:
@@ -145,7 +163,7 @@ def mask_address(picture: Image.Image | None) -> str:
     """An uploaded mask as the setting that holds it."""
     if picture is None:
         return ""
-    small = picture.copy()
+    small = picture.convert("RGBA" if picture.has_transparency_data else "L")
     small.thumbnail((_MASK_PX, _MASK_PX))
     return images.to_data_uri(small)
 
@@ -218,24 +236,21 @@ def starting_noise() -> str:
     return tiles(pictures, pictures, "Pure noise, before the first step")
 
 
-def checked_color(text: str) -> Any:
-    """What the picker shows for a typed colour; it stays as it is while that is not one."""
-    try:
-        return Color().check("color", text)
-    except SettingsError:
-        return gr.skip()
-
-
-def scale_for(method: str) -> gr.Slider:
-    """The strength slider for a method: the course's has a scale of its own."""
-    chosen = guidance.METHODS[method]
+def follow_method(name: str) -> tuple[gr.Radio, gr.Slider]:
+    """What a chosen method is, and the strength slider for it: the course has its own scale."""
+    chosen = guidance.METHODS[name]
     course = chosen.max_scale > MAX_LAMBDA
-    return gr.Slider(
+    return gr.Radio(info=_summary(name)), gr.Slider(
         maximum=_COURSE_MAX if course else MAX_LAMBDA,
         step=1 if course else 0.01,
         value=chosen.default_scale,
         info="The course's own scale" if course else _SCALE_INFO,
     )
+
+
+def _summary(method: str) -> str:
+    summary = guidance.METHODS[method].summary
+    return summary[0].upper() + summary[1:]
 
 
 _SCALE_INFO = "0: off. 0.05: subtle. 0.2: clear. 0.5: the most"
@@ -244,44 +259,29 @@ _SCALE_INFO = "0: off. 0.05: subtle. 0.2: clear. 0.5: the most"
 def build() -> None:
     """Lays out the tab; call inside `gr.Blocks`."""
     gr.Markdown(INTRODUCTION)
-    with gr.Row():
-        with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(starting_noise(), elem_id="color-result")
-            cut = gr.Slider(
-                0,
-                100,
-                50,
-                step=1,
-                label="Unguided to the left, guided to the right",
-                elem_id="color-cut",
-            )
-            status = gr.HTML(common.status_line("Ready."), elem_id="color-status")
-            reached = gr.HTML(elem_id="color-swatches")
-            chart = gr.HTML(elem_id="color-chart")
-            download = gr.DownloadButton(
-                "Save guided pictures as PNG",
-                interactive=False,
-                size="sm",
-                elem_id="color-download",
-            )
-        with gr.Column(scale=2, min_width=320):
-            controls = _controls()
-    cut.input(None, inputs=cut, js=_CUT_SCRIPT, queue=False, api_visibility="private")
-    run, stop = controls["run_button"], controls["stop_button"]
-    inputs = [controls[name] for name in CONTROLS]
+    with gr.Row(elem_classes="workspace"):
+        with gr.Column(elem_classes="wish", min_width=0):
+            text = _color_row()
+            with gr.Row():
+                run = gr.Button("Paint", variant="primary", elem_id="color-draw", min_width=100)
+                stop = gr.Button("Stop", elem_id="color-stop", min_width=80)
+        with gr.Column(elem_classes="shown", min_width=0):
+            outputs = _result()
+        with gr.Column(elem_classes="controls", min_width=0):
+            controls = {"color": text} | _controls()
     event = gr.on(
-        [run.click, controls["color"].submit, controls["palette"].submit],
+        [run.click, text.submit, controls["palette"].submit],
         draw,
-        inputs=inputs,
-        outputs=[result, status, reached, chart, download],
-        show_progress_on=status,
+        inputs=[controls[name] for name in CONTROLS],
+        outputs=outputs,
+        show_progress_on=outputs[1],
         api_visibility="private",
         **common.LANE,
     )
     stop.click(
         common.stopped,
-        inputs=status,
-        outputs=status,
+        inputs=outputs[1],
+        outputs=outputs[1],
         cancels=[event],
         queue=False,
         show_progress="hidden",
@@ -290,63 +290,92 @@ def build() -> None:
     common.publish(endpoint, api_name="color", returns=tuple[list[gr.FileData], dict])
 
 
-def _controls() -> dict[str, Any]:
-    """Everything on the right, by name."""
-    found = _color_row()
-    with gr.Row():
-        found["run_button"] = gr.Button(
-            "Paint", variant="primary", elem_id="color-draw", min_width=100
-        )
-        found["stop_button"] = gr.Button("Stop", elem_id="color-stop", min_width=80)
-    found["guidance_scale"] = slider(
-        "guidance_scale", "Guidance scale", _SCALE_INFO, maximum=MAX_LAMBDA
-    )
-    found["num_inference_steps"] = slider("num_inference_steps", "Steps", "More: slower, finer")
-    found["num_images"] = slider("num_images", "Pictures", "Of seeds that follow each other")
-    found["seed"] = common.seed_row(DEFAULTS.seed, _PREFIX)
-    found["model"] = gr.Radio(
-        common.choices(ColorSettings, "model"),
-        value=DEFAULTS.model,
-        label="Model",
-        elem_id="color-model",
-    )
-    found["method"] = gr.Dropdown(
-        METHODS, value=DEFAULTS.method, label="Method", elem_id="color-method"
-    )
-    found["method"].change(
-        scale_for,
-        inputs=found["method"],
-        outputs=found["guidance_scale"],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    return found | _more() | _advanced()
-
-
-def _color_row() -> dict[str, Any]:
-    """Picker, text form and swatches, which follow each other; the text is what counts."""
-    with gr.Row():
+def _color_row() -> gr.Textbox:
+    """Text form, picker and swatches, which follow each other; the text is what counts."""
+    with gr.Row(equal_height=True):
         text = gr.Textbox(
             DEFAULTS.color,
             label="Colour",
             info="#44CCAA, rgb(68, 204, 170) or teal",
             elem_id="color-text",
+            scale=3,
             min_width=160,
         )
-        picker = gr.ColorPicker(DEFAULTS.color, label="Pick", elem_id="color-picker", min_width=80)
-    quiet: dict[str, Any] = {
-        "queue": False,
-        "show_progress": "hidden",
-        "api_visibility": "private",
-    }
-    picker.input(checked_color, inputs=picker, outputs=text, **quiet)
-    text.input(checked_color, inputs=text, outputs=picker, **quiet)
+        picker = gr.ColorPicker(
+            DEFAULTS.color, label="Pick", elem_id="color-picker", scale=1, min_width=80
+        )
+    # In the browser, so that Paint never comes before the answer of a server far away.
+    here: dict[str, Any] = {"fn": None, "queue": False, "api_visibility": "private"}
+    picker.input(inputs=[picker, text], outputs=text, js=_HEX_SCRIPT, **here)
+    text.input(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **here)
     with gr.Row(elem_classes="swatch-row"):
         for name, value in SWATCHES.items():
-            button = gr.Button(name, size="sm", min_width=40, elem_id=f"swatch-{name.lower()}")
-            button.click(lambda value=value: (value, value), outputs=[text, picker], **quiet)
-    return {"color": text}
+            button = gr.Button(name, size="sm", min_width=0, elem_id=f"swatch-{name.lower()}")
+            button.click(outputs=[text, picker], js=f"() => ['{value}', '{value}']", **here)
+    return text
+
+
+def _result() -> list[gr.components.Component]:
+    """The left side, in the order of what `draw` yields."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=280):
+            result = gr.HTML(starting_noise(), padding=False, elem_id="color-result")
+            cut = gr.Slider(
+                0,
+                100,
+                50,
+                step=1,
+                label="Left: unguided. Right: guided",
+                buttons=[],
+                elem_id="color-cut",
+            )
+        with gr.Column(scale=2, min_width=200):
+            status = gr.HTML(common.status_line("Ready."), padding=False, elem_id="color-status")
+            reached = gr.HTML(padding=False, elem_id="color-swatches")
+            download = gr.DownloadButton(
+                "Save as PNG", interactive=False, size="sm", elem_id="color-download"
+            )
+    chart = gr.HTML(padding=False, elem_id="color-chart")
+    cut.input(None, inputs=cut, js=_CUT_SCRIPT, queue=False, api_visibility="private")
+    return [result, status, reached, chart, download]
+
+
+def _controls() -> dict[str, Any]:
+    """Everything on the right but the colour, by name."""
+    scale = slider("guidance_scale", "Guidance scale", _SCALE_INFO, maximum=MAX_LAMBDA)
+    steps = slider("num_inference_steps", "Steps", "More: slower, finer")
+    number = slider("num_images", "Pictures", "Of seeds that follow each other")
+    seed = common.seed_row(DEFAULTS.seed, _PREFIX)
+    model = gr.Radio(
+        common.choices(ColorSettings, "model"),
+        value=DEFAULTS.model,
+        label="Model",
+        elem_id="color-model",
+    )
+    method = gr.Radio(
+        common.choices(ColorSettings, "method"),
+        value=DEFAULTS.method,
+        label="Method",
+        info=_summary(DEFAULTS.method),
+        elem_id="color-method",
+    )
+    method.change(
+        follow_method,
+        inputs=method,
+        outputs=[method, scale],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    found = {
+        "guidance_scale": scale,
+        "num_inference_steps": steps,
+        "num_images": number,
+        "seed": seed,
+        "model": model,
+        "method": method,
+    }
+    return found | _more() | _advanced()
 
 
 def _more() -> dict[str, Any]:

@@ -130,14 +130,8 @@ _generate = digits.generate  # the endpoint's first parameter is called `digits`
 def build() -> None:
     """Lays out the tab; call inside `gr.Blocks`."""
     gr.Markdown(INTRODUCTION)
-    with gr.Row():
-        with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(starting_noise(), elem_id="digits-result")
-            status = gr.HTML(common.status_line("Ready."), elem_id="digits-status")
-            download = gr.DownloadButton(
-                "Save all as one PNG", interactive=False, size="sm", elem_id="digits-download"
-            )
-        with gr.Column(scale=2, min_width=320):
+    with gr.Row(elem_classes="workspace"):
+        with gr.Column(elem_classes="wish", min_width=0):
             text = gr.Textbox(
                 DEFAULTS.digits,
                 label="Digits to draw",
@@ -147,6 +141,13 @@ def build() -> None:
             with gr.Row():
                 run = gr.Button("Draw", variant="primary", elem_id="digits-draw", min_width=100)
                 stop = gr.Button("Stop", elem_id="digits-stop", min_width=80)
+        with gr.Column(elem_classes="shown", min_width=0):
+            result = gr.HTML(starting_noise(), padding=False, elem_id="digits-result")
+            status = gr.HTML(common.status_line("Ready."), padding=False, elem_id="digits-status")
+            download = gr.DownloadButton(
+                "Save all as one PNG", interactive=False, size="sm", elem_id="digits-download"
+            )
+        with gr.Column(elem_classes="controls", min_width=0):
             controls = _controls()
             gr.Examples(EXAMPLES, inputs=[text], cache_examples=False, label="Try")
     event = gr.on(
@@ -190,7 +191,7 @@ def _controls() -> list[gr.components.Component]:
             elem_id="blend-with",
             min_width=120,
         )
-        blend = slider("blend", "Blend", "0: the first digit, 1: the second")
+        blend = slider("blend", "Blend", "0: first digit, 1: second")
     with gr.Accordion("Advanced", open=False, elem_id="digits-advanced"):
         solver = gr.Radio(
             choices("solver"), value=DEFAULTS.solver, label="Solver", elem_id="solver"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import math
 import re
 import shutil
 import threading
@@ -17,12 +19,48 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
-from pipelines import checkpoints, digits, images
-from pipelines.settings import DigitsSettings
+from pipelines import checkpoints, color, digits, images
+from pipelines.settings import ColorSettings, DigitsSettings
 from tabs import common
 from tests.conftest import Meter, serve
 
 ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "/color": {
+        "color": "#44CCAA",
+        "guidance_scale": 0.2,
+        "num_inference_steps": 20,
+        "num_images": 1,
+        "seed": 0,
+        "model": "paintings",
+        "method": "balanced",
+        "loss": "mean",
+        "region": "all",
+        "mask": "",
+        "palette": "",
+        "brightness": -1.0,
+        "contrast": -1.0,
+        "symmetry": "none",
+        "extras_weight": 1.0,
+        "start": 0.0,
+        "stop": 1.0,
+        "every": 1,
+        "repeats": 0,
+        "eta": -1.0,
+    },
+    "/digits": {
+        "digits": "0123456789",
+        "cfg_scale": 2.2,
+        "num_inference_steps": 10,
+        "seed": 0,
+        "conditioning": "embedding",
+        "blend_with": "",
+        "blend": 0.5,
+        "solver": "dpm++",
+        "eta": 0.0,
+    },
+    "/checkpoints": {},
+}
 
 
 @pytest.fixture
@@ -39,35 +77,35 @@ def assert_works(client: Client) -> None:
 def test_the_endpoints_and_their_parameters_are_the_published_ones(client: Client):
     api: Any = client.view_api(return_format="dict", print_info=False)
     found = {
-        name: {p["parameter_name"]: p["parameter_default"] for p in endpoint["parameters"]}
+        name: [(p["parameter_name"], p["parameter_default"]) for p in endpoint["parameters"]]
         for name, endpoint in api["named_endpoints"].items()
     }
-    assert found == {
-        "/digits": {
-            "digits": "0123456789",
-            "cfg_scale": DigitsSettings.cfg_scale,
-            "num_inference_steps": DigitsSettings.num_inference_steps,
-            "seed": 0,
-            "conditioning": "embedding",
-            "blend_with": "",
-            "blend": 0.5,
-            "solver": "dpm++",
-            "eta": 0.0,
-        },
-        "/checkpoints": {},
-    }
+    assert found == {name: list(defaults.items()) for name, defaults in PUBLISHED.items()}
     assert api["unnamed_endpoints"] == {}
+
+
+@pytest.mark.parametrize("endpoint", ["/color", "/digits"])
+def test_the_readme_lists_every_parameter_with_its_default(endpoint: str):
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition(f"| `{endpoint}` takes |")[2].partition("\n\n")[0]
+    listed: dict[str, Any] = {}
+    for row in table.splitlines()[2:]:
+        names, defaults = (re.findall(r"`([^`]*)`", cell) for cell in row.split("|")[1:3])
+        values = [ast.literal_eval(text) for text in defaults]
+        listed |= dict(zip(names, values * len(names) if len(values) == 1 else values, strict=True))
+    assert listed == PUBLISHED[endpoint]
 
 
 def test_every_generating_event_waits_in_the_one_lane():
     demo = app.build_demo()
     generating = [f for f in demo.fns.values() if f.types_generator]
-    assert len(generating) >= 2
+    assert len(generating) >= 4
     assert {(f.concurrency_id, f.concurrency_limit) for f in generating} == {("gpu", 1)}
 
 
-def test_nothing_passes_the_queue_by(served: str):
-    answer = httpx.post(f"{served}gradio_api/run/digits", json={"data": ["1"]})
+@pytest.mark.parametrize("endpoint", ["color", "digits"])
+def test_nothing_passes_the_queue_by(served: str, endpoint: str):
+    answer = httpx.post(f"{served}gradio_api/run/{endpoint}", json={"data": ["1"]})
     assert answer.status_code == 404
 
 
@@ -84,6 +122,66 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (28, 28))
         inside = json.loads(picture.info[images.METADATA_KEY])
         assert inside == {key: info[key] for key in ("model", "revision", "settings")}
+
+
+def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_inside(client: Client):
+    options: dict[str, Any] = {"color": "teal", "num_images": 2, "num_inference_steps": 5}
+    files, info = client.predict(**options, method="fast", api_name="/color")
+    assert info["step"] == info["total_steps"] == 5
+    assert info["model"] == "paintings"
+    assert info["revision"] == checkpoints.load("paintings").revision
+    assert info["settings"] == PUBLISHED["/color"] | options | {
+        "color": "#008080",
+        "method": "fast",
+    }
+    assert info["seconds"] > 0
+    assert info["score"] == "CIEDE2000"
+    assert len(info["score_before"]) == len(info["score_after"]) == 2
+    assert [len(losses) for losses in info["loss"]] == [2] * 5
+    assert info["failed_steps"] == []
+    assert len(files) == 2
+    for path in files:
+        picture = Image.open(path)
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
+        inside = json.loads(picture.info[images.METADATA_KEY])
+        names = ("model", "revision", "settings", "score", "score_before", "score_after")
+        assert inside == {key: info[key] for key in names}
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_what_the_readme_says_of_the_answer_is_in_it(client: Client):
+    readme = (ROOT / "README.md").read_text()
+    sentence = readme.partition("\n`info` has ")[2].partition("Every PNG")[0]
+    documented = set(re.findall(r"`(\w+)`", sentence))
+    assert len(documented) >= 10
+    _, info = client.predict(num_inference_steps=1, api_name="/color")
+    assert documented <= set(info)
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize("method", ["fast", "balanced", "thorough", "course"])
+def test_no_guidance_gives_the_unguided_picture_bit_for_bit(client: Client, method: str):
+    options: dict[str, Any] = {"num_inference_steps": 3, "num_images": 2, "seed": 4}
+    files, info = client.predict(**options, method=method, guidance_scale=0, api_name="/color")
+    *_, last = color.generate(ColorSettings(**options, method=method, color="navy"))
+    assert [Image.open(f).tobytes() for f in files] == [p.tobytes() for p in last.unguided]
+    assert info["score_after"] == info["score_before"]
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_mask_of_another_size_is_taken_and_a_palette_has_a_score_of_its_own(client: Client):
+    options: dict[str, Any] = {"mask": mask(7, white=3), "palette": "#102040 60, gold 40"}
+    files, info = client.predict(**options, num_inference_steps=2, api_name="/color")
+    assert len(files) == 1
+    assert info["score"] == "palette distance"
+    assert info["settings"]["palette"] == "#102040 60, #FFD700 40"
+
+
+def mask(width: int, *, white: int, height: int | None = None) -> str:
+    """A picture as a data address, its `white` leftmost columns white and the others black."""
+    picture = Image.new("L", (width, height or width))
+    picture.paste(255, (0, 0, white, picture.height))
+    return images.to_data_uri(picture)
 
 
 def test_api_and_python_give_the_same_pixels(client: Client):
@@ -117,9 +215,8 @@ def test_previews_are_throttled(client: Client, meter: Meter):
     assert len(job.outputs()) <= info["seconds"] / common.PREVIEW_SECONDS + 2
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
+BAD: dict[str, list[dict[str, Any]]] = {
+    "/digits": [
         {"digits": "abc"},
         {"digits": ""},
         {"digits": "1" * 65},
@@ -131,25 +228,80 @@ def test_previews_are_throttled(client: Client, meter: Meter):
         {"conditioning": "<img src=x onerror=alert(1)>"},
         {"eta": 1.0},
     ],
-    ids=str,
+    "/color": [
+        {"color": "notacolour"},
+        {"color": "#12345"},
+        {"color": ""},
+        {"color": 7},
+        {"color": "<script>alert(1)</script>"},
+        {"guidance_scale": 1e6},
+        {"guidance_scale": 0.7},
+        {"guidance_scale": -0.1},
+        {"guidance_scale": "strong"},
+        {"guidance_scale": None},
+        {"num_inference_steps": 251},
+        {"num_images": 9},
+        {"num_images": 1.5},
+        {"seed": -2},
+        {"model": "digits-embedding"},
+        {"method": "magic"},
+        {"loss": "pixels", "region": "left"},
+        {"region": "middle"},
+        {"region": "left", "mask": mask(64, white=32)},
+        {"mask": mask(64, white=0)},
+        {"mask": mask(64, white=32, height=32)},
+        {"mask": "data:image/png;base64,AAAA"},
+        {"mask": "/etc/passwd"},
+        {"palette": "#102040 60, gold 50"},
+        {"palette": "#102040 60, gold"},
+        {"palette": "red, nocolour"},
+        {"palette": "red, gold, teal, navy, pink, white"},
+        {"brightness": 1.5},
+        {"contrast": 0.6},
+        {"symmetry": "both"},
+        {"extras_weight": -1},
+        {"start": 0.8, "stop": 0.2},
+        {"every": 0},
+        {"repeats": 3, "method": "fast"},
+        {"eta": 2},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bad"),
+    [(endpoint, bad) for endpoint, cases in BAD.items() for bad in cases],
+    ids=lambda value: str(value)[:60],
 )
-def test_bad_input_gives_one_sentence_and_leaves_the_lane_free(client: Client, bad: dict):
+def test_bad_input_gives_one_sentence_and_leaves_the_lane_free(
+    client: Client, endpoint: str, bad: dict[str, Any]
+):
     with pytest.raises(AppError) as caught:
-        client.predict(**bad, api_name="/digits")
+        client.predict(**bad, api_name=endpoint)
     sentence = str(caught.value)
     assert re.match(rf"^{next(iter(bad))} must be [^\n]+$", sentence)
     assert "<" not in sentence
     assert_works(client)
 
 
-def test_not_a_number_over_plain_http_is_refused_too(served: str, client: Client):
-    body = '{"data": ["1", NaN, 3, 0, "embedding", "", 0.5, "dpm++", 0.0]}'
+@pytest.mark.parametrize(
+    ("endpoint", "bad", "sentence"),
+    [
+        ("digits", "cfg_scale", "cfg_scale must be a number from 0 to 10, got nan"),
+        ("color", "guidance_scale", "guidance_scale must be a number from 0 to 1000, got nan"),
+    ],
+)
+def test_not_a_number_over_plain_http_is_refused_too(
+    served: str, client: Client, endpoint: str, bad: str, sentence: str
+):
+    values = PUBLISHED[f"/{endpoint}"] | {bad: math.nan}
+    body = json.dumps({"data": list(values.values())})  # which writes NaN, as no JSON should
     headers = {"Content-Type": "application/json"}
-    posted = httpx.post(f"{served}gradio_api/call/digits", content=body, headers=headers)
-    address = f"{served}gradio_api/call/digits/{posted.json()['event_id']}"
-    answer = httpx.get(address, timeout=30).text
+    address = f"{served}gradio_api/call/{endpoint}"
+    posted = httpx.post(address, content=body, headers=headers).json()
+    answer = httpx.get(f"{address}/{posted['event_id']}", timeout=30).text
     assert "event: error" in answer
-    assert "cfg_scale must be a number from 0 to 10, got nan" in answer
+    assert sentence in answer
     assert_works(client)
 
 
@@ -177,19 +329,24 @@ def test_a_damaged_checkpoint_is_told_and_another_still_draws(
     assert_works(client)
 
 
-def test_two_requests_take_turns_and_both_finish(client: Client, served: str, meter: Meter):
+def test_requests_of_both_kinds_take_turns_and_finish(client: Client, served: str, meter: Meter):
+    other = Client(served, verbose=False)
     jobs = [
         client.submit("12", num_inference_steps=10, api_name="/digits"),
-        Client(served, verbose=False).submit("34", num_inference_steps=10, api_name="/digits"),
+        other.submit("gold", num_inference_steps=10, method="fast", api_name="/color"),
     ]
-    results = [job.result(timeout=60) for job in jobs]
-    assert [info["settings"]["digits"] for _, info in results] == ["12", "34"]
+    (_, drawn), (_, painted) = [job.result(timeout=60) for job in jobs]
+    assert drawn["settings"]["digits"] == "12"
+    assert painted["settings"]["color"] == "#FFD700"
     assert meter.most_at_once == 1
-    assert meter.calls == 20
+    assert meter.calls == 10 + 2 * 10  # the guided and the unguided painting
 
 
-def test_a_cancelled_run_stops_computing_and_frees_the_lane(client: Client, meter: Meter):
-    job = client.submit("1", num_inference_steps=250, api_name="/digits")
+@pytest.mark.parametrize(("endpoint", "first"), [("/color", "gold"), ("/digits", "1")])
+def test_a_cancelled_run_stops_computing_and_frees_the_lane(
+    client: Client, meter: Meter, endpoint: str, first: str
+):
+    job = client.submit(first, num_inference_steps=250, api_name=endpoint)
     assert meter.started.wait(20)
     job.cancel()
     assert meter.settled()
@@ -238,14 +395,20 @@ def test_a_run_past_its_deadline_ends_with_advice(
 
 def test_checkpoints_lists_what_is_bundled_with_device_and_limits(client: Client):
     rows = client.predict(api_name="/checkpoints")
-    assert [row["key"] for row in rows] == list(checkpoints.TABLE)
+    assert {row["key"]: row["size_px"] for row in rows} == {
+        "paintings": 64,
+        "scenes": 64,
+        "digits-embedding": 28,
+        "digits-cross-attention": 28,
+        "digits-channels": 28,
+    }
     for row in rows:
         assert row["available"]
-        assert row["size_px"] == 28
         assert row["licence"]
         assert row["source"] == "bundled"
         assert "CPU" in row["device"] or "NVIDIA" in row["device"]
-        assert row["limits"] == {"max_digits": 64, "max_num_inference_steps": 250}
+        limits = {"max_digits": 64, "max_num_images": 8, "max_num_inference_steps": 250}
+        assert row["limits"] == limits
 
 
 def python_examples(readme: str) -> list[str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from pipelines.settings import DigitsSettings
+from pipelines.settings import MAX_IMAGES, DigitsSettings
 from tests.conftest import Meter
 
 ARGUMENTS = [
@@ -25,6 +26,7 @@ ARGUMENTS = [
 ]
 TIMEOUT_MS = 60_000
 WIDE, NARROW = (1280, 900), (390, 844)
+TABS = {"Colour": "color", "Digits": "digits", "About": "about"}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,10 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page and everything about it that must not happen."""
+    """A page at one of its tabs, and everything about it that must not happen."""
 
     page: Page
+    tab: str
     problems: list[str] = field(default_factory=list)
 
     def watch(self, served: str) -> None:
@@ -55,20 +58,46 @@ class Visit:
             lambda r: None if r.url.startswith(own) else self.problems.append(f"foreign: {r.url}"),
         )
 
-    @property
-    def status(self):
-        return self.page.locator("#digits-status")
+    def part(self, name: str) -> Locator:
+        """A component of the tab."""
+        return self.page.locator(f"#{TABS[self.tab]}-{name}")
 
     @property
-    def tiles(self):
-        return self.page.locator("#digits-result img")
+    def status(self) -> Locator:
+        return self.part("status")
 
-    def draw(self, digits: str) -> None:
-        self.page.locator("#digits-text input, #digits-text textarea").fill(digits)
-        self.page.locator("#digits-draw").click()
+    @property
+    def tiles(self) -> Locator:
+        return self.part("result").locator("img")
+
+    @property
+    def text(self) -> Locator:
+        return self.part("text").locator("input, textarea")
+
+    def draw(self, wish: str) -> None:
+        self.text.fill(wish)
+        self.part("draw").click()
+
+    def sources(self) -> list[str]:
+        """What the pictures are."""
+        return self.tiles.evaluate_all("all => all.map(img => img.src)")
+
+    def width(self) -> int:
+        """How wide the page is, with what one would have to scroll to."""
+        return self.page.evaluate("document.documentElement.scrollWidth")
+
+    def leave(self) -> None:
+        self.page.close()
+        assert not self.problems
 
 
-def visit(browser: Browser, served: str, size: tuple[int, int] = WIDE, dark: bool = False) -> Visit:
+def visit(
+    browser: Browser,
+    served: str,
+    size: tuple[int, int] = WIDE,
+    dark: bool = False,
+    tab: str = "Digits",
+) -> Visit:
     page = browser.new_page(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -76,19 +105,35 @@ def visit(browser: Browser, served: str, size: tuple[int, int] = WIDE, dark: boo
     )
     page.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
-    found = Visit(page)
+    found = Visit(page, tab)
     found.watch(served)
     page.goto(served + ("?__theme=dark" if dark else "?__theme=light"))
-    page.locator("#digits-draw").wait_for()
+    page.get_by_role("tab", name=tab).click()
+    found.part("draw").wait_for()
     return found
 
 
 @pytest.fixture
 def wide(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Digits tab in a wide window."""
     found = visit(browser, served)
     yield found
-    found.page.close()
-    assert not found.problems
+    found.leave()
+
+
+@pytest.fixture
+def easel(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Colour tab in a wide window, set to the fast method and few steps."""
+    found = visit(browser, served, tab="Colour")
+    hasten(found)
+    yield found
+    found.leave()
+
+
+def hasten(found: Visit, steps: int = 4) -> None:
+    set_slider(found.page, "color-num-inference-steps", steps)
+    found.part("method").get_by_label("fast").check()
+    expect(found.part("method")).to_contain_text("fast solver")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -109,17 +154,15 @@ def test_a_visitor_draws_digits_and_saves_them(
     assert box
     assert box["width"] >= 90
     assert found.tiles.first.evaluate("img => getComputedStyle(img).imageRendering") == "pixelated"
-    width = found.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= size[0], "the page scrolls sideways"
+    assert found.width() <= size[0], "the page scrolls sideways"
     keep_screenshot(found.page, f"digits-{size[0]}-{'dark' if dark else 'light'}")
     with found.page.expect_download() as download:
-        found.page.locator("#digits-download").click()
+        found.part("download").click()
     download.value.save_as(tmp_path / "digits.png")
     with Image.open(tmp_path / "digits.png") as sheet:
         assert sheet.height == 28 * 8
         assert '"digits": "314"' in sheet.info["guided_diffusion_studio"]
-    found.page.close()
-    assert not found.problems
+    found.leave()
 
 
 def keep_screenshot(page: Page, name: str) -> None:
@@ -129,7 +172,7 @@ def keep_screenshot(page: Page, name: str) -> None:
 
 
 def test_one_press_draws_the_row_that_the_readme_shows(wide: Visit):
-    wide.page.locator("#digits-draw").click()
+    wide.part("draw").click()
     expect(wide.status).to_contain_text("Done in")
     expect(wide.tiles).to_have_count(10)
     keep_screenshot(wide.page, "digits")
@@ -140,7 +183,7 @@ def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(wide: Visit, m
     wide.draw("12")
     expect(wide.status).to_contain_text(re.compile(r"Step ([3-9]|\d\d+) of 250"))
     keep_screenshot(wide.page, "digits-mid-run")
-    wide.page.locator("#digits-stop").click()
+    wide.part("stop").click()
     expect(wide.status).to_contain_text(re.compile(r"Stopped\. Step \d+ of 250"))
     expect(wide.tiles).to_have_count(2)
     assert meter.settled()
@@ -157,7 +200,7 @@ def set_slider(page: Page, elem_id: str, value: float) -> None:
 
 
 def test_stop_when_nothing_runs_changes_nothing(wide: Visit):
-    wide.page.locator("#digits-stop").click()
+    wide.part("stop").click()
     wide.draw("1")
     expect(wide.status).to_contain_text("Done in")
 
@@ -174,11 +217,11 @@ def test_stop_when_nothing_runs_changes_nothing(wide: Visit):
 def test_bad_input_shows_one_sentence_and_loses_nothing(wide: Visit, digits: str, sentence: str):
     wide.draw("42")
     expect(wide.status).to_contain_text("Done in")
-    before = wide.tiles.evaluate_all("all => all.map(img => img.src)")
+    before = wide.sources()
     wide.draw(digits)
     expect(wide.page.get_by_text(sentence)).to_be_visible()
-    assert wide.tiles.evaluate_all("all => all.map(img => img.src)") == before
-    expect(wide.page.locator("#digits-text input, #digits-text textarea")).to_have_value(digits)
+    assert wide.sources() == before
+    expect(wide.text).to_have_value(digits)
     wide.draw("7")
     expect(wide.tiles).to_have_count(1)
 
@@ -197,8 +240,7 @@ def test_a_visitor_who_leaves_mid_run_leaves_no_thread_computing(
     set_slider(staying.page, "num-inference-steps", 2)
     staying.draw("3")
     expect(staying.status).to_contain_text("Done in")
-    staying.page.close()
-    assert not staying.problems
+    staying.leave()
 
 
 def test_a_new_seed_draws_another_picture(wide: Visit):
@@ -225,8 +267,7 @@ def test_every_conditioning_draws_and_a_blend_is_described(wide: Visit):
 
 
 def test_the_keyboard_alone_draws(wide: Visit):
-    text = wide.page.locator("#digits-text input, #digits-text textarea")
-    text.focus()
+    wide.text.focus()
     wide.page.keyboard.press("Control+A")
     wide.page.keyboard.type("66")
     wide.page.keyboard.press("Enter")
@@ -234,9 +275,194 @@ def test_the_keyboard_alone_draws(wide: Visit):
     expect(wide.status).to_contain_text(f"{DigitsSettings.num_inference_steps} steps")
 
 
-def test_the_about_tab_lists_the_checkpoints(wide: Visit):
+def test_the_colour_tab_is_the_first_and_is_open(browser: Browser, served: str):
+    page = browser.new_page()
+    page.goto(served)
+    page.locator("#color-draw").wait_for()
+    assert page.get_by_role("tab").all_inner_texts() == list(TABS)
+    page.close()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_visitor_paints_a_colour_and_saves_it(
+    browser: Browser, served: str, tmp_path: Path, size: tuple[int, int], dark: bool
+):
+    found = visit(browser, served, size, dark, tab="Colour")
+    box = found.part("draw").bounding_box()
+    assert box
+    assert box["y"] + box["height"] < size[1], "Paint is not on the first screen"
+    hasten(found)
+    found.draw("teal")
+    expect(found.status).to_contain_text("Done in")
+    expect(found.status).to_contain_text("4 steps, seed 0, paintings")
+    assert found.tiles.evaluate_all("all => all.map(img => img.alt)") == [
+        "Picture guided towards #008080",
+        "The same seed without guidance",
+    ]
+    expect(found.part("swatches")).to_contain_text(re.compile(r"ΔE \d+\.\d, unguided \d+\.\d"))
+    reached = found.part("swatches").get_by_role("img")
+    expect(reached).to_have_attribute(
+        "aria-label", re.compile(r"Target #008080, reached #[0-9A-F]{6}")
+    )
+    plot = found.part("chart").get_by_role("img")
+    expect(plot).to_be_visible()
+    expect(plot.locator("polyline")).to_have_count(2)
+    assert found.width() <= size[0], "the page scrolls sideways"
+    keep_screenshot(found.page, f"color-{size[0]}-{'dark' if dark else 'light'}")
+    with found.page.expect_download() as download:
+        found.part("download").click()
+    download.value.save_as(tmp_path / "painting.png")
+    with Image.open(tmp_path / "painting.png") as sheet:
+        assert sheet.size == (64 * 4, 64 * 4)
+        assert '"color": "#008080"' in sheet.info["guided_diffusion_studio"]
+    found.leave()
+
+
+def test_four_paintings_are_what_the_readme_shows(browser: Browser, served: str):
+    found = visit(browser, served, tab="Colour")
+    set_slider(found.page, "color-num-images", 4)
+    found.part("draw").click()
+    expect(found.status).to_contain_text("Done in")
+    expect(found.tiles).to_have_count(8)
+    keep_screenshot(found.page, "color")
+    found.leave()
+
+
+def test_the_pair_and_the_plot_are_seen_while_they_form_and_stop_keeps_them(
+    easel: Visit, meter: Meter
+):
+    set_slider(easel.page, "color-num-inference-steps", 250)
+    easel.draw("gold")
+    expect(easel.status).to_contain_text(re.compile(r"Step ([3-9]|\d\d+) of 250"))
+    first = easel.sources()
+    points = easel.part("chart").locator("polyline.line-0")
+    begun = len(str(points.get_attribute("points")).split())
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while any(one == other for one, other in zip(first, easel.sources(), strict=True)):
+        assert time.monotonic() < deadline, "the pictures stay as they are"
+        easel.page.wait_for_timeout(100)
+    keep_screenshot(easel.page, "color-mid-run")
+    easel.part("stop").click()
+    expect(easel.status).to_contain_text(re.compile(r"Stopped\. Step \d+ of 250"))
+    assert len(str(points.get_attribute("points")).split()) > begun
+    expect(easel.tiles).to_have_count(2)
+    expect(easel.part("swatches")).to_contain_text("Target #FFD700")
+    assert meter.settled()
+    assert meter.calls < 300
+    hasten(easel)
+    easel.draw("navy")
+    expect(easel.status).to_contain_text("Done in")
+    expect(easel.part("swatches")).to_contain_text("Target #000080")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_swatch_pressed_just_before_paint_is_the_colour_that_is_painted(easel: Visit):
+    for name, value in (("rose", "#D98AA5"), ("charcoal", "#3A3D42"), ("moss", "#6B7F3A")):
+        easel.page.evaluate(
+            "id => [id, '#color-draw'].forEach(one => document.querySelector(one).click())",
+            f"#swatch-{name}",
+        )
+        expect(easel.part("swatches")).to_contain_text(f"Target {value}")
+        expect(easel.text).to_have_value(value)
+        expect(easel.status).to_contain_text("Done in")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("gold", "rgb(255, 215, 0)"),
+        ("rgb(1, 2, 3)", "rgb(1, 2, 3)"),
+        ("#4ca", "rgb(68, 204, 170)"),
+        ("no colour", "rgb(68, 204, 170)"),  # the default stays
+    ],
+)
+def test_the_picker_shows_the_typed_colour(easel: Visit, typed: str, shown: str):
+    easel.text.fill(typed)
+    expect(easel.part("picker").locator("button")).to_have_css("background-color", shown)
+    expect(easel.text).to_have_value(typed)
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize("typed", ["notacolour", "", "#12345", "<b>red</b>"])
+def test_a_bad_colour_shows_one_sentence_and_keeps_the_picture(easel: Visit, typed: str):
+    easel.draw("gold")
+    expect(easel.status).to_contain_text("Done in")
+    before = easel.sources()
+    easel.draw(typed)
+    sentence = "color must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got"
+    expect(easel.page.get_by_text(sentence)).to_be_visible()
+    assert easel.sources() == before
+    expect(easel.text).to_have_value(typed)
+    easel.draw("navy")
+    expect(easel.part("swatches")).to_contain_text("Target #000080")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_slider_cuts_between_unguided_and_guided_and_stays_for_the_next_run(easel: Visit):
+    easel.draw("gold")
+    expect(easel.status).to_contain_text("Done in")
+    cut = "element => getComputedStyle(element).clipPath"
+    before = easel.tiles.nth(1)
+    assert before.evaluate(cut) == "inset(0px 50% 0px 0px)"
+    set_slider(easel.page, "color-cut", 25)
+    assert before.evaluate(cut) == "inset(0px 75% 0px 0px)"
+    easel.draw("navy")
+    expect(easel.part("swatches")).to_contain_text("Target #000080")
+    assert before.evaluate(cut) == "inset(0px 75% 0px 0px)"
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_method_of_the_course_comes_with_its_own_scale(easel: Visit):
+    scale = easel.page.locator("#color-guidance-scale input[type=number]")
+    easel.part("method").get_by_label("course").check()
+    expect(scale).to_have_value("40")
+    easel.draw("gold")
+    expect(easel.status).to_contain_text("Done in")
+    easel.part("method").get_by_label("thorough").check()
+    expect(scale).to_have_value("0.2")
+    easel.draw("navy")
+    expect(easel.part("swatches")).to_contain_text("Target #000080")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_palette_and_a_mask_steer_too(easel: Visit, tmp_path: Path):
+    picture = Image.new("CMYK", (40, 40))
+    picture.save(tmp_path / "mask.jpg")
+    easel.part("more").get_by_role("button").first.click()
+    easel.part("palette").locator("input, textarea").fill("#102040 60, gold 40")
+    easel.part("mask").locator("input[type=file]").set_input_files(tmp_path / "mask.jpg")
+    easel.part("mask").locator("img").wait_for()
+    easel.part("draw").click()
+    expect(easel.part("swatches")).to_contain_text("Distance to the palette")
+    expect(easel.part("swatches").get_by_role("img")).to_have_attribute(
+        "aria-label", "Palette #102040 60, #FFD700 40"
+    )
+    expect(easel.status).to_contain_text("Done in")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_nothing_hangs_over_on_a_telephone_with_everything_open(browser: Browser, served: str):
+    found = visit(browser, served, NARROW, tab="Colour")
+    for name in ("more", "advanced"):
+        found.part(name).get_by_role("button").first.click()
+    hasten(found)
+    set_slider(found.page, "color-num-images", MAX_IMAGES)
+    found.draw("gold")
+    expect(found.status).to_contain_text("Done in")
+    expect(found.tiles).to_have_count(2 * MAX_IMAGES)
+    assert found.width() <= NARROW[0]
+    hanging = """() => [...document.querySelectorAll('.gradio-container *')]
+      .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)"""
+    assert found.page.evaluate(hanging) == []
+    found.leave()
+
+
+def test_the_about_tab_lists_the_checkpoints_and_the_limits(wide: Visit):
     wide.page.get_by_role("tab", name="About").click()
-    table = wide.page.locator("#about-text table")
-    expect(table.locator("tbody tr")).to_have_count(3)
-    expect(table).to_contain_text("digits-cross-attention")
+    page = wide.page.locator("#about-text")
+    expect(page.locator("tbody tr")).to_have_count(5)
+    for text in ("paintings", "scenes", "digits-cross-attention"):
+        expect(page.locator("table")).to_contain_text(text)
+    expect(page).to_contain_text("8 pictures of a colour or 64 digits, 250 steps")
     keep_screenshot(wide.page, "about")

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from pipelines import checkpoints
 KEY = "digits-embedding"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 LIMIT_BYTES = 9_000_000
+SIZES_PX = {
+    "paintings": 64,
+    "scenes": 64,
+    "digits-embedding": 28,
+    "digits-cross-attention": 28,
+    "digits-channels": 28,
+}
 
 
 @pytest.fixture
@@ -55,7 +63,7 @@ def test_loaded_weights_are_frozen_and_in_evaluation_mode():
 
 
 def test_an_unknown_key_is_refused_naming_the_known_ones():
-    with pytest.raises(ValueError, match=r"checkpoint must be one of digits-embedding, .*'cats'"):
+    with pytest.raises(ValueError, match=r"checkpoint must be one of paintings, .*'cats'"):
         checkpoints.load("cats")
 
 
@@ -90,6 +98,28 @@ def test_a_truncated_file_gives_one_sentence_and_works_again_once_restored(
     assert checkpoints.load(KEY).checkpoint.key == KEY
 
 
+@pytest.mark.parametrize("deleted", ["index", "shard"])
+def test_a_checkpoint_in_parts_loads_as_the_whole_one_and_not_without_one_of_them(
+    own_copy: Path, deleted: str
+):
+    whole = checkpoints.load("paintings").unet
+    folder = own_copy / "paintings" / "unet"
+    (folder / WEIGHTS).unlink()
+    whole.save_pretrained(folder, max_shard_size="100KB")  # pyright: ignore
+    checkpoints.unload_all()
+    torch.testing.assert_close(
+        checkpoints.load("paintings").unet.state_dict(), whole.state_dict(), rtol=0, atol=0
+    )
+    checkpoints.unload_all()
+    index, *shards = folder / f"{WEIGHTS}.index.json", *sorted(folder.glob("*-of-*.safetensors"))
+    assert len(shards) > 1
+    (index if deleted == "index" else shards[0]).unlink()
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"^Checkpoint paintings cannot be loaded"
+    ):
+        checkpoints.load("paintings")
+
+
 def test_a_broken_checkpoint_leaves_the_others_alone(own_copy: Path):
     (own_copy / KEY / "unet" / WEIGHTS).write_bytes(b"")
     assert checkpoints.load("digits-channels").checkpoint.key == "digits-channels"
@@ -107,16 +137,38 @@ def test_the_revision_changes_with_the_weights(tmp_path: Path, tiny_checkpoints:
     assert checkpoints.revision_of(copy) != same
 
 
-@pytest.mark.parametrize("key", checkpoints.TABLE)
-def test_every_bundled_checkpoint_loads_and_is_small_and_has_a_card(key: str):
+def test_the_table_says_how_large_the_pictures_of_every_checkpoint_are():
+    assert {row["key"]: row["size_px"] for row in checkpoints.describe()} == SIZES_PX
+
+
+@pytest.fixture(params=checkpoints.TABLE)
+def bundled(request: pytest.FixtureRequest) -> Iterator[checkpoints.Loaded]:
+    """Every bundled checkpoint, loaded anew and not kept."""
     checkpoints.unload_all()
-    folder = checkpoints.TABLE[key].folder
-    loaded = checkpoints.load(key)
-    assert sum(p.numel() for p in loaded.unet.parameters()) > 1_000_000
+    yield checkpoints.load(request.param)
+    checkpoints.unload_all()
+
+
+def test_every_bundled_checkpoint_loads_and_is_small_and_has_a_card(bundled: checkpoints.Loaded):
+    folder = bundled.checkpoint.folder
+    assert sum(p.numel() for p in bundled.unet.parameters()) > 1_000_000
     assert all(p.stat().st_size < LIMIT_BYTES for p in folder.rglob("*") if p.is_file())
     assert (folder / "README.md").read_text().startswith("---\n")
-    assert json.loads((folder / "unet" / "config.json").read_text())["sample_size"] == 28
-    x_t = torch.randn(1, 1, 28, 28)
-    with torch.no_grad():
-        assert loaded.unet(x_t, 10, torch.tensor([3])).sample.shape == x_t.shape
-    checkpoints.unload_all()
+
+
+@torch.no_grad()
+def test_every_bundled_checkpoint_draws_pictures_of_its_size_and_digits_as_the_class_says(
+    bundled: checkpoints.Loaded,
+):
+    size_px = bundled.checkpoint.size_px
+    config = json.loads((bundled.checkpoint.folder / "unet" / "config.json").read_text())
+    assert config["sample_size"] == size_px
+    if bundled.checkpoint.key in ("paintings", "scenes"):
+        x_t = torch.randn(1, 3, size_px, size_px)
+        assert config.get("num_class_embeds") is None
+        assert bundled.unet(x_t, 10).sample.shape == x_t.shape
+    else:
+        x_t = torch.randn(1, 1, size_px, size_px)
+        three, seven = (bundled.unet(x_t, 900, torch.tensor([label])).sample for label in (3, 7))
+        assert three.shape == x_t.shape
+        assert not torch.equal(three, seven)

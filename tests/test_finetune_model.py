@@ -9,13 +9,12 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets.config
@@ -29,6 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipelines import checkpoints
 from pipelines.unets import SpaceToDepthUNet2DModel
+from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import (
     HELD_OUT,
     NUM_PICTURES,
@@ -38,6 +38,7 @@ from tests.tiny_pictures import (
     invoke,
     landscape,
     one_thread,
+    save_flat,
     save_folded,
     save_stock,
     write_landscapes,
@@ -50,7 +51,7 @@ from training.picture_recipe import Recipe
 from training.picture_trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 12
+STEPS = 8  # six are an epoch
 SAMPLES = 8
 
 
@@ -156,7 +157,8 @@ def environment(place: Path) -> dict[str, str]:
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     place: Path, whole: Path, environment: dict[str, str], tmp_path: Path
 ):
-    command = [sys.executable, "-m", "training.finetune_model", *options(place, tmp_path / "run")]
+    run = options(place, tmp_path / "run", save_model_every=1)
+    command = [sys.executable, "-m", "training.finetune_model", *run]
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         while not (tmp_path / "run" / loop.STATE_FILE).exists():
@@ -166,7 +168,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert 0 < state_of(tmp_path / "run")["step"] < STEPS
-    finished(*options(place, tmp_path / "run"), "--resume")
+    finished(*run, "--resume")
     assert_same_weights(tmp_path / "run", whole)
 
 
@@ -186,19 +188,33 @@ def two_processes(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def test_two_processes_stopped_and_resumed_do_the_work_of_one(
+def test_two_processes_go_on_with_the_work_of_one_and_end_with_its_weights(
     place: Path, whole: Path, environment: dict[str, str], tmp_path: Path
 ):
     run = tmp_path / "run"
-    shared = options(place, run, batch_size=4)
-    output = two_processes(environment, *shared, "--max-minutes=1e-9")
+    finished(*options(place, run), "--max-minutes=1e-9")
     assert state_of(run)["step"] == 1
-    assert output.count(str(run / CHECKPOINT)) == 1
-    output = two_processes(environment, *shared, "--resume")
+    more = ("--max-minutes=60", "--resume")
+    output = two_processes(environment, *options(place, run, batch_size=4), *more)
     assert output.count(str(run / CHECKPOINT)) == output.count("held out") == 1
     assert_same_weights(run, whole)
-    assert "4 × 1 × 2" in (run / CHECKPOINT / cards.CARD_FILE).read_text()
-    assert "accelerate launch --num_processes 2" in (run / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (run / CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "4 × 1 × 2" in card
+    assert "accelerate launch --num_processes 2" in card
+
+
+@pytest.mark.parametrize("main_says", [True, False])
+def test_all_processes_stop_when_the_time_of_the_main_one_is_up(
+    main_says: bool, monkeypatch: pytest.MonkeyPatch
+):
+    def hear(decision: list[bool]) -> None:
+        decision[0] = main_says
+
+    monkeypatch.setattr(finetune_model, "broadcast_object_list", hear)
+    worker: Any = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
+    for own_clock in (-100.0, 100.0):
+        ends = time.monotonic() + own_clock
+        assert finetune_model._time_is_up(worker, ends) is main_says
 
 
 def test_accumulated_passes_do_the_work_of_one(place: Path, whole: Path, tmp_path: Path):
@@ -213,7 +229,9 @@ def test_a_stopped_run_is_exported_and_goes_on_without_its_start_model(
     start = save_stock(tmp_path / "start", prediction_type="epsilon", beta_end=0.015)
     run = options(place, tmp_path / "run", start_model=start)
     finished(*run, "--max-minutes=1e-9")
-    assert "| steps | 1 of 12 |" in (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    assert (
+        f"| steps | 1 of {STEPS} |" in (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    )
     (tmp_path / "start").rename(tmp_path / "gone")
     finished(*run, "--resume")
     assert_same_weights(tmp_path / "run", whole)
@@ -241,8 +259,8 @@ def test_a_finished_run_resumed_only_writes_its_checkpoint_anew(place: Path, who
 def test_loss_errors_and_samples_are_logged(whole: Path):
     log = EventAccumulator(str(whole / "logs")).Reload()
     assert [event.step for event in log.Scalars("loss")] == list(range(1, STEPS + 1))
-    assert [event.step for event in log.Scalars("validation/x0_error_t500")] == [5, 10, 12]
-    assert [event.step for event in log.Images("samples")] == [5, 10, 12]
+    assert [event.step for event in log.Scalars("validation/x0_error_t500")] == [5, STEPS]
+    assert [event.step for event in log.Images("samples")] == [5, STEPS]
 
 
 def test_a_stock_model_gives_a_pipeline_that_diffusers_draws_with(whole: Path):
@@ -251,6 +269,18 @@ def test_a_stock_model_gives_a_pipeline_that_diffusers_draws_with(whole: Path):
     assert pipeline.scheduler.config["prediction_type"] == "epsilon"
     assert pipeline.scheduler.config["beta_end"] == 0.015
     averaged = state_of(whole)["ema"]["shadow_params"]
+    torch.testing.assert_close([p.data for p in pipeline.unet.parameters()], averaged)
+    (drawn,) = pipeline(num_inference_steps=2, return_dict=False)
+    assert drawn[0].size == (SIZE, SIZE)
+
+
+def test_a_model_in_the_older_layout_gives_a_pipeline_that_diffusers_draws_with(
+    place: Path, tmp_path: Path
+):
+    start = save_flat(tmp_path / "cats")
+    finished(*options(place, tmp_path / "run", start_model=start, max_steps=2))
+    pipeline = DDPMPipeline.from_pretrained(tmp_path / "run" / CHECKPOINT)
+    averaged = state_of(tmp_path / "run")["ema"]["shadow_params"]
     torch.testing.assert_close([p.data for p in pipeline.unet.parameters()], averaged)
     (drawn,) = pipeline(num_inference_steps=2, return_dict=False)
     assert drawn[0].size == (SIZE, SIZE)
@@ -280,19 +310,38 @@ def folded(place: Path) -> Path:
     return place / "runs" / "paintings"
 
 
-def test_the_code_of_the_cards_runs(
-    place: Path, folded: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+def code_of_card(run: Path) -> list[str]:
+    """The two pieces of Python: one loads the model, one draws with it."""
+    blocks = re.findall(
+        r"```python\n(.*?)```", (run / CHECKPOINT / cards.CARD_FILE).read_text(), re.S
+    )
+    assert len(blocks) == 2
+    assert len(blocks[0].splitlines()) == 3
+    return blocks
+
+
+def test_the_code_of_the_card_runs_as_printed_in_the_projects_folder(
+    place: Path, folded: Path, environment: dict[str, str]
 ):
-    for run in (folded, whole):
-        monkeypatch.chdir(run.parent.parent if run is folded else run)
-        text = (run / CHECKPOINT / cards.CARD_FILE).read_text().replace("=50", "=2")
-        names: dict[str, Any] = {}
-        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-        assert len(blocks) == 2
-        for block in blocks:
-            exec(block, names)
-        assert len(blocks[0].splitlines()) == 3
-        assert names["pipeline"].unet.config["sample_size"] == SIZE
+    if not (place / "pipelines").exists():
+        (place / "pipelines").symlink_to(ROOT / "pipelines")  # the project's folder in small
+    drawn = f"\nassert pipeline().images[0].size == ({SIZE}, {SIZE})"
+    code = "\n".join(code_of_card(folded)) + drawn.replace("()", "(num_inference_steps=1)", 1)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_code_of_a_stock_models_card_needs_diffusers_alone(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(whole)
+    names: dict[str, Any] = {}
+    for block in code_of_card(whole):
+        exec(block, names)
+        assert "pipelines" not in block
+    assert names["pipeline"].unet.config["sample_size"] == SIZE
 
 
 def test_the_card_says_where_the_weights_come_from(folded: Path):
@@ -404,10 +453,11 @@ def test_exporting_what_is_no_run_of_pictures_is_refused(tmp_path: Path):
 
 
 def test_figures_of_other_weights_are_dropped(place: Path, tmp_path: Path):
-    finished(*options(place, tmp_path / "run"), "--max-minutes=1e-9")
+    run = options(place, tmp_path / "run", max_steps=2)
+    finished(*run, "--max-minutes=1e-9")
     figures = tmp_path / "run" / CHECKPOINT / cards.FIGURES_FILE
     figures.write_text("{}")
-    finished(*options(place, tmp_path / "run"), "--resume")
+    finished(*run, "--resume")
     assert not figures.exists()
 
 
@@ -480,6 +530,15 @@ def test_what_does_not_fit_together_is_refused_in_one_sentence(
     assert "got a damaged file" in refusal()
 
 
+def test_wandb_that_is_not_installed_is_refused_in_one_sentence(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # pyright: ignore[reportArgumentType]
+    output = refused(*options(place, tmp_path / "run", report_to="wandb"))
+    assert "report_to must be tensorboard or none unless wandb is installed" in output
+    assert not (tmp_path / "run").exists()
+
+
 def test_arithmetic_that_the_device_lacks_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -522,6 +581,35 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     assert_same_weights(tmp_path / "run", whole)
 
 
+def test_a_full_disk_while_logging_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
+    place: Path, whole: Path, tmp_path: Path
+):
+    run = options(place, tmp_path / "run", log_samples_every=1)
+    finished(*run, "--max-minutes=1e-9")
+    before = (tmp_path / "run" / loop.STATE_FILE).read_bytes()
+    with little_room(500):
+        output = stopped(*run, "--resume", "--report-to=tensorboard")
+    (sentence,) = [line for line in output.splitlines() if "Training stopped" in line]
+    assert "File too large" in sentence
+    assert sentence.endswith("the state that was saved last is kept.")
+    assert (tmp_path / "run" / loop.STATE_FILE).read_bytes() == before
+    finished(*run, "--resume", "--report-to=tensorboard")
+    assert_same_weights(tmp_path / "run", whole)
+
+
+def test_a_full_disk_while_the_checkpoint_is_written_is_told_in_one_sentence(
+    place: Path, tmp_path: Path
+):
+    run = options(place, tmp_path / "run", max_steps=1)
+    finished(*run)
+    (tmp_path / "run" / CHECKPOINT).rename(tmp_path / "gone")
+    with little_room(100_000):
+        output = stopped(*run, "--resume")
+    (sentence,) = [line for line in output.splitlines() if "Training stopped" in line]
+    assert sentence.endswith("the state that was saved last is kept.")
+    finished(*run, "--resume")
+
+
 def test_a_full_disk_while_the_data_is_prepared_is_told_in_one_sentence(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -545,74 +633,61 @@ def test_a_loss_that_runs_away_ends_a_run_in_one_sentence(place: Path, tmp_path:
     assert output.endswith("start again with a lower lr; no state was saved yet.\n")
 
 
-class FakeHub(BaseHTTPRequestHandler):
-    """Answers as the Hub does: knows one token, creates repositories, takes small files."""
+def test_a_loss_that_runs_away_later_keeps_the_state_saved_last(
+    place: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = options(place, tmp_path / "run")
+    loss = Trainer._loss
 
-    created: list[str] = []  # noqa: RUF012
-    uploaded: set[str] = set()  # noqa: RUF012
-    full = False
+    def diverging(trainer: Trainer, *pictures: torch.Tensor) -> torch.Tensor:
+        return loss(trainer, *pictures) * (torch.inf if trainer.step == 3 else 1)
 
-    def do_GET(self) -> None:
-        known = self.headers.get("Authorization") == "Bearer hf_good"
-        self._answer(200 if known else 401, {"name": "someone", "type": "user"})
-
-    def do_POST(self) -> None:
-        body = self._body()
-        if self.path == "/api/repos/create":
-            self.created.append(name := json.loads(body)["name"])
-            self._answer(200, {"url": f"https://huggingface.co/someone/{name}"})
-        elif self.path == "/api/models/someone/kites/preupload/main":
-            take = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-            files = [take | {"path": file["path"]} for file in json.loads(body)["files"]]
-            self._answer(403 if self.full else 200, {"files": files})
-        elif self.path == "/api/validate-yaml":
-            self._answer(200, {"errors": [], "warnings": []})
-        elif self.path == "/api/models/someone/kites/commit/main":
-            lines = [json.loads(line) for line in body.splitlines()]
-            self.uploaded.update(line["value"]["path"] for line in lines if line["key"] == "file")
-            commit = {"commitUrl": "https://huggingface.co/someone/kites/commit/1"}
-            self._answer(200, commit | {"commitOid": "1"})
-        else:
-            self._answer(404, {"error": f"no {self.path} here"})
-
-    def _body(self) -> bytes:
-        if self.headers["Transfer-Encoding"] != "chunked":
-            return self.rfile.read(int(self.headers["Content-Length"]))
-        parts = []
-        while size := int(self.rfile.readline(), 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *_: Any) -> None:
-        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_loss", diverging)
+        output = stopped(*run)
+    assert "loss must stay finite, got inf" in output
+    assert output.endswith("start again with a lower lr; the state that was saved last is kept.\n")
+    assert state_of(tmp_path / "run")["step"] == 2
+    finished(*run, "--resume")
+    assert_same_weights(tmp_path / "run", whole)
 
 
 @pytest.fixture
-def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
+def hub(tmp_path: Path) -> Iterator[Hub]:
     """The Hub for this test; notes what it was asked for."""
-    monkeypatch.setattr(FakeHub, "created", [])
-    monkeypatch.setattr(FakeHub, "uploaded", set())
-    with ThreadingHTTPServer(("127.0.0.1", 0), FakeHub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        yield FakeHub
-        server.shutdown()
+    with serve_hub(tmp_path / "hub") as served:
+        yield served
+
+
+def test_start_model_and_data_are_fetched_from_the_hub_by_their_ids(
+    place: Path, tmp_path: Path, hub: Hub
+):
+    hub.repositories["models/someone/cats"] = place / "stock"
+    hub.repositories["datasets/someone/kites"] = place / "data" / "wikiart"
+    ids = {"start_model": "someone/cats", "dataset_name": "someone/kites"}
+    finished(*options(place, tmp_path / "run", max_steps=1, **ids))
+    card = ModelCard.load(tmp_path / "run" / CHECKPOINT / cards.CARD_FILE)
+    assert card.data.get("base_model") == "someone/cats"
+    assert card.data.get("datasets") == ["someone/kites"]
+    assert f"{NUM_PICTURES} pictures of [`someone/kites`]" in " ".join(card.text.split())
+    local = {"start_model": place / "stock", "dataset_name": place / "data" / "wikiart"}
+    finished(*options(place, tmp_path / "local", max_steps=1, **local))
+    from_hub, from_disk = state_of(tmp_path / "run"), state_of(tmp_path / "local")
+    torch.testing.assert_close(from_hub["unet"], from_disk["unet"], rtol=0, atol=0)
+
+
+def test_ids_that_the_hub_does_not_know_are_refused_in_one_sentence(
+    place: Path, tmp_path: Path, hub: Hub
+):
+    def refusal(**changes: Any) -> str:
+        return refused(*options(place, tmp_path / "run", **changes))
+
+    assert "got 'someone/none'" in refusal(start_model="someone/none")
+    assert "got 'someone/none'" in refusal(dataset_name="someone/none")
 
 
 def test_a_missing_or_wrong_token_is_refused_before_training(
-    fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr(finetune_model, "prepare", lambda *_, **__: pytest.fail("data was read"))
     command = ["--push-to-hub=kites", f"--model-save-name={tmp_path / 'run'}"]
@@ -621,7 +696,7 @@ def test_a_missing_or_wrong_token_is_refused_before_training(
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert "push_to_hub must be the id of a model repository that your token" in refused(*command)
-    assert fake_hub.created == []
+    assert hub.created == []
 
 
 def test_a_hub_out_of_reach_is_refused_before_training(
@@ -634,24 +709,24 @@ def test_a_hub_out_of_reach_is_refused_before_training(
 
 
 def test_the_result_is_uploaded_to_a_repository_made_before_training(
-    place: Path, tmp_path: Path, fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
+    place: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     output = finished(*options(place, tmp_path / "run", max_steps=1), "--push-to-hub=kites")
-    assert fake_hub.created == ["kites"]
+    assert hub.created == ["kites"]
     folder = tmp_path / "run" / CHECKPOINT
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert fake_hub.uploaded == files
+    assert hub.uploaded == files
     assert "uploaded: https://huggingface.co/someone/kites/commit/1" in output
     card = (folder / cards.CARD_FILE).read_text()
     assert 'DDPMPipeline.from_pretrained("someone/kites")' in card
 
 
 def test_a_failed_upload_says_where_the_checkpoint_lies(
-    place: Path, tmp_path: Path, fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
+    place: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    monkeypatch.setattr(fake_hub, "full", True)
+    hub.full = True
     output = stopped(*options(place, tmp_path / "run", max_steps=1), "--push-to-hub=kites")
     assert "Trained, but not uploaded: someone/kites could not be uploaded" in output
     assert str(tmp_path / "run" / CHECKPOINT) in output.splitlines()[-1]

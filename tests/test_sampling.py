@@ -269,6 +269,25 @@ def test_a_guide_that_changes_nothing_gives_the_unguided_picture_bit_for_bit(une
     assert torch.equal(plain[-1].x_prev, guided[-1].x_prev)
 
 
+@pytest.mark.parametrize("steps", [7, 30, 64])
+@pytest.mark.parametrize("solver", ["ddim", "ddim-leading"])
+def test_each_step_ends_at_the_noise_level_where_the_next_begins(solver: str, steps: int):
+    """Also where the number of steps does not divide that of the timesteps."""
+    noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
+    scheduler = sampling.make_scheduler(
+        config("sample"), solver=solver, num_inference_steps=steps, device="cpu"
+    )
+    levels = [sampling.signal_and_noise(scheduler, index) for index in range(steps)]
+    found = sampling.sample(lambda x_t, t: target, noise, scheduler, prediction_type="sample")
+    first = next(found)
+    alpha, sigma = levels[0]
+    eps = (first.x_t - alpha * target) / sigma
+    for step in found:
+        alpha, sigma = levels[step.index]
+        torch.testing.assert_close(step.x_t, alpha * target + sigma * eps, atol=1e-4, rtol=0)
+
+
 def test_each_step_starts_where_the_one_before_ended(unet: UNet2DModel):
     steps = run(as_predictor(unet), torch.randn(1, 1, 16, 16), steps=7)
     assert [s.index for s in steps] == list(range(7))

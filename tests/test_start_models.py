@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,15 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from pipelines import checkpoints
 from pipelines.unets import SpaceToDepthUNet2DModel
-from tests.tiny_pictures import SIZE, folded_unet, save_folded, save_stock, stock_unet
+from tests.tiny_pictures import (
+    SIZE,
+    folded_unet,
+    save_flat,
+    save_folded,
+    save_stock,
+    stock_unet,
+)
 from training import start_models
-
-
-def flat(folder: Path) -> Path:
-    """The layout of older models: everything at the root, the weights pickled."""
-    source = Path(save_stock(folder / "new"))
-    target = folder / "flat"
-    target.mkdir()
-    shutil.copy(source / "unet" / "config.json", target)
-    shutil.copy(source / "scheduler" / "scheduler_config.json", target)
-    torch.save(stock_unet().state_dict(), target / "diffusion_pytorch_model.bin")
-    return target
 
 
 def test_new_weights_come_from_the_seed():
@@ -76,7 +71,7 @@ def test_a_hub_id_is_fetched_with_no_more_than_is_needed(
 
 
 def test_the_older_layout_with_pickled_weights_is_loaded(tmp_path: Path):
-    unet, scheduler = start_models.load_model(str(flat(tmp_path)), SIZE)
+    unet, scheduler = start_models.load_model(save_flat(tmp_path / "old"), SIZE)
     torch.testing.assert_close(unet.state_dict(), stock_unet().state_dict(), rtol=0, atol=0)
     assert scheduler.config["prediction_type"] == "epsilon"
 
@@ -92,7 +87,7 @@ class Malicious:
 
 
 def test_pickled_code_in_weights_is_refused_and_not_run(tmp_path: Path):
-    folder = flat(tmp_path)
+    folder = Path(save_flat(tmp_path / "old"))
     torch.save({"x": Malicious(tmp_path / "ran")}, folder / "diffusion_pytorch_model.bin")
     with pytest.raises(ValueError, match="start_model must be"):
         start_models.load_model(str(folder), SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,12 @@ from training.data import Pictures
 SIZE = 16
 NUM_PICTURES = 60
 HELD_OUT = 6
+OLD_NAMES = {
+    "attentions.0.to_q": "attentions.0.query",
+    "attentions.0.to_k": "attentions.0.key",
+    "attentions.0.to_v": "attentions.0.value",
+    "attentions.0.to_out.0": "attentions.0.proj_attn",
+}
 
 
 def stock_unet(**changes: Any) -> UNet2DModel:
@@ -30,7 +37,7 @@ def stock_unet(**changes: Any) -> UNet2DModel:
     torch.manual_seed(0)
     options: dict[str, Any] = {
         "sample_size": SIZE,
-        "block_out_channels": (32, 32),
+        "block_out_channels": (16, 16),
         "layers_per_block": 1,
         "norm_num_groups": 8,
         "down_block_types": ("DownBlock2D", "DownBlock2D"),
@@ -64,6 +71,19 @@ def save_folded(folder: Path) -> str:
     DDPMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
     ).save_pretrained(folder / "scheduler")
+    return str(folder)
+
+
+def save_flat(folder: Path) -> str:
+    """A start model in the layout of older ones: all at the root, pickled, names since changed."""
+    source = Path(save_stock(folder.parent / f"{folder.name}-new"))
+    folder.mkdir()
+    shutil.copy(source / "unet" / "config.json", folder)
+    shutil.copy(source / "scheduler" / "scheduler_config.json", folder)
+    weights = stock_unet().state_dict()
+    for new, old in OLD_NAMES.items():
+        weights = {name.replace(new, old): value for name, value in weights.items()}
+    torch.save(weights, folder / "diffusion_pytorch_model.bin")
     return str(folder)
 
 
