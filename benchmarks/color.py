@@ -36,7 +36,7 @@ REPORT_SEED, TUNING_SEED = 0, 100_000
 COURSE_STEPS = 40
 COURSE_SCALES = (20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 OUR_SCALES = (0.05, 0.1, 0.2, 0.5)
-RACE = tuple((steps, scale) for steps in (4, 5, 6, 8, 10) for scale in (0.1, 0.2, 0.5))
+RACE = tuple((steps, scale) for steps in (6, 8, 10) for scale in (0.05, 0.1, 0.2, 0.5))
 COURSE = {
     "shortcut": METHODS["course"],
     "through the network": PUBLISHED["course, through the network"],
@@ -48,11 +48,12 @@ HEADER = (
     "scale",
     "ΔE",
     "of unguided",
+    "worst colour",
     "contrast kept",
     "edges kept",
     "evaluations",
 )
-RACE_HEADER = ("", "steps", "scale", "ΔE", "contrast kept", "seconds a picture", "times less")
+RACE_HEADER = ("", "steps", "scale", "ΔE", "contrast", "seconds a picture", "times less")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Score:
         setting: which one.
         difference: CIEDE2000 between mean colour and target.
         unguided: the same of the unguided pictures of the same seeds and solver.
-        contrast: standard deviation of luma, as a share of the unguided picture's.
+        spread: standard deviation of luma, of 255.
+        contrast: the same as a share of the unguided picture's.
         edges: mean absolute difference of neighbouring pixels' luma, likewise.
         evaluations: network evaluations a picture, and backward passes.
         worst: the largest mean CIEDE2000 of any one colour.
@@ -91,6 +93,7 @@ class Score:
     setting: Setting
     difference: float
     unguided: float
+    spread: float
     contrast: float
     edges: float
     evaluations: str
@@ -141,18 +144,20 @@ class Lab:
 
     def score(self, setting: Setting) -> Score:
         plain = self.unguided(setting)
-        found, before, contrasts, edges = [], [], [], []
+        found, before, spreads, contrasts, edges = [], [], [], [], []
         for text in COLORS:
             rgb = images.parse_color(text)
             guided = self.draw(setting, rgb)
             found.append(statistics.mean(differences(guided, rgb)))
             before.append(statistics.mean(differences(plain, rgb)))
+            spreads.append(contrast(guided).mean().item() * 127.5)
             contrasts.append((contrast(guided) / contrast(plain)).mean().item())
             edges.append((edge_energy(guided) / edge_energy(plain)).mean().item())
         return Score(
             setting,
             statistics.mean(found),
             statistics.mean(before),
+            statistics.mean(spreads),
             statistics.mean(contrasts),
             statistics.mean(edges),
             evaluations(setting),
@@ -212,6 +217,7 @@ def row(score: Score) -> list[str]:
         f"{setting.scale:g}",
         f"{score.difference:.1f}",
         f"{score.difference / score.unguided:.2f}",
+        f"{score.worst:.1f}",
         f"{score.contrast:.2f}",
         f"{score.edges:.2f}",
         score.evaluations,
@@ -265,14 +271,17 @@ def product_times(repeats: int) -> tuple[float, float]:
 
 
 def race(tuning: Lab, lab: Lab, name: str, scale: float, repeats: int) -> list[list[str]]:
-    """The course at its best scale, and our cheapest setting that is no worse in both figures."""
+    """The course at its best scale, and our cheapest setting that is no worse in both figures.
+
+    Contrast is in absolute terms here, since fewer steps draw other pictures, guided or not.
+    """
     theirs = course(name, scale)
     goal = tuning.score(theirs)
     found: Setting | None = None
     for steps, our_scale in RACE:
         setting = ours("fast", our_scale, steps)
         score = tuning.score(setting)
-        if score.difference <= goal.difference and score.contrast >= goal.contrast:
+        if score.difference <= goal.difference and score.spread >= goal.spread:
             found = setting
             break
     if found is None:
@@ -292,7 +301,7 @@ def race(tuning: Lab, lab: Lab, name: str, scale: float, repeats: int) -> list[l
                 f"{setting.steps}",
                 f"{setting.scale:g}",
                 f"{score.difference:.1f}",
-                f"{score.contrast:.2f}",
+                f"{score.spread:.0f}",
                 f"{seconds:.2f}",
                 less,
             ]

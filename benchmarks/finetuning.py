@@ -9,13 +9,16 @@ from the same noise. The two arms differ in nothing but the weights they start f
 
 from __future__ import annotations
 
-import io
+import json
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
@@ -23,16 +26,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from benchmarks.scoring import markdown
 from pipelines import runtime
-from training.loop import STATE_FILE
+from training.card_parts import SAMPLES_FILE
+from training.finetune_model import CHECKPOINT
+from training.loop import STATE_FILE, load_state
+from training.picture_trainer import SAMPLE_COLUMNS
 
 ARMS = {"fine-tuned from scenes": ["--start-model", "scenes"], "from scratch": ["--from-scratch"]}
+POINTS = 8
+SHOWN = 5  # samples in a row and a column of the figure
+GAP = 2  # pixels between the samples on a sheet
 _TAG = "validation/x0_error_t"
-_SAMPLES = "samples"
+_COLORS = ("#0f6fb5", "#b5500f")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What was logged of one arm.
+    """What was measured of one arm.
 
     Attributes:
         name: of the arm.
@@ -44,78 +53,137 @@ class Curve:
     errors: dict[int, dict[int, float]]
     samples: Image.Image
 
+    @property
+    def means(self) -> dict[int, float]:
+        """Step to error, the mean over the timesteps."""
+        return {step: mean(errors.values()) for step, errors in self.errors.items()}
 
-def train(folder: Path, options: list[str]) -> None:
-    """Trains one arm to its end, or goes on with it; a finished one is left alone."""
+
+def train(folder: Path, options: Sequence[str]) -> None:
+    """Trains one arm to its end; a finished one only writes its checkpoint anew.
+
+    Raises:
+        CalledProcessError: if the training fails; it has said why.
+    """
     resume = ["--resume"] if (folder / STATE_FILE).is_file() else []
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "training.finetune_model",
-            *options,
-            *resume,
-            *("--model-save-name", str(folder)),
-        ],
-        check=True,
-    )
+    command = [sys.executable, "-m", "training.finetune_model", *options, *resume]
+    subprocess.run([*command, "--model-save-name", str(folder)], check=True)
 
 
 def read(name: str, folder: Path) -> Curve:
-    """The curve that TensorBoard's files in a run's folder hold."""
-    log = EventAccumulator(str(folder / "logs"), size_guidance={"scalars": 0, "images": 1})
+    """The curve in TensorBoard's files in a run's folder, and the samples beside its weights."""
+    log = EventAccumulator(str(folder / "logs"), size_guidance={"scalars": 0})
     log.Reload()
     errors: dict[int, dict[int, float]] = {}
     for tag in log.Tags()["scalars"]:
         if tag.startswith(_TAG):
             for event in log.Scalars(tag):
                 errors.setdefault(event.step, {})[int(tag.removeprefix(_TAG))] = event.value
-    png = log.Images(_SAMPLES)[-1].encoded_image_string
-    return Curve(name, dict(sorted(errors.items())), _picture(png))
+    with Image.open(folder / CHECKPOINT / SAMPLES_FILE) as samples:
+        return Curve(name, dict(sorted(errors.items())), samples.convert("RGB"))
 
 
-def _picture(png: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(png)).convert("RGB")
+def check_alike(folders: Sequence[Path]) -> None:
+    """Makes sure that the arms have the same network, schedule and recipe.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    one, other = (_what_was_trained(folder) for folder in folders)
+    differing = [name for name in one if one[name] != other[name]]
+    if differing:
+        raise ValueError(
+            f"arms must differ in their first weights alone, got another {', '.join(differing)}"
+        )
 
 
-def table(curves: list[Curve]) -> str:
-    """Both arms at equal steps, and how many steps fine-tuning saves."""
+def _what_was_trained(folder: Path) -> dict[str, Any]:
+    state = load_state(folder) or {}
+    return {
+        **{name: value for name, value in state["recipe"].items() if name != "start_model"},
+        "network": _settings(state["unet_config"]),
+        "schedule": _settings(state["scheduler_config"]),
+    }
+
+
+def _settings(config: str) -> dict[str, Any]:
+    """Without diffusers' own notes on version and origin."""
+    return {name: value for name, value in json.loads(config).items() if name[:1] != "_"}
+
+
+def table(curves: Sequence[Curve]) -> str:
+    """Both arms at equal steps."""
     levels = sorted(next(iter(curves[0].errors.values())))
     header = ["arm", "steps", *(f"t = {level}" for level in levels), "mean"]
     rows = [
-        [curve.name, f"{step:,}", *(f"{found[t]:.4f}" for t in levels), f"{_mean(found):.4f}"]
+        [curve.name, f"{step:,}", *(f"{found[t]:.4f}" for t in levels), f"{curve.means[step]:.4f}"]
         for curve in curves
         for step, found in curve.errors.items()
     ]
     return markdown(header, rows)
 
 
-def _mean(errors: dict[int, float]) -> float:
-    return mean(errors.values())
+def in_words(tuned: Curve, scratch: Curve) -> str:
+    """How many steps fine-tuning saves."""
+    last, error = list(scratch.means.items())[-1]
+    goal = f"the error that training from scratch has after {last:,} steps, {error:.4f}"
+    reached = [step for step, found in tuned.means.items() if found <= error]
+    if not reached:
+        return f"Fine-tuning does not reach {goal}."
+    return f"Fine-tuning reaches {goal}, by step {reached[0]:,}."
 
 
-def draw(curves: list[Curve], path: Path) -> None:
-    """The figure of the README: curves beside samples."""
-    import matplotlib as mpl
+def draw(curves: Sequence[Curve], path: Path) -> None:
+    """The figure of the README: curves beside samples, on white whatever the page is."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    with rc_context({"font.size": 12, "axes.titlesize": 12}):
+        figure = Figure(figsize=(12.6, 4.4), facecolor="white", layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+        curve_axes, *sheets = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
+        _draw_errors(curve_axes, curves)
+        for axes, curve in zip(sheets, curves, strict=True):
+            axes.imshow(_corner(curve.samples), interpolation="lanczos")
+            axes.set_title(f"{curve.name}, {max(curve.errors):,} steps")
+            axes.axis("off")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120, facecolor="white", transparent=False)
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.4), width_ratios=[1.1, 1.2, 1.2])
-    for curve, style in zip(curves, ("o-", "s--"), strict=True):
-        steps = list(curve.errors)
-        axes[0].plot(steps, [_mean(e) for e in curve.errors.values()], style, label=curve.name)
-    axes[0].set(xlabel="steps", ylabel="error on held-out paintings", ylim=(0, None))
-    axes[0].legend(frameon=False)
-    axes[0].spines[["top", "right"]].set_visible(False)
-    last = max(curves[0].errors)
-    for axis, curve in zip(axes[1:], curves, strict=True):
-        axis.imshow(curve.samples)
-        axis.set_title(f"{curve.name}, {last:,} steps", fontsize=10)
-        axis.axis("off")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+
+def _draw_errors(axes: Any, curves: Sequence[Curve]) -> None:
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+    for curve, marker, color in zip(curves, ("o-", "s--"), _COLORS, strict=True):
+        steps, errors = zip(*curve.means.items(), strict=True)
+        axes.loglog(steps, errors, marker, color=color, label=curve.name)
+    steps = list(curves[0].errors)
+    axes.set_xticks(steps, [_label(step, steps) for step in steps])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.minorticks_off()
+    axes.set(xlabel="training steps", ylabel="error on held-out pictures")
+    axes.set_title("mean squared error of the predicted picture")
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(step: int, steps: Sequence[int]) -> str:
+    """The step, where there is room for it on an axis that grows by factors."""
+    doubled = {steps[0] * 2**i for i in range(len(steps))}
+    return f"{step:,}" if step in doubled or step == steps[-1] else ""
+
+
+def _corner(sheet: Image.Image) -> Image.Image:
+    """The first samples of the first rows, large enough to be seen, with white between them."""
+    pitch = (sheet.width + GAP) // SAMPLE_COLUMNS
+    side = SHOWN * pitch - GAP
+    corner = Image.new("RGB", (side, side), "white")
+    for left, top in product(range(0, side, pitch), repeat=2):
+        tile = sheet.crop((left, top, left + pitch - GAP, top + pitch - GAP))
+        corner.paste(tile, (left, top))
+    return corner
 
 
 def main(
@@ -125,11 +193,12 @@ def main(
     batch_size: Annotated[int, typer.Option(help="pictures per step")] = 32,
     lr: Annotated[float, typer.Option(help="peak learning rate")] = 6e-4,
     mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16")] = "no",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
     runs: Annotated[Path, typer.Option(help="where the runs lie")] = Path("runs/bench/finetuning"),
     figure: Annotated[Path | None, typer.Option(help="picture to write")] = None,
 ) -> None:
     """Trains both arms and prints how they compare."""
-    every = max(1, steps // 6)
+    every = math.ceil(steps / POINTS)
     shared = {
         "dataset-name": dataset_name,
         "max-steps": steps,
@@ -139,17 +208,26 @@ def main(
         "mixed-precision": mixed_precision,
         "log-samples-every": every,
         "save-model-every": every,
+        "threads": threads,
+        "report-to": "tensorboard",
     }
     options = [text for name, value in shared.items() for text in (f"--{name}", str(value))]
-    curves = []
-    for name, start in ARMS.items():
-        folder = runs / name.replace(" ", "-")
-        train(folder, [*options, *start])
-        curves.append(read(name, folder))
-    print(table(curves))
-    print(f"\nMeasured on {runtime.describe_device()}; held-out pictures, averaged weights.")
+    folders = {name: runs / name.replace(" ", "-") for name in ARMS}
+    try:
+        for name, start in ARMS.items():
+            train(folders[name], [*options, *start])
+        check_alike(list(folders.values()))
+    except (subprocess.CalledProcessError, ValueError) as error:
+        typer.echo(f"Nothing was compared: {error}", err=True)
+        raise typer.Exit(1) from error
+    tuned, scratch = (read(name, folder) for name, folder in folders.items())
+    print(f"{table([tuned, scratch])}\n\n{in_words(tuned, scratch)}")
+    print(
+        f"\nOne run each, measured on {runtime.describe_device()}: {batch_size} pictures a step, "
+        f"peak learning rate {lr:g}; held-out pictures, averaged weights."
+    )
     if figure:
-        draw(curves, figure)
+        draw([tuned, scratch], figure)
 
 
 if __name__ == "__main__":

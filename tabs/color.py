@@ -41,11 +41,12 @@ the picture with and without guidance: both grow from the same noise.
 _CUT_SCRIPT = (
     "(cut) => { document.querySelector('#color-result').style.setProperty('--cut', cut + '%'); }"
 )
+# The first as #RRGGBB, or the second where it is no colour, or a translucent one.
 _HEX_SCRIPT = """(color, last) => {
   const context = document.createElement('canvas').getContext('2d');
-  context.fillStyle = last;
-  context.fillStyle = color;  // stays as it was if this is no colour
-  return context.fillStyle.slice(0, 7).toUpperCase();
+  for (const style of [last, color]) context.fillStyle = style;
+  const found = context.fillStyle;
+  return [found.startsWith('#') ? found.toUpperCase() : last];
 }"""
 
 
@@ -307,7 +308,7 @@ def _color_row() -> gr.Textbox:
     # In the browser, so that Paint never comes before the answer of a server far away.
     here: dict[str, Any] = {"fn": None, "queue": False, "api_visibility": "private"}
     picker.input(inputs=[picker, text], outputs=text, js=_HEX_SCRIPT, **here)
-    text.input(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **here)
+    text.change(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **here)
     with gr.Row(elem_classes="swatch-row"):
         for name, value in SWATCHES.items():
             button = gr.Button(name, size="sm", min_width=0, elem_id=f"swatch-{name.lower()}")
@@ -319,7 +320,7 @@ def _result() -> list[gr.components.Component]:
     """The left side, in the order of what `draw` yields."""
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
-            result = gr.HTML(starting_noise(), padding=False, elem_id="color-result")
+            result = gr.HTML(starting_noise(), elem_id="color-result")
             cut = gr.Slider(
                 0,
                 100,
@@ -330,12 +331,12 @@ def _result() -> list[gr.components.Component]:
                 elem_id="color-cut",
             )
         with gr.Column(scale=2, min_width=200):
-            status = gr.HTML(common.status_line("Ready."), padding=False, elem_id="color-status")
-            reached = gr.HTML(padding=False, elem_id="color-swatches")
+            status = gr.HTML(common.status_line("Ready."), elem_id="color-status")
+            reached = gr.HTML(elem_id="color-swatches")
             download = gr.DownloadButton(
                 "Save as PNG", interactive=False, size="sm", elem_id="color-download"
             )
-    chart = gr.HTML(padding=False, elem_id="color-chart")
+    chart = gr.HTML(elem_id="color-chart")
     cut.input(None, inputs=cut, js=_CUT_SCRIPT, queue=False, api_visibility="private")
     return [result, status, reached, chart, download]
 

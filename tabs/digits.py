@@ -142,8 +142,8 @@ def build() -> None:
                 run = gr.Button("Draw", variant="primary", elem_id="digits-draw", min_width=100)
                 stop = gr.Button("Stop", elem_id="digits-stop", min_width=80)
         with gr.Column(elem_classes="shown", min_width=0):
-            result = gr.HTML(starting_noise(), padding=False, elem_id="digits-result")
-            status = gr.HTML(common.status_line("Ready."), padding=False, elem_id="digits-status")
+            result = gr.HTML(starting_noise(), elem_id="digits-result")
+            status = gr.HTML(common.status_line("Ready."), elem_id="digits-status")
             download = gr.DownloadButton(
                 "Save all as one PNG", interactive=False, size="sm", elem_id="digits-download"
             )

@@ -50,7 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_file(path)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         body = self._body()
@@ -83,13 +84,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": f"no {self.path} here"})
         elif action and action[0] == "tree":
             inside = action[1].partition("/")[2]
-            files = [f for f in self._files(repository) if f["path"].startswith(inside)]
-            missing = {"X-Error-Code": "EntryNotFound"}
-            self._answer(*((200, files) if files else (404, {"error": "none"}, missing)))
+            files = [file for file in self._files(repository) if file["path"].startswith(inside)]
+            self._answer(200, files) if files else self._miss()
         else:
             siblings = [{"rfilename": entry["path"]} for entry in self._files(repository)]
             about = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": siblings}
             self._answer(200, about | {"private": False, "tags": [], "downloads": 0})
+
+    def _miss(self) -> None:
+        self._answer(404, {"error": f"no {self.path} here"}, {"X-Error-Code": "EntryNotFound"})
 
     def _files(self, repository: str) -> list[dict[str, Any]]:
         folder = self.hub.repositories[repository]
@@ -110,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.hub.repositories.get(repository)
         file = folder and folder / rest.partition("/")[2]
         if file is None or not file.is_file():
-            self._answer(404, {"error": f"no {path} here"}, {"X-Error-Code": "EntryNotFound"})
+            self._miss()
             return
         content = file.read_bytes()
         self._answer(200, content, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,19 @@ import torch.nn.functional as F
 import typer
 from diffusers import DDPMScheduler
 from diffusers.models.unets.unet_2d import UNet2DOutput
+from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from benchmarks import course, digits, figures, frechet, judge, scoring, timing
+from benchmarks import course, digits, figures, finetuning, frechet, judge, scoring, timing
 from benchmarks.timing import Timing
 from pipelines import checkpoints
 from pipelines.images import from_uint8
 from pipelines.settings import DigitsSettings
-from training import cards
+from tests.conftest import tiny_painter
+from tests.tiny_pictures import invoke, write_landscapes
+from training import cards, finetune_model
 from training.data import Digits, default_mnist, load_digits
 
 needs_mnist = pytest.mark.skipif(
@@ -367,3 +371,87 @@ def test_measured_figures_reach_the_card_beside_the_weights(
     assert "| ours, 1,000 digits: judged as asked | 99.5 % (99.0-99.9) |" in card
     assert "| ours, 1,000 digits: Fréchet distance | 1.50 (1.20-1.90) |" in card
     assert "| row 0-9: times less than 1,000 steps of DDPM | 60 |" in card
+
+
+# Fine-tuning against training from scratch
+
+
+def curve(name: str, errors: dict[int, float]) -> finetuning.Curve:
+    """An arm whose error is the same at two timesteps."""
+    found = {step: {100: error, 900: error} for step, error in errors.items()}
+    return finetuning.Curve(name, found, Image.new("RGB", (8 * 18 - 2, 8 * 18 - 2), "red"))
+
+
+def test_the_steps_that_fine_tuning_saves_are_told() -> None:
+    scratch = curve("from scratch", {10: 0.9, 20: 0.5, 40: 0.25})
+    early = finetuning.in_words(curve("fine-tuned", {10: 0.3, 20: 0.25, 40: 0.2}), scratch)
+    assert "has after 40 steps, 0.2500, by step 20." in early
+    never = finetuning.in_words(curve("fine-tuned", {10: 0.4, 20: 0.3, 40: 0.3}), scratch)
+    assert "does not reach" in never
+
+
+def test_the_figure_is_opaque_and_white_and_shows_both_arms(tmp_path: Path) -> None:
+    arms = [
+        curve("tuned", {38: 0.3, 76: 0.2, 300: 0.1}),
+        curve("scratch", {38: 1, 76: 0.5, 300: 0.3}),
+    ]
+    finetuning.draw(arms, tmp_path / "new" / "figure.png")
+    picture = np.asarray(Image.open(tmp_path / "new" / "figure.png").convert("RGBA"))
+    assert (picture[..., 3] == 255).all()
+    assert (picture[0, :, :3] == 255).all()
+    red = (picture[..., 0] > 200) & (picture[..., 1:3] < 60).all(axis=-1)
+    tiles = np.diff(red[red.shape[0] // 2].astype(int)) == 1
+    assert np.count_nonzero(tiles) == 2 * 5
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tiny_checkpoints: Path) -> None:
+    """Training runs in this process, and tiny networks stand for those of the bundled kind."""
+
+    def run(command: list[str], check: bool) -> None:
+        done = invoke(finetune_model.main, *command[3:])
+        if done.exit_code:
+            raise subprocess.CalledProcessError(done.exit_code, command[2])
+
+    def tiny(sample_size: int) -> nn.Module:
+        unet = tiny_painter()
+        unet.register_to_config(sample_size=sample_size)
+        return unet
+
+    monkeypatch.setattr(finetuning.subprocess, "run", run)
+    monkeypatch.setattr("training.start_models.SpaceToDepthUNet2DModel", tiny)
+
+
+@pytest.mark.usefixtures("here")
+def test_both_arms_are_trained_and_compared_at_equal_steps(tmp_path: Path) -> None:
+    asked = {
+        "dataset-name": write_landscapes(tmp_path / "data", 12),
+        "steps": 3,
+        "image-size": 16,
+        "batch-size": 2,
+        "runs": tmp_path / "runs",
+        "figure": tmp_path / "figure.png",
+    }
+    options = [f"--{name}={value}" for name, value in asked.items()]
+    done = invoke(finetuning.main, *options)
+    assert done.exit_code == 0, done.output
+    rows = [line.split(" | ") for line in done.output.splitlines() if line.startswith("| f")]
+    assert [row[0] for row in rows] == ["| fine-tuned from scenes"] * 3 + ["| from scratch"] * 3
+    assert [row[1] for row in rows] == ["1", "2", "3"] * 2
+    assert rows[0][2:] != rows[3][2:]
+    assert Image.open(tmp_path / "figure.png").width > 1200
+    assert invoke(finetuning.main, *options).output == done.output
+    changed = invoke(finetuning.main, *options, "--lr=1e-4")
+    assert changed.exit_code == 1
+    assert "Nothing was compared" in changed.output
+
+
+@pytest.mark.usefixtures("here")
+def test_arms_of_different_networks_are_not_compared(tmp_path: Path) -> None:
+    data = write_landscapes(tmp_path / "data", 12)
+    shared = [f"--dataset-name={data}", "--max-steps=1", "--image-size=16", "--batch-size=2"]
+    finetuning.train(tmp_path / "one", [*shared, "--from-scratch"])
+    finetuning.train(tmp_path / "two", [*shared, "--from-scratch", "--prediction=sample"])
+    finetuning.check_alike([tmp_path / "one", tmp_path / "one"])
+    with pytest.raises(ValueError, match="got another prediction"):
+        finetuning.check_alike([tmp_path / "one", tmp_path / "two"])

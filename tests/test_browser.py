@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from pipelines.settings import MAX_IMAGES, DigitsSettings
+from tabs.color import SWATCHES
 from tests.conftest import Meter
 
 ARGUMENTS = [
@@ -359,13 +360,19 @@ def test_the_pair_and_the_plot_are_seen_while_they_form_and_stop_keeps_them(
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_a_swatch_pressed_just_before_paint_is_the_colour_that_is_painted(easel: Visit):
     for name, value in (("rose", "#D98AA5"), ("charcoal", "#3A3D42"), ("moss", "#6B7F3A")):
-        easel.page.evaluate(
-            "id => [id, '#color-draw'].forEach(one => document.querySelector(one).click())",
-            f"#swatch-{name}",
-        )
+        easel.page.locator(f"#swatch-{name}").click()
+        easel.part("draw").click()
         expect(easel.part("swatches")).to_contain_text(f"Target {value}")
         expect(easel.text).to_have_value(value)
         expect(easel.status).to_contain_text("Done in")
+
+
+def test_every_swatch_has_the_colour_that_it_gives(easel: Visit):
+    for name, value in SWATCHES.items():
+        swatch = easel.page.locator(f"#swatch-{name.lower()}")
+        swatch.click()
+        expect(easel.text).to_have_value(value)
+        expect(swatch).to_have_css("background-color", f"rgb{ImageColor.getrgb(value)}")
 
 
 @pytest.mark.parametrize(
@@ -374,13 +381,24 @@ def test_a_swatch_pressed_just_before_paint_is_the_colour_that_is_painted(easel:
         ("gold", "rgb(255, 215, 0)"),
         ("rgb(1, 2, 3)", "rgb(1, 2, 3)"),
         ("#4ca", "rgb(68, 204, 170)"),
-        ("no colour", "rgb(68, 204, 170)"),  # the default stays
+        ("no colour", "rgb(217, 138, 165)"),  # as before
+        ("#4caa", "rgb(217, 138, 165)"),
     ],
 )
 def test_the_picker_shows_the_typed_colour(easel: Visit, typed: str, shown: str):
+    button = easel.part("picker").get_by_role("button", name="Pick")
+    easel.page.locator("#swatch-rose").click()
+    expect(button).to_have_css("background-color", "rgb(217, 138, 165)")
     easel.text.fill(typed)
-    expect(easel.part("picker").locator("button")).to_have_css("background-color", shown)
+    expect(button).to_have_css("background-color", shown)
     expect(easel.text).to_have_value(typed)
+
+
+def test_a_picked_colour_becomes_the_text(easel: Visit):
+    easel.part("picker").get_by_role("button", name="Pick").click()
+    easel.part("picker").get_by_role("slider", name="Saturation").click(position={"x": 30, "y": 9})
+    expect(easel.text).not_to_have_value("#44CCAA")
+    expect(easel.text).to_have_value(re.compile(r"^#[0-9A-F]{6}$"))
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")

@@ -241,6 +241,37 @@ def test_every_kind_of_picture_becomes_rgb(picture: Image.Image, expected: tuple
     assert tuple(found[0, 0]) == expected
 
 
+def tall_on_its_side() -> Image.Image:
+    """Red above blue once the camera's note "turned by a quarter" is obeyed; 8 px wide, 4 high."""
+    picture = Image.new("RGB", (8, 4), "red")
+    picture.paste("blue", (4, 0, 8, 4))
+    picture.getexif()[0x0112] = 6
+    return picture
+
+
+def test_files_of_every_kind_are_read(tmp_path: Path):
+    deep = np.full((8, 8), 25700, np.uint16)
+    files = [
+        encoded(Image.new("L", (8, 8), 100)),
+        encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0))),
+        encoded(palette(transparent=False).resize((8, 8))),
+        encoded(Image.fromarray(deep)),
+        encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"),
+        encoded(Image.new("RGB", (2, 3), "blue"), "WEBP"),
+        encoded(Image.new("RGB", (8, 8), "lime"), "GIF"),
+        encoded(tall_on_its_side()),
+    ]
+    data = load_pictures(write_rows(tmp_path / "d", files), image_size=4)
+    assert (len(data), data.skipped, data.enlarged) == (len(files), 0, 1)
+    pixels = data.take(torch.arange(len(files))).int()
+    *plain, (red, blue) = [(p[:, 0, -1].tolist(), p[:, -1, 0].tolist()) for p in pixels]
+    greys = [[100] * 3, [255] * 3, [200, 100, 50], [100] * 3]
+    colours = [[254, 0, 0], [0, 0, 255], [0, 255, 0]]  # as JPEG keeps the first
+    expected = [(colour, colour) for colour in greys + colours]
+    torch.testing.assert_close(torch.tensor(plain), torch.tensor(expected), rtol=0, atol=2)
+    torch.testing.assert_close([red, blue], [[255, 0, 0], [0, 0, 255]], rtol=0, atol=90)
+
+
 def test_pictures_become_grey_for_a_grey_network():
     found = fitted(Image.new("RGB", (4, 4), (255, 0, 0)), 4, 1)
     assert found.shape == (4, 4, 1)

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from pipelines import images
@@ -87,19 +88,55 @@ def test_the_loss_of_a_step_is_the_mean_over_its_passes():
     assert trainer(divided).train_step() == pytest.approx(trainer().train_step(), rel=1e-5)
 
 
-def test_every_timestep_is_trained_and_no_other(monkeypatch: pytest.MonkeyPatch):
-    seen: list[Tensor] = []
-    run = trainer(num_timesteps=16)
-    forward = run.unet.forward
+def test_a_step_learns_from_the_mean_gradient_of_its_passes(monkeypatch: pytest.MonkeyPatch):
+    def gradient(batch_size: int, passes: int) -> list[Tensor]:
+        divided = replace(RECIPE, batch_size=batch_size, grad_accumulation_steps=passes)
+        run = trainer(divided)
+        seen: list[Tensor] = []
 
-    def watched(x_t: Tensor, t: Tensor):
-        seen.append(t)
-        return forward(x_t, t)
+        def note(parameters: Any, _: float) -> None:
+            seen.extend(p.grad.clone() for p in parameters)
 
-    monkeypatch.setattr(run.unet, "forward", watched)
-    for _ in range(12):
+        monkeypatch.setattr(run.accelerator, "clip_grad_norm_", note)  # would hide a factor
         run.train_step()
-    assert torch.cat(seen).unique().tolist() == list(range(16))
+        return seen
+
+    torch.testing.assert_close(gradient(8, 4), gradient(32, 1), rtol=1e-3, atol=1e-6)
+
+
+class Grey(nn.Module):
+    """Says of every noisy picture that the clean one is grey; notes the timesteps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timesteps: list[Tensor] = []
+
+    def forward(self, x_t: Tensor, t: Tensor) -> UNet2DOutput:
+        self.timesteps.append(t)
+        return UNet2DOutput(sample=torch.zeros_like(x_t))
+
+
+def test_every_timestep_from_0_to_999_is_trained_and_no_other():
+    run = trainer(replace(RECIPE, batch_size=54))
+    run.unet = network = Grey()
+    for run.step in range(200):
+        run._loss(*run._pictures(0))
+    assert torch.cat(network.timesteps).unique().tolist() == list(range(1000))
+
+
+def test_an_epoch_that_was_interrupted_still_shows_every_picture_once():
+    def seen(run: Trainer, steps: int) -> list[bytes]:
+        found = []
+        for _ in range(steps):
+            found += [picture.numpy().tobytes() for picture in run._pictures(0)[0]]
+            run.step += 1
+        return found
+
+    recipe = replace(RECIPE, batch_size=9, flip=False)  # six steps are an epoch
+    before, after = trainer(recipe), trainer(recipe)
+    first = seen(before, 4)
+    after.restore(before.state())
+    assert len(set(first + seen(after, 2))) == 54
 
 
 def test_the_network_sees_pictures_at_the_noise_level_of_their_timestep():
@@ -198,16 +235,6 @@ def test_data_smaller_than_a_step_is_refused_in_one_sentence():
     sentence = r"at least the 60 pictures of one step, got 60 of which 6 are held out"
     with pytest.raises(ValueError, match=sentence):
         trainer(recipe)
-
-
-class Grey(nn.Module):
-    """Says of every noisy picture that the clean one is grey."""
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Any:
-        class Output:
-            sample = torch.zeros_like(x_t)
-
-        return Output()
 
 
 def test_the_error_of_a_known_answer_is_known(monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.tiny_pictures import little_room
+from training import reporting
 from training.reporting import Reporter, make_reporter
 
 SHEET = Image.new("L", (8, 6), 255)
@@ -35,6 +38,29 @@ def test_a_report_to_nowhere_leaves_nothing(tmp_path: Path):
         reporter.flush()
     assert type(reporter) is Reporter
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_by_the_next_call_and_by_no_traceback_of_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def report_much() -> None:
+        with make_reporter("tensorboard", tmp_path, 1, {}) as reporter:
+            for step in range(50):
+                reporter.scalars({"loss": 1.0}, step)
+                reporter.flush()
+
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    reporting._let_the_next_call_tell.cache_clear()
+    with pytest.raises(OSError, match="File too large"), little_room(500):
+        report_much()
+    other = threading.Thread(target=lambda: 1 / 0)
+    other.start()
+    for thread in threading.enumerate():
+        if thread is other or type(thread).__module__.startswith("tensorboard."):
+            thread.join()
+    reporting._let_the_next_call_tell.cache_clear()  # the hook goes with this test
+    assert told == [ZeroDivisionError]
 
 
 class FakeWandb(SimpleNamespace):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import uuid
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,6 +50,7 @@ class TensorBoardReporter(Reporter):
     def __init__(self, folder: Path, first_step: int):
         from torch.utils.tensorboard import SummaryWriter
 
+        _let_the_next_call_tell()
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
@@ -63,6 +66,18 @@ class TensorBoardReporter(Reporter):
 
     def close(self) -> None:
         self._writer.close()
+
+
+@cache
+def _let_the_next_call_tell() -> None:
+    """Keeps TensorBoard's writing thread from printing an error that the next call raises."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            before(args)
+
+    threading.excepthook = hook
 
 
 class WandbReporter(Reporter):
@@ -127,9 +142,7 @@ def _wandb_reporter(folder: Path, first_step: int, config: dict[str, Any]) -> Re
         return WandbReporter(folder, first_step, config)
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # not installed, not logged in, offline: each has an error of its own
+    except Exception as error:  # not installed, not logged in, offline: each has its own error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             "report_to must be tensorboard or none unless wandb is installed (`pip install wandb`) "
