@@ -137,10 +137,11 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """The figure of the README: curves beside samples, on white whatever the page is."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     with rc_context({"font.size": 12, "axes.titlesize": 12}):
-        figure = Figure(figsize=(12.6, 4.4), facecolor="white", layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+        figure = Figure(figsize=(12.6, 4.4), facecolor="white", layout=layout)
         curve_axes, *sheets = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
         _draw_errors(curve_axes, curves)
         for axes, curve in zip(sheets, curves, strict=True):

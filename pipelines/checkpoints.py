@@ -6,6 +6,8 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -137,9 +139,10 @@ def _load(row: Checkpoint) -> Loaded:
     try:
         config = json.loads((row.folder / "unet" / "config.json").read_text())
         scheduler = json.loads((row.folder / "scheduler" / "scheduler_config.json").read_text())
-        unet = _network(config["_class_name"]).from_pretrained(
-            row.folder / "unet", use_safetensors=True, low_cpu_mem_usage=False
-        )
+        with _no_progress_bar():
+            unet = _network(config["_class_name"]).from_pretrained(
+                row.folder / "unet", use_safetensors=True, low_cpu_mem_usage=False
+            )
         revision = revision_of(row.folder)
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
         raise CheckpointError(
@@ -158,10 +161,24 @@ def _network(class_name: str) -> Any:
     return getattr(unets, class_name, None) or getattr(diffusers, class_name)
 
 
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading takes a blink, yet diffusers draws a bar for it into the log of the app."""
+    from diffusers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
 def missing_files(row: Checkpoint) -> str:
     """One sentence on what is missing, or an empty string if the checkpoint is complete."""
     needed = [Path("unet", "config.json"), Path("scheduler", "scheduler_config.json")]
-    missing = [str(path) for path in needed if not (row.folder / path).is_file()]
+    missing = [str(path) for path in needed + _shards(row) if not (row.folder / path).is_file()]
     if not list((row.folder / "unet").glob(_WEIGHTS)):
         missing.append(f"unet/{_WEIGHTS}")
     if not missing:
@@ -170,6 +187,16 @@ def missing_files(row: Checkpoint) -> str:
         f"Checkpoint {row.key} cannot be loaded, files are missing: {', '.join(missing)}; "
         "restore them from the project's repository."
     )
+
+
+def _shards(row: Checkpoint) -> list[Path]:
+    """The weight files that an index promises; none without a readable one."""
+    try:
+        (index,) = (row.folder / "unet").glob("*.safetensors.index.json")
+        names = set(json.loads(index.read_text())["weight_map"].values())
+        return [Path("unet", name) for name in sorted(names)]
+    except (ValueError, KeyError, AttributeError):
+        return []
 
 
 @cache

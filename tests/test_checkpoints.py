@@ -118,6 +118,9 @@ def test_a_checkpoint_in_parts_loads_as_the_whole_one_and_not_without_one_of_the
         checkpoints.CheckpointError, match=r"^Checkpoint paintings cannot be loaded"
     ):
         checkpoints.load("paintings")
+    (row,) = [row for row in checkpoints.describe() if row["key"] == "paintings"]
+    if deleted == "shard":
+        assert shards[0].name in row["problem"]
 
 
 def test_a_broken_checkpoint_leaves_the_others_alone(own_copy: Path):
