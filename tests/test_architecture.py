@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training.card_parts": set(),
     "training.data": set(),
     "training.hub": set(),
-    "training.loop": set(),
+    "training.loop": {"pipelines.runtime"},
     "training.reporting": set(),
     "training.sources": set(),
     "benchmarks": {"benchmarks", "pipelines", "training"},

@@ -350,7 +350,6 @@ def test_the_card_says_where_the_weights_come_from(folded: Path):
         "library_name": "diffusers",
         "tags": ["diffusion", "unconditional-image-generation", "pictures", "fine-tuned"],
         "datasets": ["huggan/wikiart"],
-        "base_model": "scenes",
         "pipeline_tag": "unconditional-image-generation",
     }
     text = " ".join(card.text.split())

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines import images, runtime, sampling
+from pipelines import images, sampling
 from pipelines.settings import MAX_SEED, Choice, DigitsSettings, Real, Whole
 from pipelines.unets import CLASS_UNETS
 from training import loop
 from training.data import Digits, hold_out
+from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, Prediction, device_in_words
 
 Conditioning = Literal["channels", "embedding", "cross-attention"]
-Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 NUM_CLASSES = 10
 NULL_CLASS = NUM_CLASSES
@@ -32,8 +32,6 @@ VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)
 VALIDATION_PICTURES = 500
 VALIDATION_BATCH = 100
 SAMPLE_ROWS = 3
-ADAM_BETAS = (0.9, 0.99)
-MAX_GRADIENT_NORM = 1.0
 
 # Width and depth of each network; everything not named is the default of its class.
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -128,12 +126,6 @@ def noise_scheduler(prediction: Prediction) -> DDPMScheduler:
 def make_network(conditioning: Conditioning) -> ModelMixin:
     """A new network; its weights come from the global random state."""
     return CLASS_UNETS[conditioning](**NETWORKS[conditioning])
-
-
-def device_in_words(accelerator: Accelerator) -> str:
-    """What a card calls the device, with the arithmetic if it is not float32."""
-    precision, name = accelerator.mixed_precision, runtime.describe_device(accelerator.device)
-    return name if precision == "no" else f"{name}, {precision}"
 
 
 def check_digits(data: Digits) -> None:

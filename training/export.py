@@ -23,13 +23,12 @@ from pipelines.settings import DigitsSettings
 from training import cards, loop
 from training.data import load_digits, public_name
 from training.digit_trainer import (
-    ADAM_BETAS,
-    MAX_GRADIENT_NORM,
     NUM_CLASSES,
     SAMPLE_ROWS,
     Recipe,
     Trainer,
 )
+from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
 
 # Files stay under 9 MB, header included.
 MAX_SHARD_SIZE = "8MB"

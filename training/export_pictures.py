@@ -19,8 +19,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from training import loop, start_models
 from training.data import folder_name, is_local, load_pictures
-from training.digit_trainer import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.export import MAX_SHARD_SIZE, save_model, write_checkpoint
+from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.picture_recipe import Recipe
 from training.picture_trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 

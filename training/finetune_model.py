@@ -30,8 +30,8 @@ from tqdm import tqdm
 
 from training import hub, loop, start_models
 from training.data import Pictures, load_pictures
-from training.digit_trainer import Prediction
 from training.export_pictures import export
+from training.loop import Prediction
 from training.picture_recipe import Precision, Recipe, steps_per_epoch
 from training.picture_trainer import Trainer
 from training.reporting import Reporter, make_reporter

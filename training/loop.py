@@ -7,12 +7,25 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
+from pipelines import runtime
+
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+
 STATE_FILE = "state.pt"
+ADAM_BETAS = (0.9, 0.99)
+MAX_GRADIENT_NORM = 1.0
+
+
+def device_in_words(accelerator: Accelerator) -> str:
+    """What a card calls the device, with the arithmetic if it is not float32."""
+    precision, name = accelerator.mixed_precision, runtime.describe_device(accelerator.device)
+    return name if precision == "no" else f"{name}, {precision}"
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

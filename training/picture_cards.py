@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from huggingface_hub import ModelCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from pipelines import checkpoints
 from training.card_parts import (
@@ -139,12 +137,8 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
 
 
 def _base_model(start_model: str) -> str | None:
-    """The start model if its name could be one on the Hub, which takes no card with another."""
-    try:
-        validate_repo_id(start_model)
-    except HFValidationError:
-        return None
-    return start_model
+    """The start model if it is one of the Hub, where every id has an owner."""
+    return start_model if "/" in start_model else None
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from pipelines.settings import MAX_SEED, Choice, Real, Whole
-from training.digit_trainer import Prediction
+from training.loop import Prediction
 
 Precision = Literal["no", "bf16", "fp16"]
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipelines import images, sampling
 from training import loop, start_models
 from training.data import Pictures, hold_out
-from training.digit_trainer import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
+from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
 from training.picture_recipe import Recipe, held_out, steps_per_epoch
 
 VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)

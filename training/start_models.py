@@ -15,7 +15,8 @@ from pipelines import checkpoints
 from pipelines.unets import SpaceToDepthUNet2DModel
 from training.card_parts import FACTS_FILE, pictures_per_step
 from training.data import folder_name, is_local
-from training.picture_recipe import Prediction, Recipe
+from training.loop import Prediction
+from training.picture_recipe import Recipe
 
 NUM_TIMESTEPS = 1000
 _CLASSES: dict[str, type[UNet2DModel]] = {

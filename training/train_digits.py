@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from training import loop
 from training.data import default_mnist, load_digits
-from training.digit_trainer import Conditioning, Prediction, Recipe, Trainer
+from training.digit_trainer import Conditioning, Recipe, Trainer
 from training.export import export
+from training.loop import Prediction
 
 Precision = Literal["no", "bf16", "fp16"]
 
