@@ -160,9 +160,10 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "fast": Method("exact or x0 steps with a fast solver, 10-12 steps", solver="dpm++", eta=0),
-    "balanced": Method("exact or x0 steps, middle steps done twice", repeats=2),
+    "balanced": Method("exact or x0 steps, some fresh noise", eta=0.5),
     "thorough": Method(
-        "gradients through the network, steps done twice",
+        "gradients through the network, middle steps done twice",
+        eta=0.5,
         through_network=True,
         exact=False,
         repeats=2,

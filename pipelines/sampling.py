@@ -358,8 +358,12 @@ def sample(
 
 
 def _offspring(generator: torch.Generator) -> torch.Generator:
-    """A generator of its own that follows from another one's seed."""
-    return torch.Generator("cpu").manual_seed(generator.initial_seed() + 2**33)
+    """A generator of its own that follows from another one's seed.
+
+    Of a seed, the CPU's generator takes the lower 32 bits alone, so it is these that must differ.
+    """
+    scattered = (generator.initial_seed() * 2_654_435_761 + 1_013_904_223) % 2**32
+    return torch.Generator("cpu").manual_seed(scattered)
 
 
 def _steps(
@@ -424,4 +428,5 @@ def ddim_step(
     if fresh is None:
         return alpha_prev * x0 + sigma_prev * eps
     spread = eta * sigma_prev / sigma * (1 - (alpha / alpha_prev) ** 2) ** 0.5
-    return alpha_prev * x0 + (sigma_prev**2 - spread**2) ** 0.5 * eps + spread * fresh.to(x_t)
+    kept = (sigma_prev**2 - spread**2).clamp(min=0) ** 0.5
+    return alpha_prev * x0 + kept * eps + spread * fresh.to(x_t)

@@ -206,6 +206,16 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
     assert not torch.allclose(image_of(4), image_of(5))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 7, 2**31, 2**32 - 1])
+def test_repeats_draw_noise_that_has_nothing_to_do_with_that_of_the_steps(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    again = sampling._offspring(generator)
+    one, other = (torch.randn(10_000, generator=g) for g in (generator, again))
+    assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.04
+    neighbour = torch.randn(10_000, generator=torch.Generator().manual_seed((seed + 1) % 2**32))
+    assert abs(torch.corrcoef(torch.stack([neighbour, other]))[0, 1]) < 0.04
+
+
 def test_image_i_of_a_seed_is_the_first_image_of_that_seed_plus_i():
     third = sampling.draw_noise(sampling.image_generators(10, 4), (1, 2, 2))[3]
     assert torch.equal(third, sampling.draw_noise(sampling.image_generators(13, 1), (1, 2, 2))[0])
