@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ GRIDS: dict[str, Sequence[float]] = {
     "TFG": (10, 20, 30, 50, 100),
 }
 OURS = ("fast", "balanced", "thorough")
-HEADER = ("method", "scale", *(f"{steps} steps" for steps in STEPS), "passes", "seconds")
+HEADER = ("method", "scale", *(f"{steps} steps" for steps in STEPS), "passes")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,6 @@ class Result:
         distance: Fréchet distance to the exact distribution.
         forward_passes: of the network, per picture.
         backward_passes: through the network, per picture.
-        seconds: per task.
     """
 
     method: str
@@ -106,7 +104,6 @@ class Result:
     distance: float
     forward_passes: float
     backward_passes: float
-    seconds: float
 
 
 class Counter:
@@ -191,7 +188,6 @@ def measure(
     method = dataclasses.replace(known[name], clamped=False)
     counter = Counter(mixture.predictor(CONFIG))
     errors, distances = [], []
-    began = time.perf_counter()
     for task in tasks:
         strength = scale * task.num_samples if method.batch_mean else scale
         loss = TargetColor(task.color) if name == OWN_LOSS else MeanColor(task.color, box=None)
@@ -204,7 +200,6 @@ def measure(
         )
         errors.append(color_error(pictures, task.color))
         distances.append(distance_to(pictures, task.truth))
-    seconds = time.perf_counter() - began
     count = len(tasks)
     return Result(
         method=name,
@@ -214,7 +209,6 @@ def measure(
         distance=sum(distances) / count,
         forward_passes=counter.forward / count,
         backward_passes=counter.backward / count,
-        seconds=seconds / count,
     )
 
 
@@ -228,14 +222,13 @@ def tuned_scale(mixture: Mixture, tasks: Sequence[Task], name: str, steps: int) 
 
 
 def row(results: Sequence[Result]) -> list[str]:
-    """One line of the table: a method at all numbers of steps; passes and seconds of the last."""
+    """One line of the table: a method at all numbers of steps; passes of the last."""
     scales, last = [f"{result.scale:g}" for result in results], results[-1]
     return [
         last.method,
         scales[0] if len(set(scales)) == 1 else " / ".join(scales),
         *(f"{result.color_error:.1f} / {result.distance:.2f}" for result in results),
         f"{last.forward_passes:g} + {last.backward_passes:g}",
-        f"{last.seconds:.1f}",
     ]
 
 
@@ -265,7 +258,7 @@ def main(
     print(
         f"\nEach cell: colour error of 255 / Fréchet distance to the exact distribution. Exact "
         f"draws have 0.0 / {floor:.2f}. {len(tasks)} colour(s), {samples} pictures each. Passes "
-        f"(forward + backward, per picture) and seconds (per colour) at {STEPS[-1]} steps. Scales "
+        f"(forward + backward, per picture) at {STEPS[-1]} steps. Scales "
         f"of the literature: the best of {len(GRIDS['DPS'])} per number of steps, on other colours "
         f"and seeds.\n\nMeasured on {runtime.describe_device(torch.device('cpu'))}, "
         f"PyTorch {torch.__version__}."

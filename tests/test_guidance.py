@@ -236,7 +236,7 @@ def test_a_scale_of_zero_is_off_bit_for_bit(name: str):
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_repeats_alone_change_nothing_but_the_draw(eta: float):
-    """Of a known distribution the same share comes back; noise that repeats itself would pile up."""
+    """A known distribution stays what it is; noise that comes again would pile up."""
     method = dataclasses.replace(METHODS["balanced"], repeats_from=0.0, repeats_to=1.0)
     spread = []
     for repeats in (1, 4):
