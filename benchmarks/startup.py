@@ -3,8 +3,8 @@
     python -m benchmarks.startup
 
 Starts `python app.py` as a person would, several times, and waits for its page; then draws one row
-of digits with every conditioning and reads the process's memory. Linux only: memory is read from
-`/proc`.
+of digits with every conditioning and a picture with every model, and reads the process's memory.
+Linux only: memory is read from `/proc`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import typer
 from gradio_client import Client
 
 from pipelines import runtime
-from pipelines.settings import DigitsSettings, rule
+from pipelines.settings import ColorSettings, DigitsSettings, rule
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 120.0
@@ -40,7 +40,7 @@ class Start:
     Attributes:
         seconds: from starting Python to the page being served.
         idle_mib: then.
-        used_mib: after one row of digits with every conditioning.
+        used_mib: after one run with every model.
     """
 
     seconds: float
@@ -106,6 +106,8 @@ def measure() -> Start:
         client = Client(url, verbose=False)
         for conditioning in rule(DigitsSettings, "conditioning").options:
             client.predict(conditioning=conditioning, api_name="/digits")
+        for model in rule(ColorSettings, "model").options:
+            client.predict(model=model, api_name="/color")
         return Start(seconds, idle, resident_mib(process.pid))
 
 
@@ -117,7 +119,7 @@ def main(repeats: Annotated[int, typer.Option(min=1, help="starts")] = 3) -> Non
     print(f"| page served after, median | {statistics.median(s.seconds for s in starts):.1f} s |")
     print(f"| each start | {seconds} s |")
     print(f"| memory, page served | {statistics.median(s.idle_mib for s in starts):.0f} MiB |")
-    print(f"| memory, all digits used | {statistics.median(s.used_mib for s in starts):.0f} MiB |")
+    print(f"| memory, every model used | {statistics.median(s.used_mib for s in starts):.0f} MiB |")
     print(f"\nMeasured on {runtime.describe_device()}.")
 
 
