@@ -136,7 +136,7 @@ def test_a_strength_is_as_strong_in_many_steps_as_in_few(
 
     left = [error(steps, 0.05) / error(steps, 0.0) for steps in (10, 20, 50)]
     assert max(left) < factor * min(left)
-    assert 0.3 < min(left) < 0.6  # far from off and from saturated, which would say nothing
+    assert 0.25 < min(left) < 0.6  # far from off and from saturated, which would say nothing
 
 
 @pytest.mark.parametrize("name", exact.OURS)
