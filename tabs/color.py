@@ -279,15 +279,7 @@ def build() -> None:
         api_visibility="private",
         **common.LANE,
     )
-    stop.click(
-        common.stopped,
-        inputs=outputs[1],
-        outputs=outputs[1],
-        cancels=[event],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    common.stops(stop, event, outputs[1])
     common.publish(endpoint, api_name="color", returns=tuple[list[gr.FileData], dict])
 
 

@@ -137,6 +137,21 @@ def stopped(status: str) -> str:
     return status_line(f"Stopped. {html.unescape(where)}: the picture is as far as it got.")
 
 
+def stops(button: gr.Button, event: Any, status: gr.components.Component) -> None:
+    """Makes `button` end the run behind `event`, and `status` say where that was.
+
+    In this order: said while the run still streams, it is painted over by the run's last answer.
+    """
+    quiet: dict[str, Any] = {
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    button.click(None, cancels=[event], **quiet).then(
+        stopped, inputs=status, outputs=status, **quiet
+    )
+
+
 def info_of(preview: Preview) -> dict[str, Any]:
     """What API callers get beside the images."""
     return {

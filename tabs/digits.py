@@ -159,15 +159,7 @@ def build() -> None:
         api_visibility="private",
         **common.LANE,
     )
-    stop.click(
-        common.stopped,
-        inputs=status,
-        outputs=status,
-        cancels=[event],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    common.stops(stop, event, status)
     common.publish(endpoint, api_name="digits", returns=tuple[list[gr.FileData], dict])
 
 
