@@ -6,19 +6,21 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from pipelines import runtime
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "checkpoints"
-_WEIGHTS = "diffusion_pytorch_model*.safetensors"
+
+T = TypeVar("T")
 
 
 class CheckpointError(Exception):
@@ -36,6 +38,9 @@ class Checkpoint:
         licence: terms of the weights.
         data: what it was trained on.
         source: where it comes from.
+        repo_id: of the repository on the Hub; empty if bundled.
+        needed: the files without which it is nothing.
+        weights: the files of its weights.
     """
 
     key: str
@@ -44,6 +49,9 @@ class Checkpoint:
     licence: str
     data: str
     source: str = "bundled"
+    repo_id: str = ""
+    needed: tuple[str, ...] = ("unet/config.json", "scheduler/scheduler_config.json")
+    weights: str = "unet/diffusion_pytorch_model*.safetensors"
 
     @property
     def folder(self) -> Path:
@@ -100,16 +108,85 @@ TABLE: dict[str, Checkpoint] = {
     )
 }
 
-_loaded: dict[str, Loaded] = {}
-_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-_guard = threading.Lock()
+
+def _hub_clip(key: str, repo_id: str, licence: str, data: str) -> Checkpoint:
+    return Checkpoint(
+        key=key,
+        summary="CLIP: how well words fit a picture, knows nearly every word",
+        size_px=224,
+        licence=licence,
+        data=data,
+        source=f"Hub: {repo_id}",
+        repo_id=repo_id,
+        needed=("open_clip_config.json", "open_clip_model.safetensors"),
+        weights="open_clip_model.safetensors",
+    )
+
+
+CLIPS: dict[str, Checkpoint] = {
+    row.key: row
+    for row in (
+        Checkpoint(
+            key="clip-small",
+            summary="CLIP: how well words fit a picture, knows some ten thousand words",
+            size_px=64,
+            licence="non-commercial research",
+            data="WikiArt, Flickr8k, scenes, flowers, emoji",
+            needed=(
+                "open_clip_config.json",
+                "open_clip_model.safetensors",
+                "bpe_simple_vocab.txt.gz",
+                "words.txt",
+            ),
+            weights="open_clip_model.safetensors",
+        ),
+        _hub_clip(
+            "ViT-B-32",
+            "timm/vit_base_patch32_clip_224.openai",
+            "MIT",
+            "400 million pairs of the internet, gathered by OpenAI",
+        ),
+        _hub_clip(
+            "ViT-B-32-laion",
+            "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+            "MIT",
+            "2 billion pairs of the internet, LAION-2B",
+        ),
+    )
+}
+
+
+class Shelf(Generic[T]):
+    """Things that are made once, when first asked for, however many threads ask at once.
+
+    A failure is not kept, so that a repaired file works at the next try.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, T] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """What was made for the key; one thread makes it, the others wait."""
+        with self._guard:
+            lock = self._locks[key]
+        with lock:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._guard:
+            self._made.clear()
+
+
+_shelf: Shelf[Loaded] = Shelf()
 
 
 def load(key: str) -> Loaded:
     """The checkpoint, from memory if it was loaded before.
-
-    Several threads may ask at once: one loads, the others wait for it. A failure is not kept, so
-    that a repaired file works at the next try.
 
     Raises:
         ValueError: for an unknown key.
@@ -117,18 +194,12 @@ def load(key: str) -> Loaded:
     """
     if key not in TABLE:
         raise ValueError(f"checkpoint must be one of {', '.join(TABLE)}, got {key!r}")
-    with _guard:
-        lock = _locks[key]
-    with lock:
-        if key not in _loaded:
-            _loaded[key] = _load(TABLE[key])
-        return _loaded[key]
+    return _shelf.get(key, lambda: _load(TABLE[key]))
 
 
 def unload_all() -> None:
     """Forgets every loaded checkpoint, to free memory or to read changed files."""
-    with _guard:
-        _loaded.clear()
+    _shelf.clear()
     revision_of.cache_clear()
 
 
@@ -143,7 +214,7 @@ def _load(row: Checkpoint) -> Loaded:
             unet = _network(config["_class_name"]).from_pretrained(
                 row.folder / "unet", use_safetensors=True, low_cpu_mem_usage=False
             )
-        revision = revision_of(row.folder)
+        revision = revision_of(row.folder, row.weights)
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
         raise CheckpointError(
             f"Checkpoint {row.key} cannot be loaded: its files are damaged; "
@@ -177,16 +248,26 @@ def _no_progress_bar() -> Iterator[None]:
 
 def missing_files(row: Checkpoint) -> str:
     """One sentence on what is missing, or an empty string if the checkpoint is complete."""
-    needed = [Path("unet", "config.json"), Path("scheduler", "scheduler_config.json")]
+    if row.repo_id:
+        return _not_fetched(row)
+    needed = [Path(name) for name in row.needed]
     missing = [str(path) for path in needed + _shards(row) if not (row.folder / path).is_file()]
-    if not list((row.folder / "unet").glob(_WEIGHTS)):
-        missing.append(f"unet/{_WEIGHTS}")
+    if not list(row.folder.glob(row.weights)) and row.weights not in missing:
+        missing.append(row.weights)
     if not missing:
         return ""
     return (
         f"Checkpoint {row.key} cannot be loaded, files are missing: {', '.join(missing)}; "
         "restore them from the project's repository."
     )
+
+
+def _not_fetched(row: Checkpoint) -> str:
+    """One sentence if a checkpoint of the Hub is not in the cache."""
+    kept = [try_to_load_from_cache(row.repo_id, name) for name in row.needed]
+    if all(isinstance(path, str) for path in kept):
+        return ""
+    return f"Checkpoint {row.key} is fetched from the Hub when it is first used."
 
 
 def _shards(row: Checkpoint) -> list[Path]:
@@ -200,17 +281,22 @@ def _shards(row: Checkpoint) -> list[Path]:
 
 
 @cache
-def revision_of(folder: Path) -> str:
-    """The first 12 hex digits of the SHA-256 of a bundled checkpoint's weights."""
+def revision_of(folder: Path, weights: str) -> str:
+    """The first 12 hex digits of the SHA-256 of a bundled checkpoint's weights.
+
+    Args:
+        folder: of the checkpoint.
+        weights: pattern of the files of its weights.
+    """
     digest = hashlib.sha256()
-    for path in sorted((folder / "unet").glob(_WEIGHTS)):
+    for path in sorted(folder.glob(weights)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def describe() -> list[dict[str, Any]]:
-    """Every row of the table as plain data, with availability on this machine."""
-    return [_describe(row) for row in TABLE.values()]
+    """Every row of both tables as plain data, with availability on this machine."""
+    return [_describe(row) for row in (*TABLE.values(), *CLIPS.values())]
 
 
 def _describe(row: Checkpoint) -> dict[str, Any]:
@@ -222,7 +308,7 @@ def _describe(row: Checkpoint) -> dict[str, Any]:
         "licence": row.licence,
         "data": row.data,
         "source": row.source,
-        "revision": "" if problem else revision_of(row.folder),
+        "revision": "" if problem or row.repo_id else revision_of(row.folder, row.weights),
         "available": not problem,
         "problem": problem,
     }

@@ -37,6 +37,16 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(p.squeeze(-1).numpy()) for p in pixels]
 
 
+def to_tensor(picture: Image.Image) -> Tensor:
+    """A picture of any mode as `(1, 3, h, w)` in [-1, 1]; what is transparent becomes white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture = picture.convert("RGB")
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return from_uint8(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2))
+
+
 def from_uint8(pixels: Tensor) -> Tensor:
     """8-bit pixels of any shape as float32 in [-1, 1]; the inverse of `to_pil`'s rounding."""
     return pixels.float() / 127.5 - 1

@@ -22,10 +22,15 @@ MAX_DIGITS = 64
 MAX_IMAGES = 8
 MAX_LAMBDA = 0.5
 
+MAX_PROMPT_LENGTH = 500
+
+_MAX_PROMPT_WEIGHT = 5.0
 _MAX_MASK_PX = 1024
+_MAX_PICTURE_PX = 4096
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
+_WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
@@ -200,6 +205,91 @@ def palette_entries(palette: str) -> list[tuple[str, float]]:
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """Sentences with weights, `snow:1 | people:-0.5`; a weight of 1 may be left out.
+
+    Empty is none.
+    """
+
+    maximum: int = 8
+
+    def check(self, name: str, value: Any) -> str:
+        # Spaces do not count, for a checked prompt has other ones than what came.
+        length = sum(not c.isspace() for c in value) if isinstance(value, str) else 0
+        if not isinstance(value, str) or length > MAX_PROMPT_LENGTH:
+            came = show(value) if not isinstance(value, str) else f"{length} characters"
+            raise SettingsError(
+                f"{name} must be words, at most {MAX_PROMPT_LENGTH} characters, got {came}"
+            )
+        if not value.strip():
+            return ""
+        entries = value.split("|")
+        if len(entries) > self.maximum:
+            raise SettingsError(
+                f"{name} must be at most {self.maximum} sentences between |, got {len(entries)}"
+            )
+        return " | ".join(self._entry(name, entry) for entry in entries)
+
+    def _entry(self, name: str, entry: str) -> str:
+        text, weight = _weighted(entry)
+        if not any(character.isalnum() for character in text):
+            raise SettingsError(f"{name} must be words before and after every |, got {show(entry)}")
+        if not 0 < abs(weight) <= _MAX_PROMPT_WEIGHT:
+            raise SettingsError(
+                f"{name} must be sentences with weights from -{_MAX_PROMPT_WEIGHT:g} to "
+                f"{_MAX_PROMPT_WEIGHT:g} other than 0, got {show(entry)}"
+            )
+        # A text such as "time 12:30" would be read as one with a weight, were its own left out.
+        plain = weight == 1 and not _WEIGHT.search(text)
+        return text if plain else f"{text}:{weight:g}"
+
+
+def _weighted(entry: str) -> tuple[str, float]:
+    """A sentence and its weight."""
+    found = _WEIGHT.search(entry)
+    if found is None:
+        return " ".join(entry.split()), 1.0
+    return " ".join(entry[: found.start()].split()), round(float(found["weight"]), 4)
+
+
+def prompt_entries(prompt: str) -> list[tuple[str, float]]:
+    """Sentences and weights of a checked prompt."""
+    return [_weighted(entry) for entry in prompt.split("|") if entry.strip()]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a `data:image/png;base64,` address; empty is none."""
+
+    def check(self, name: str, value: Any) -> str:
+        if value == "":
+            return ""
+        try:
+            picture = images.from_data_uri(value)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise SettingsError(
+                f"{name} must be a picture as a data:image/png;base64, address, got {show(value)}"
+            ) from error
+        if max(picture.size) > _MAX_PICTURE_PX:
+            width, height = picture.size
+            raise SettingsError(
+                f"{name} must be at most {_MAX_PICTURE_PX} px wide and high, got "
+                f"{width} x {height} px"
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class ColorOrNone(Color):
+    """As `Color`, or empty for none."""
+
+    def check(self, name: str, value: Any) -> str:
+        if isinstance(value, str) and not value.strip():
+            return ""
+        return super().check(name, value)
+
+
+@dataclass(frozen=True)
 class Mask:
     """A picture as a `data:image/png;base64,` address, white where it counts; empty is none."""
 
@@ -326,23 +416,11 @@ class ColorSettings:
     eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
 
     def check_together(self) -> None:
-        if self.method != "course" and self.guidance_scale > MAX_LAMBDA:
-            raise SettingsError(
-                f"guidance_scale must be a number from 0 to {MAX_LAMBDA:g} unless method is "
-                f"course, got {self.guidance_scale:g}"
-            )
-        if self.start > self.stop:
-            raise SettingsError(f"start must be at most stop, {self.stop:g}, got {self.start:g}")
+        _check_guidance(self)
         if self.mask and self.region != "all":
             raise SettingsError(f"region must be all when there is a mask, got {self.region}")
         if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
             raise SettingsError("loss must be mean for a region, a mask or a palette, got pixels")
-        if self.method == "fast" and (self.eta > 0 or self.repeats > 1):
-            wrong = f"eta must be 0 or {OFF}" if self.eta > 0 else "repeats must be 0 or 1"
-            value = self.eta if self.eta > 0 else self.repeats
-            raise SettingsError(
-                f"{wrong} when method is fast, whose solver allows no more, got {value:g}"
-            )
         if self.method == "course" and self.only_ours():
             name = self.only_ours()[0]
             raise SettingsError(
@@ -354,6 +432,85 @@ class ColorSettings:
         """Settings in use that the course's notebook does not have."""
         names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
         return [n for n in names if getattr(self, n) != getattr(type(self), n)]
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """A run of CLIP text guidance.
+
+    Attributes:
+        prompt: what to steer towards: words, or several sentences with weights.
+        negative_prompt: what to steer away from.
+        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
+            is the course's own scale, about 8.
+        num_inference_steps: denoising steps.
+        num_images: pictures, of seeds that follow each other.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `guidance.TEXT_METHODS`.
+        clip_model: key of the CLIP that compares picture and words.
+        image_prompt: a picture to be like, as a data address; empty is none.
+        image_weight: of that picture, where a sentence weighs 1.
+        color: a mean colour to steer towards as well; empty is none.
+        color_weight: of the colour beside the words.
+        cutouts: crops of the picture that are compared in each guided step.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which it ends.
+        every: guide every so many steps, each that much more strongly.
+        repeats: how often each middle step is done; 0 is as the method says.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+    """
+
+    prompt: str = _setting("a landscape with trees", Prompt())
+    negative_prompt: str = _setting("", Prompt())
+    guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
+    num_inference_steps: int = _setting(20, Whole(1, 250))
+    num_images: int = _setting(1, Whole(1, MAX_IMAGES))
+    seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    model: str = _setting("paintings", Choice(("paintings", "scenes")))
+    method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
+    clip_model: str = _setting("clip-small", Choice(("clip-small", "ViT-B-32", "ViT-B-32-laion")))
+    image_prompt: str = _setting("", Picture())
+    image_weight: float = _setting(1.0, Real(0.0, 5.0))
+    color: str = _setting("", ColorOrNone())
+    color_weight: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
+    cutouts: int = _setting(1, Whole(1, 16))
+    start: float = _setting(0.0, Real(0.0, 1.0, step=0.05))
+    stop: float = _setting(0.8, Real(0.0, 1.0, step=0.05))
+    every: int = _setting(1, Whole(1, 10))
+    repeats: int = _setting(0, Whole(0, 4))
+    eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+
+    def check_together(self) -> None:
+        if not self.prompt and not (self.image_prompt and self.image_weight):
+            raise SettingsError(
+                "prompt must be words such as a landscape with trees, or come with an "
+                "image_prompt, got nothing"
+            )
+        _check_guidance(self)
+        if self.method == "course" and self.color:
+            raise SettingsError(
+                "color must be left empty when method is course, which knows only words, got "
+                f"{show(self.color)}"
+            )
+
+
+def _check_guidance(settings: ColorSettings | TextSettings) -> None:
+    """What contradicts itself in how a run is guided, whatever it is guided towards."""
+    scale, start, stop = settings.guidance_scale, settings.start, settings.stop
+    if settings.method != "course" and scale > MAX_LAMBDA:
+        raise SettingsError(
+            f"guidance_scale must be a number from 0 to {MAX_LAMBDA:g} unless method is "
+            f"course, got {scale:g}"
+        )
+    if start > stop:
+        raise SettingsError(f"start must be at most stop, {stop:g}, got {start:g}")
+    if settings.method == "fast" and (settings.eta > 0 or settings.repeats > 1):
+        wrong = f"eta must be 0 or {OFF}" if settings.eta > 0 else "repeats must be 0 or 1"
+        value = settings.eta if settings.eta > 0 else settings.repeats
+        raise SettingsError(
+            f"{wrong} when method is fast, whose solver allows no more, got {value:g}"
+        )
 
 
 class Settings(Protocol):

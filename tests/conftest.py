@@ -17,8 +17,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 import app
-from pipelines import checkpoints, color, sampling
+from pipelines import checkpoints, clip, comparison, sampling
 from pipelines.unets import ClassChannelsUNet, ClassCrossAttentionUNet, SpaceToDepthUNet2DModel
+from tests import tiny_clip
 
 # Command lines fold what they say to the width of the terminal, in which tests look for sentences.
 os.environ["COLUMNS"] = "400"
@@ -65,6 +66,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DDPMScheduler(
             beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
         ).save_pretrained(target / "scheduler")
+    tiny_clip.save(folder / "clip-small")
     return folder
 
 
@@ -72,10 +74,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_checkpoints(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Puts the tiny checkpoints in place of the bundled ones."""
     monkeypatch.setattr(checkpoints, "BUNDLED", tiny_folder)
-    monkeypatch.setattr(color, "_memory", color._Memory(color._REMEMBERED_BYTES))
+    monkeypatch.setattr(comparison, "memory", comparison.Memory())
     checkpoints.unload_all()
+    clip.unload_all()
     yield tiny_folder
     checkpoints.unload_all()
+    clip.unload_all()
 
 
 @dataclass

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from pipelines import checkpoints
+from tests import tiny_clip
 
 KEY = "digits-embedding"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_PATTERN = checkpoints.TABLE[KEY].weights
 LIMIT_BYTES = 9_000_000
 SIZES_PX = {
     "paintings": 64,
@@ -24,6 +29,9 @@ SIZES_PX = {
     "digits-embedding": 28,
     "digits-cross-attention": 28,
     "digits-channels": 28,
+    "clip-small": 64,
+    "ViT-B-32": 224,
+    "ViT-B-32-laion": 224,
 }
 
 
@@ -132,16 +140,115 @@ def test_a_broken_checkpoint_leaves_the_others_alone(own_copy: Path):
 def test_the_revision_changes_with_the_weights(tmp_path: Path, tiny_checkpoints: Path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_checkpoints / KEY, copy)
-    same = checkpoints.revision_of(copy)
-    assert same == checkpoints.revision_of(tiny_checkpoints / KEY)
+    same = checkpoints.revision_of(copy, WEIGHTS_PATTERN)
+    assert same == checkpoints.revision_of(tiny_checkpoints / KEY, WEIGHTS_PATTERN)
     checkpoints.revision_of.cache_clear()
     path = copy / "unet" / WEIGHTS
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert checkpoints.revision_of(copy) != same
+    assert checkpoints.revision_of(copy, WEIGHTS_PATTERN) != same
 
 
 def test_the_table_says_how_large_the_pictures_of_every_checkpoint_are():
     assert {row["key"]: row["size_px"] for row in checkpoints.describe()} == SIZES_PX
+
+
+def described(key: str) -> dict[str, Any]:
+    """One row of the table as the interface and the API see it."""
+    (row,) = [row for row in checkpoints.describe() if row["key"] == key]
+    return row
+
+
+def no_network(*_: Any) -> None:
+    pytest.fail("asked the network")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_rows_of_bundled_checkpoints_and_clips_are_available_and_know_their_revision():
+    rows = [row for row in checkpoints.describe() if row["source"] == "bundled"]
+    assert {row["key"] for row in rows} == {*checkpoints.TABLE, "clip-small"}
+    for row in rows:
+        assert row["available"]
+        assert row["problem"] == ""
+        assert len(row["revision"]) == 12
+
+
+@pytest.mark.parametrize("key", ["ViT-B-32", "ViT-B-32-laion"])
+def test_a_clip_of_the_hub_that_was_not_fetched_says_so_without_a_request(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    row = described(key)
+    assert not row["available"]
+    assert row["problem"] == f"Checkpoint {key} is fetched from the Hub when it is first used."
+    assert row["source"] == f"Hub: {checkpoints.CLIPS[key].repo_id}"
+    assert row["revision"] == ""
+
+
+def test_a_clip_of_the_hub_is_available_once_all_its_files_are_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    row = checkpoints.CLIPS["ViT-B-32"]
+    repository = tmp_path / f"models--{row.repo_id.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("1" * 40)
+    for path in (repository / "refs" / "main", *(snapshot / name for name in row.needed)):
+        assert not described(row.key)["available"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1" * 40)
+    assert described(row.key)["available"]
+    assert described(row.key)["problem"] == ""
+
+
+@pytest.mark.parametrize("name", checkpoints.CLIPS["clip-small"].needed)
+def test_the_row_of_a_bundled_clip_names_the_file_that_is_missing(own_copy: Path, name: str):
+    path = own_copy / "clip-small" / name
+    kept = path.read_bytes()
+    path.unlink()
+    row = described("clip-small")
+    assert not row["available"]
+    assert row["problem"].startswith("Checkpoint clip-small cannot be loaded, files are missing: ")
+    assert row["problem"].count(name) == 1
+    assert row["revision"] == ""
+    path.write_bytes(kept)
+    assert described("clip-small")["available"]
+
+
+def test_the_same_tiny_clip_is_written_every_time(tmp_path: Path):
+    one, other = (tiny_clip.save(tmp_path / name) for name in "ab")
+    weights = checkpoints.CLIPS["clip-small"].weights
+    assert checkpoints.revision_of(one, weights) == checkpoints.revision_of(other, weights)
+
+
+def test_a_shelf_keeps_what_was_made_and_not_what_failed():
+    shelf: checkpoints.Shelf[object] = checkpoints.Shelf()
+
+    def fail() -> object:
+        raise OSError("torn")
+
+    with pytest.raises(OSError, match="torn"):
+        shelf.get("a", fail)
+    made = shelf.get("a", object)
+    assert shelf.get("a", fail) is made
+    assert shelf.get("b", object) is not made
+    shelf.clear()
+    assert shelf.get("a", object) is not made
+
+
+def test_a_shelf_makes_different_things_at_once_and_each_of_them_once():
+    shelf: checkpoints.Shelf[str] = checkpoints.Shelf()
+    both = threading.Barrier(2, timeout=20)
+    made: list[str] = []
+
+    def make(key: str) -> str:
+        made.append(key)
+        both.wait()  # never passed if one key waited for the other
+        return key
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda key: shelf.get(key, lambda: make(key)), "ababab"))
+    assert found == list("ababab")
+    assert sorted(made) == ["a", "b"]
 
 
 @pytest.fixture(params=checkpoints.TABLE)

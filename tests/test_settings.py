@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import images
+from pipelines import checkpoints, guidance, images
 from pipelines.settings import (
     MAX_SEED,
     ColorSettings,
     DigitsSettings,
     SettingsError,
+    TextSettings,
     palette_entries,
+    prompt_entries,
+    rule,
     show,
     validate,
 )
@@ -29,8 +32,16 @@ def color_settings(**changes: Any) -> ColorSettings:
     return dataclasses.replace(ColorSettings(), **changes)
 
 
-@pytest.mark.parametrize("settings", [DigitsSettings(), ColorSettings()], ids=["digits", "color"])
-def test_the_defaults_are_valid_and_come_back_unchanged(settings: DigitsSettings | ColorSettings):
+def text_settings(**changes: Any) -> TextSettings:
+    return dataclasses.replace(TextSettings(), **changes)
+
+
+@pytest.mark.parametrize(
+    "settings", [DigitsSettings(), ColorSettings(), TextSettings()], ids=["digits", "color", "text"]
+)
+def test_the_defaults_are_valid_and_come_back_unchanged(
+    settings: DigitsSettings | ColorSettings | TextSettings,
+):
     assert validate(settings) == settings
 
 
@@ -364,3 +375,236 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 )
 def test_settings_that_agree_are_accepted(changes: dict[str, Any]):
     validate(color_settings(**changes))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept", "entries"),
+    [
+        ("snow", "snow", [("snow", 1.0)]),
+        ("snow:1", "snow", [("snow", 1.0)]),
+        ("snow:1 | people:-0.5", "snow | people:-0.5", [("snow", 1.0), ("people", -0.5)]),
+        (
+            "  deep \n snow : 2.50|trees:+1",
+            "deep snow:2.5 | trees",
+            [("deep snow", 2.5), ("trees", 1)],
+        ),
+        ("snow:5 | rain:-5", "snow:5 | rain:-5", [("snow", 5.0), ("rain", -5.0)]),
+        ("snow:0.001", "snow:0.001", [("snow", 0.001)]),
+        ("снег 雪", "снег 雪", [("снег 雪", 1.0)]),
+        ("it's 7", "it's 7", [("it's 7", 1.0)]),
+        ("time 12:30 clock", "time 12:30 clock", [("time 12:30 clock", 1.0)]),
+        ("time 12:30:1", "time 12:30:1", [("time 12:30", 1.0)]),
+        ("dawn: a field", "dawn: a field", [("dawn: a field", 1.0)]),
+        ("a|b|c|d|e|f|g|h", "a | b | c | d | e | f | g | h", [(c, 1.0) for c in "abcdefgh"]),
+        ("x" * 500, "x" * 500, [("x" * 500, 1.0)]),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_prompt_becomes_sentences_and_weights_and_stays_valid(
+    prompt: str, kept: str, entries: list[tuple[str, float]]
+):
+    for name in ("prompt", "negative_prompt"):
+        checked = validate(text_settings(**{name: prompt}))
+        assert getattr(checked, name) == kept
+        assert prompt_entries(kept) == entries
+        assert validate(checked) == checked
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", "\n\t "])
+def test_a_negative_prompt_may_be_empty(prompt: str):
+    assert validate(text_settings(negative_prompt=prompt)).negative_prompt == ""
+    assert prompt_entries("") == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "came"),
+    [
+        ("snow:0", "got 'snow:0'"),
+        ("snow:-0.0", "got 'snow:-0.0'"),
+        ("snow:0.00001", "got 'snow:0.00001'"),
+        ("snow:0." + "0" * 60 + "1", "got 'snow:0.000"),
+        ("snow:5.1", "got 'snow:5.1'"),
+        ("rain | snow:-6", "got ' snow:-6'"),
+        ("time 12:30", "got 'time 12:30'"),
+        ("snow:" + "9" * 400, "got 'snow:999"),
+        ("snow | ", "got ' '"),
+        ("|", "got nothing"),
+        ("snow || rain", "got nothing"),
+        ("snow | :2", "got ' :2'"),
+        ("!?", "got '![?]'"),
+        ("snow | ...", "got ' [.]{3}'"),
+        ("<!-->", "got '[?]!--[?]'"),
+        ("a|b|c|d|e|f|g|h|i", "got 9"),
+        ("|" * 100, "got 101"),
+        ("x" * 501, "got 501 characters"),
+        (" x" * 501, "got 501 characters"),
+        ("snow" * 1_000_000, "got 4000000 characters"),
+        (None, "got None"),
+        (7, "got 7"),
+        (True, "got True"),
+        (b"snow", "got b'snow'"),
+        (["snow"], "got "),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_malformed_prompt_is_refused_in_one_sentence(prompt: Any, came: str):
+    for name in ("prompt", "negative_prompt"):
+        with pytest.raises(SettingsError, match=rf"^{name} must be .+, {came}") as told:
+            validate(text_settings(**{name: prompt}))
+        assert len(str(told.value)) < 150
+        assert not set("<>\n") & set(str(told.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("guidance_scale", float("nan")),
+        ("guidance_scale", float("inf")),
+        ("guidance_scale", 1e6),
+        ("guidance_scale", -0.1),
+        ("guidance_scale", 0.51),
+        ("guidance_scale", "0.2"),
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 251),
+        ("num_images", 9),
+        ("seed", 2**70),
+        ("model", "digits-embedding"),
+        ("model", "clip-small"),
+        ("method", "best"),
+        ("clip_model", "ViT-L-14"),
+        ("clip_model", "paintings"),
+        ("clip_model", "../clip-small"),
+        ("clip_model", None),
+        ("image_weight", -1),
+        ("image_weight", 5.1),
+        ("image_weight", float("nan")),
+        ("color", "notacolour"),
+        ("color", "#12"),
+        ("color", "rgb(300, 0, 0)"),
+        ("color", None),
+        ("color", 7),
+        ("color", ["teal"]),
+        ("color_weight", 1.1),
+        ("color_weight", -0.1),
+        ("cutouts", 0),
+        ("cutouts", 17),
+        ("cutouts", 2.5),
+        ("start", -0.1),
+        ("stop", 1.1),
+        ("every", 0),
+        ("every", 11),
+        ("repeats", 5),
+        ("eta", 1.1),
+        ("eta", "0"),
+    ],
+)
+def test_a_malformed_value_of_a_text_run_is_refused_naming_it(name: str, value: Any):
+    with pytest.raises(SettingsError, match=rf"^{name} must be .+, got .+$") as told:
+        validate(text_settings(**{name: value}))
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("guidance_scale", 0, 0.0),
+        ("guidance_scale", 0.5, 0.5),
+        ("cutouts", 16.0, 16),
+        ("image_weight", 5, 5.0),
+        ("color_weight", 0, 0.0),
+        ("color", "", ""),
+        ("color", "  ", ""),
+        ("color", "teal", "#008080"),
+        ("color", " rgb(68, 204, 170)", "#44CCAA"),
+        ("clip_model", "ViT-B-32", "ViT-B-32"),
+        ("clip_model", "ViT-B-32-laion", "ViT-B-32-laion"),
+        ("eta", -0.5, -1.0),
+    ],
+)
+def test_the_bounds_of_a_text_run_are_accepted_in_their_proper_type(
+    name: str, value: Any, kept: Any
+):
+    found = getattr(validate(text_settings(**{name: value})), name)
+    assert found == kept
+    assert type(found) is type(kept)
+
+
+def test_every_clip_and_method_that_settings_offer_there_is():
+    assert rule(TextSettings, "clip_model").options == tuple(checkpoints.CLIPS)
+    assert rule(TextSettings, "method").options == tuple(guidance.TEXT_METHODS)
+
+
+@pytest.mark.parametrize(
+    ("value", "came"),
+    [
+        ("cat", "got 'cat'"),
+        ("https://example.org/cat.png", "got 'https"),
+        ("file:///etc/passwd", "got 'file"),
+        ("data:image/png;base64,@@@@", "got 'data"),
+        ("data:image/png;base64,AAAA", "got 'data"),
+        (mask(mode="RGB", color=0)[:90], "got 'data"),
+        (" ", "got ' '"),
+        (None, "got None"),
+        (7, "got 7"),
+        (b"data:image/png;base64,", "got b"),
+        (mask(4097, 2), "got 4097 x 2 px"),
+        (mask(2, 4097), "got 2 x 4097 px"),
+        (mask(5000, 5000), "got 'data"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_malformed_image_prompt_is_refused_in_one_sentence(value: Any, came: str):
+    with pytest.raises(SettingsError, match=rf"^image_prompt must be .+, {came}") as told:
+        validate(text_settings(image_prompt=value))
+    assert len(str(told.value)) < 150
+
+
+@pytest.mark.parametrize(
+    "value",
+    [mask(), mask(64, 32), mask(4096, 1), mask(color=0, mode="RGB"), mask(color=0, mode="RGBA")],
+    ids=lambda value: value[-30:],
+)
+def test_an_image_prompt_of_any_shape_and_mode_is_accepted_as_it_is(value: str):
+    assert validate(text_settings(image_prompt=value)).image_prompt == value
+    assert validate(text_settings(prompt="", image_prompt=value)).prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"prompt": ""}, "prompt must be words .+, got nothing"),
+        ({"prompt": " ", "negative_prompt": "people"}, "prompt must be words .+, got nothing"),
+        ({"prompt": "", "color": "teal"}, "prompt must be words .+, got nothing"),
+        (
+            {"prompt": "", "image_prompt": mask(), "image_weight": 0},
+            "prompt must be words .+, got nothing",
+        ),
+        ({"start": 0.6, "stop": 0.5}, r"start must be at most stop, 0\.5, got 0\.6"),
+        ({"method": "fast", "eta": 0.5}, r"eta must be 0 or -1 when .+, got 0\.5"),
+        ({"method": "fast", "repeats": 2}, "repeats must be 0 or 1 when .+, got 2"),
+        ({"method": "course", "color": "teal"}, "color must be left empty .+, got '#008080'"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_settings_of_a_text_run_that_contradict_each_other_are_refused(
+    changes: dict[str, Any], sentence: str
+):
+    with pytest.raises(SettingsError, match=rf"^{sentence}$") as told:
+        validate(text_settings(**changes))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": "", "image_prompt": mask()},
+        {"prompt": "snow", "image_prompt": mask(), "image_weight": 0},
+        {"prompt": "snow:-1", "negative_prompt": "people:-2"},
+        {"start": 0.5, "stop": 0.5},
+        {"method": "course", "guidance_scale": 1000, "image_prompt": mask()},
+        {"method": "fast", "eta": 0, "repeats": 1, "color": "teal"},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_settings_of_a_text_run_that_agree_are_accepted(changes: dict[str, Any]):
+    validate(text_settings(**changes))

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training import digit_cards, picture_cards
+from training import clip_cards, digit_cards, picture_cards
 from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
 __all__ = ["CARD_FILE", "FACTS_FILE", "FIGURES_FILE", "SAMPLES_FILE", "render", "write_card"]
@@ -28,8 +28,10 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         facts: what an export wrote to `recipe.json`; a `remark` may be added by hand.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
     """
-    of_digits = "conditioning" in facts["recipe"]
-    return (digit_cards if of_digits else picture_cards).render(facts, figures)
+    recipe = facts["recipe"]
+    if "architecture" in recipe:
+        return clip_cards.render(facts, figures)
+    return (digit_cards if "conditioning" in recipe else picture_cards).render(facts, figures)
 
 
 def write_card(folder: Path) -> None:

@@ -74,7 +74,7 @@ def load_digits(dataset_name: str, split: str) -> Digits:
         ValueError: if the data cannot be read, has no columns `image` and `label`, or pictures of
             several sizes.
     """
-    data = _read(dataset_name, split)
+    data = read_split(dataset_name, split)
     missing = {"image", "label"} - set(data.column_names)
     if missing:
         raise ValueError(
@@ -93,7 +93,7 @@ def load_digits(dataset_name: str, split: str) -> Digits:
     return Digits(pixels, torch.tensor(list(data["label"])))
 
 
-def _read(dataset_name: str, split: str) -> Dataset:
+def read_split(dataset_name: str, split: str) -> Dataset:
     try:
         return load_dataset(dataset_name, split=split)
     except Exception as error:  # `datasets` raises many kinds: not found, offline, bad file
@@ -163,7 +163,7 @@ def load_pictures(
         ValueError: if the data or the column cannot be read, or no picture can.
         OSError: if what has been prepared cannot be kept, for lack of room for instance.
     """
-    data = _read(dataset_name, split)
+    data = read_split(dataset_name, split)
     column = _image_column(data, dataset_name, image_column)
     raw = data.select_columns([column]).cast_column(column, ImageFeature(decode=False))
     rows = raw.map(

@@ -15,17 +15,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import typer
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from training import hub, loop, start_models
@@ -34,11 +31,11 @@ from training.export_pictures import export
 from training.loop import Prediction
 from training.picture_recipe import Precision, Recipe, steps_per_epoch
 from training.picture_trainer import Trainer
-from training.reporting import Reporter, make_reporter
+from training.refusals import options_refused, stopped_in_one_sentence
+from training.reporting import Report, Reporter, make_reporter
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint"
-Report = Literal["tensorboard", "wandb", "none"]
 
 
 def main(
@@ -87,7 +84,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     folder = run_folder(model_save_name)
-    with _stopped_in_one_sentence(folder), _options_refused():
+    with stopped_in_one_sentence(folder), options_refused():
         accelerator = make_accelerator(mixed_precision)
         recipe = Recipe(
             start_model="" if from_scratch else start_model,
@@ -119,7 +116,7 @@ def main(
             any_prediction=prediction is None,
         )
         reporter = _reporter(report_to, folder, trainer)
-    with _stopped_in_one_sentence(folder):
+    with stopped_in_one_sentence(folder):
         with reporter:
             train(trainer, folder, reporter, save_model_every, log_samples_every, max_minutes)
         if accelerator.is_main_process:
@@ -309,28 +306,6 @@ def _upload(folder: Path, repo_id: str) -> None:
         typer.echo(f"uploaded: {hub.upload(folder, repo_id)}")
     except ConnectionError as error:
         typer.echo(f"Trained, but not uploaded: {error}.", err=True)
-        raise typer.Exit(1) from error
-
-
-@contextmanager
-def _options_refused() -> Iterator[None]:
-    """Turns what is wrong with the options into the command line's own kind of error."""
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-@contextmanager
-def _stopped_in_one_sentence(folder: Path) -> Iterator[None]:
-    """Ends the program with a sentence when the loss runs away or there is no room."""
-    try:
-        yield
-    except (FloatingPointError, OSError, SafetensorError, torch.OutOfMemoryError) as error:
-        kept = (folder / loop.STATE_FILE).is_file()
-        hint = "the state that was saved last is kept" if kept else "no state was saved yet"
-        reason = str(error).splitlines()[0]
-        typer.echo(f"Training stopped: {reason}; {hint}.", err=True)
         raise typer.Exit(1) from error
 
 

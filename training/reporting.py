@@ -8,10 +8,12 @@ import uuid
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+
+Report = Literal["tensorboard", "wandb", "none"]
 
 WANDB_PROJECT = "guided-diffusion-studio"
 WANDB_ID_FILE = "wandb-id.txt"
@@ -116,7 +118,7 @@ def _wandb_id(folder: Path, first_step: int) -> str:
 
 
 def make_reporter(
-    report_to: str, folder: Path, first_step: int, config: dict[str, Any]
+    report_to: Report, folder: Path, first_step: int, config: dict[str, Any]
 ) -> Reporter:
     """The reporter of that name for a run in that folder.
 

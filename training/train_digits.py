@@ -9,8 +9,6 @@ it saved last. The finished checkpoint is a diffusers folder with a model card.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +16,6 @@ import numpy as np
 import torch
 import typer
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -27,6 +24,7 @@ from training.data import default_mnist, load_digits
 from training.digit_trainer import Conditioning, Recipe, Trainer
 from training.export import export
 from training.loop import Prediction
+from training.refusals import options_refused, stopped_in_one_sentence
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -57,7 +55,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     folder = output or Path("runs") / f"digits-{conditioning}"
-    with _options_refused():
+    with options_refused():
         recipe = Recipe(
             conditioning=conditioning,
             dataset_name=dataset_name or default_mnist(),
@@ -73,30 +71,9 @@ def main(
         )
         accelerator = Accelerator(mixed_precision=mixed_precision)
         trainer = prepare(recipe, folder, accelerator)
-    with _stopped_in_one_sentence(folder):
+    with stopped_in_one_sentence(folder):
         train(trainer, folder, save_every, log_samples_every)
         export(trainer, folder / "checkpoint")
-
-
-@contextmanager
-def _options_refused() -> Iterator[None]:
-    """Turns what is wrong with the options into the command line's own kind of error."""
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-@contextmanager
-def _stopped_in_one_sentence(folder: Path) -> Iterator[None]:
-    """Ends the program with a sentence when the loss runs away or nothing can be written."""
-    try:
-        yield
-    except (FloatingPointError, OSError, SafetensorError) as error:
-        kept = (folder / loop.STATE_FILE).is_file()
-        hint = "the state that was saved last is kept" if kept else "no state was saved yet"
-        typer.echo(f"Training stopped: {error}; {hint}.", err=True)
-        raise typer.Exit(1) from error
 
 
 def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:

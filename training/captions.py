@@ -1,0 +1,167 @@
+"""What pictures are called: sentences that a small CLIP learns from.
+
+Pictures without sentences of their own are given some, from what is known of them (genre, artist,
+title, label, name) and from their colours.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Row = Mapping[str, Any]
+
+# How each genre of WikiArt is spoken of.
+GENRES: dict[str, tuple[str, ...]] = {
+    "landscape": ("a landscape", "a landscape painting", "trees and fields", "a view of land"),
+    "portrait": ("a portrait", "a portrait of a person", "a painting of a face"),
+    "genre_painting": ("a scene of everyday life", "a painting of people", "a genre painting"),
+    "religious_painting": ("a religious painting", "a painting of saints", "a biblical scene"),
+    "cityscape": ("a cityscape", "a painting of a city", "a city street", "a view of a town"),
+    "illustration": ("an illustration", "a book illustration", "a printed picture"),
+    "sketch_and_study": ("a sketch", "a drawing", "a pencil sketch", "a study on paper"),
+    "still_life": ("a still life", "a painting of objects", "a still life painting"),
+    "nude_painting": ("a nude painting", "a painting of a nude"),
+    "marine": ("a seascape", "ships on the sea", "a painting of the sea", "boats on the water"),
+}
+# WikiArt has marines, but in the list of genres they are without one.
+_MARINE = re.compile(
+    r"\b(ships?|boats?|sea|harbou?r|marine|seascape|sailing|sails|regatta|shipwreck|yachts?|"
+    r"schooner|frigate)\b"
+)
+
+SCENES: dict[int, tuple[str, ...]] = {
+    0: ("buildings", "a building", "houses in a city", "architecture"),
+    1: ("a forest", "trees in a forest", "woods with trees", "a landscape with trees"),
+    2: ("a glacier", "ice and snow", "a snowy mountain of ice"),
+    3: ("a mountain", "mountains", "a mountain landscape", "hills and rocks"),
+    4: ("the sea", "the ocean", "water and waves", "a beach by the sea"),
+    5: ("a street", "a city street", "a street with cars and houses", "a road in a town"),
+}
+
+FLOWERS: dict[int, tuple[str, ...]] = {
+    0: ("a daisy", "daisies"),
+    1: ("a dandelion", "dandelions"),
+    2: ("a rose", "roses"),
+    3: ("a sunflower", "sunflowers"),
+    4: ("a tulip", "tulips"),
+}
+
+# Names of colours and where they lie, sRGB.
+COLORS: dict[str, tuple[int, int, int]] = {
+    "black": (20, 20, 20),
+    "dark grey": (70, 70, 70),
+    "grey": (128, 128, 128),
+    "white": (240, 240, 240),
+    "red": (190, 40, 40),
+    "dark red": (100, 25, 25),
+    "pink": (225, 150, 170),
+    "orange": (220, 130, 50),
+    "brown": (110, 75, 45),
+    "beige": (205, 185, 150),
+    "yellow": (225, 200, 70),
+    "green": (80, 130, 60),
+    "dark green": (40, 65, 40),
+    "turquoise": (70, 180, 170),
+    "light blue": (150, 190, 220),
+    "blue": (60, 100, 180),
+    "dark blue": (30, 40, 90),
+    "purple": (120, 70, 140),
+}
+
+STYLES = {"Art Nouveau Modern": "Art Nouveau", "Post Impressionism": "Post-Impressionist"}
+_CLUSTERS = 3
+_LEAST_SHARE = 0.15
+_DULL = {"find", "untitled", "sketch", "study"}
+
+
+def dominant_colors(picture: Tensor) -> list[str]:
+    """Names of the one to three colours that fill most of a picture.
+
+    Args:
+        picture: `(3, h, w)` uint8.
+    """
+    named = torch.tensor(list(COLORS.values()), dtype=torch.float32)  # (k, 3)
+    pixels = picture.flatten(1).T.float()  # (n, 3)
+    nearest = torch.cdist(pixels, named).argmin(dim=1)
+    shares = torch.bincount(nearest, minlength=len(named)).float() / len(pixels)
+    order = shares.argsort(descending=True)[:_CLUSTERS].tolist()
+    names = list(COLORS)
+    return [names[i] for i in order if shares[i] >= _LEAST_SHARE]
+
+
+def genre(row: Row) -> str:
+    """The genre of a painting, a key of `GENRES`; empty if it has none."""
+    known = row["genre"] or ""
+    if known in ("", "landscape") and _MARINE.search(row["title"] or ""):
+        return "marine"
+    return known if known in GENRES else ""
+
+
+def painting(row: Row, colors: Sequence[str], chance: random.Random) -> str:
+    """One sentence on a painting of WikiArt, of some of what is known of it."""
+    kinds = GENRES.get(genre(row), ("a painting", "a picture"))
+    said = chance.choice(kinds)
+    title = _title(row["title"] or "")
+    if title and chance.random() < 0.5:
+        said = chance.choice((title, f"{said} of {title}", f"{said}, {title}"))
+    if colors and chance.random() < 0.35:
+        said += chance.choice((" in ", ", ")) + _listed(colors, chance)
+    if row["style"] and chance.random() < 0.2:
+        said += f", {STYLES.get(row['style'], row['style'])}"
+    if row["artist"] and chance.random() < 0.25:
+        said += f" by {row['artist']}"
+    return said
+
+
+def photo(kinds: Sequence[str], colors: Sequence[str], chance: random.Random) -> str:
+    """One sentence on a photograph of a known kind."""
+    said = chance.choice(("{}", "a photo of {}", "a picture of {}")).format(chance.choice(kinds))
+    if colors and chance.random() < 0.3:
+        said += " in " + _listed(colors, chance)
+    return said
+
+
+def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
+    """One sentence on an emoji."""
+    words = [word for word in row["keywords"] if word.isascii()]
+    name = chance.choice(words) if words and chance.random() < 0.4 else row["name"]
+    said = chance.choice(("{}", "an emoji of {}", "a drawing of {}", "a cartoon {}")).format(name)
+    if colors and chance.random() < 0.2:
+        said += " in " + _listed(colors, chance)
+    return said
+
+
+def sentence(row: Row, colors: Sequence[str], chance: random.Random) -> str:
+    """One of the sentences that people wrote on a photograph."""
+    return chance.choice(row["captions"]).strip(" .")
+
+
+def variants(
+    say: Callable[[Row, Sequence[str], random.Random], str],
+    row: Row,
+    picture: Tensor,
+    *,
+    count: int,
+    seed: int,
+) -> list[str]:
+    """Up to `count` different sentences on one picture, the same ones for the same seed."""
+    chance = random.Random(seed)
+    colors = dominant_colors(picture)
+    return list(dict.fromkeys(say(row, colors, chance) for _ in range(count)))
+
+
+def _title(title: str) -> str:
+    """A title without the numbers that tell versions apart; empty if it says nothing."""
+    words = [word for word in title.split() if not word.isdigit()]
+    return "" if len(" ".join(words)) < 4 or set(words) <= _DULL else " ".join(words)
+
+
+def _listed(colors: Sequence[str], chance: random.Random) -> str:
+    chosen = chance.sample(list(colors), k=min(len(colors), chance.choice((1, 2))))
+    return " and ".join(chosen)

@@ -1,0 +1,173 @@
+"""The text of the model card of a small CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from training.card_parts import (
+    command_line,
+    figures_table,
+    remark_rows,
+    steps_done,
+    table,
+    with_front_matter,
+    wrap,
+)
+
+_TEXT = """\
+# {name}
+
+A small CLIP for pictures of 64 x 64 pixels: it tells how well a sentence fits a picture, and is
+made to guide a diffusion model, on a CPU and without a network.
+
+## How to load it
+
+In a notebook, in the project's folder:
+
+```python
+import open_clip
+
+folder = "assets/checkpoints/{name}"
+model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{{folder}}")
+model.eval()  # it comes ready for training
+tokenizer = open_clip.get_tokenizer(
+    f"local-dir:{{folder}}", bpe_path=f"{{folder}}/bpe_simple_vocab.txt.gz"
+)
+```
+
+{what}
+
+## Data and terms
+
+{data}
+
+## Recipe
+
+{recipe}
+
+```sh
+{command}
+```
+
+## Measured
+
+On pictures that it was not trained on:
+
+{figures}
+
+{benchmarks}
+
+## What it cannot do
+
+{limits}
+"""
+
+_TERMS = (
+    "Flickr8k is for non-commercial research, as are the files of WikiArt (works made 1929 or "
+    "before); the terms of the Intel scene images are unclear: research. The flowers are CC BY "
+    "2.0, the emoji (Noto and Blob) Apache 2.0. These weights: non-commercial research."
+)
+
+
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """The card's text.
+
+    Args:
+        facts: what `training.export_clip` wrote to `recipe.json`; a `remark` may be added.
+        figures: what a benchmark wrote to `figures.json`; empty if none was run.
+    """
+    text = _TEXT.format(
+        name=facts["name"],
+        what=wrap(" ".join(_what(facts))),
+        data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_TERMS}"),
+        recipe=table(("setting", "value"), _recipe(facts)),
+        command=_command(facts["recipe"]),
+        figures=_measured(facts["figures"]),
+        benchmarks=figures_table(figures),
+        limits=wrap(_LIMITS),
+    )
+    metadata = ModelCardData(
+        license="other",
+        license_name="non-commercial-research",
+        library_name="open_clip",
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "guidance"],
+    )
+    return with_front_matter(metadata, text)
+
+
+_SENTENCES = (
+    "Flickr8k has sentences that people wrote; those on paintings are made of genre, title, "
+    "style, artist and main colours, those on scenes and flowers of the label, those on emoji of "
+    "name and keywords."
+)
+_LIMITS = (
+    "It saw some ten thousand words a few times each: it knows portraits, landscapes, streets, "
+    "dogs, children and colours, and little else; `words.txt` lists what it saw at least three "
+    "times. Counting, relations and writing are beyond it. It repeats what its data take for "
+    "granted about people. Do not use it to judge people or to filter content."
+)
+
+
+def _what(facts: Mapping[str, Any]) -> Iterator[str]:
+    image, text = facts["image_parameters"], facts["text_parameters"]
+    yield (
+        f"The vocabulary is its own ({facts['vocabulary']:,} tokens: those of CLIP's 49,408 that "
+        "its sentences use), hence `bpe_path`; without it the tokens are wrong. "
+        f"Sentences have at most {facts['context_length'] - 2} tokens. The picture's tower is a "
+        f"{facts['recipe']['architecture']} of {image / 1e6:.1f} million parameters, the text's a "
+        f"transformer of {text / 1e6:.1f} million."
+    )
+    if facts["half_formed_share"]:
+        yield (
+            f"{facts['half_formed_share']:.0%} of the pictures it learned from were shown as a "
+            f"diffusion model (`{facts['recipe']['half_formed']}`) predicts them from a random "
+            "level of noise, since that is what guidance looks at; all were cropped, and some "
+            "blurred or made noisy."
+        )
+
+
+def _pairs(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count:,} of `{name}`" for name, count in facts["pairs"].items())
+
+
+def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    recipe = facts["recipe"]
+    seen = facts["steps"] * recipe["batch_size"]
+    return [
+        ("loss", "CLIP's, pictures of the same sentence being right answers to one another"),
+        ("optimizer", f"AdamW, learning rate {recipe['lr']:g}, half a cosine"),
+        ("steps", f"{steps_done(facts)} of {recipe['batch_size']} pairs ({seen:,} pairs)"),
+        ("averaged weights", f"decay {recipe['ema_decay']:g}"),
+        ("arithmetic", recipe["mixed_precision"]),
+        ("seed", str(recipe["seed"])),
+        ("time", f"{facts['seconds'] / 60:.0f} min on {facts['device']}"),
+        *remark_rows(facts),
+    ]
+
+
+def _command(recipe: Mapping[str, Any]) -> str:
+    """The command line that repeats the training, where the same data sets lie."""
+    renamed = {"half_formed": "half_formed_by"}
+    kept = {renamed.get(name, name): recipe[name] for name in recipe if name != "datasets"}
+    options = [f"--{name.replace('_', '-')} {quote(str(kept[name]))}" for name in kept]
+    return command_line("python -m training.train_clip", options)
+
+
+def _measured(figures: Mapping[str, Mapping[str, float]]) -> str:
+    rows = []
+    for name, of in figures.items():
+        if "accuracy" in of:
+            label = f"zero-shot label, {of['pictures']:.0f} of `{name}`"
+            rows.append((label, f"{of['accuracy']:.1%} (chance {of['chance']:.1%})"))
+            continue
+        for key, value in of.items():
+            if not key.startswith("chance"):
+                rank = key.rsplit(" ", 1)[1]
+                chance = of[f"chance, {rank}"]
+                rows.append((f"`{name}`, {key}", f"{value:.1%} (chance {chance:.1%})"))
+    return table(("measure", "figure"), rows)

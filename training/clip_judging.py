@@ -1,0 +1,98 @@
+"""How well a CLIP finds sentences and labels for pictures it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from open_clip import CLIP, SimpleTokenizer
+from torch import Tensor
+
+from training.clip_trainer import CONTEXT_LENGTH, Trainer, centred, to_input
+from training.pairs import Pairs
+
+RANKS = (1, 5, 10)
+_BATCH = 250
+TEMPLATES = ("{}", "a picture of {}", "a photo of {}", "a painting of {}")
+
+Figures = dict[str, dict[str, float]]
+
+
+@torch.no_grad()
+def embed_pictures(model: CLIP, pictures: Tensor) -> Tensor:
+    """`(n, 3, h, w)` as the model takes them to `(n, d)` of length 1."""
+    device = next(model.parameters()).device
+    parts = [model.encode_image(p.to(device), normalize=True) for p in pictures.split(_BATCH)]
+    return torch.cat(parts).float()
+
+
+@torch.no_grad()
+def embed_sentences(model: CLIP, tokenizer: SimpleTokenizer, sentences: Sequence[str]) -> Tensor:
+    """`n` sentences to `(n, d)` of length 1."""
+    device = next(model.parameters()).device
+    tokens = tokenizer(list(sentences), CONTEXT_LENGTH).to(device)
+    return torch.cat([model.encode_text(t, normalize=True) for t in tokens.split(_BATCH)]).float()
+
+
+def retrieval(image: Tensor, text: Tensor) -> dict[str, float]:
+    """Share of pictures whose sentence is among the nearest k, and the other way round.
+
+    Args:
+        image: `(n, d)`.
+        text: `(n, d)`, of the same order.
+    """
+    similarity = image @ text.T  # (n, n)
+    own = similarity.diagonal()
+    found: dict[str, float] = {}
+    for name, better in (
+        ("sentence of a picture", (similarity > own[:, None]).sum(dim=1)),
+        ("picture of a sentence", (similarity > own[None, :]).sum(dim=0)),
+    ):
+        found |= {f"{name}, R@{k}": (better < k).float().mean().item() for k in RANKS}
+    return found
+
+
+def class_embeddings(model: CLIP, tokenizer: SimpleTokenizer, names: Sequence[str]) -> Tensor:
+    """`(k, d)`: of each name the mean over some ways to say it, of length 1."""
+    said = [template.format(name) for name in names for template in TEMPLATES]
+    means = embed_sentences(model, tokenizer, said).unflatten(0, (len(names), -1)).mean(dim=1)
+    return torch.nn.functional.normalize(means, dim=1)
+
+
+def zero_shot(image: Tensor, classes: Tensor, labels: Sequence[int]) -> float:
+    """Share of pictures `(n, d)` whose nearest class `(k, d)` is theirs."""
+    nearest = (image @ classes.T).argmax(dim=1).cpu()
+    return (nearest == torch.tensor(labels)).float().mean().item()
+
+
+def judge(trainer: Trainer, held_out: Mapping[str, Pairs]) -> Figures:
+    """Every figure of the model card, per data set, each beside what guessing would give."""
+    model, tokenizer = trainer.averaged(), trainer.tokenizer
+    found: Figures = {}
+    for name, pairs in held_out.items():
+        pictures = to_input(centred(pairs.pixels))
+        if any(pairs.labels):
+            found[name] = _labels(model, tokenizer, pictures, pairs.labels)
+        else:
+            firsts = [texts[0] for texts in pairs.sentences]
+            image, text = embed_pictures(model, pictures), embed_sentences(model, tokenizer, firsts)
+            chance = {f"chance, R@{k}": k / len(pairs) for k in RANKS}
+            found[name] = retrieval(image, text) | chance
+        found[name] = {key: round(value, 4) for key, value in found[name].items()}
+    return found
+
+
+def _labels(
+    model: CLIP, tokenizer: SimpleTokenizer, pictures: Tensor, labels: Sequence[str]
+) -> dict[str, float]:
+    names = sorted(set(labels) - {""})
+    kept = [i for i, label in enumerate(labels) if label]
+    classes = class_embeddings(model, tokenizer, names)
+    wanted = [names.index(labels[i]) for i in kept]
+    accuracy = zero_shot(embed_pictures(model, pictures[kept]), classes, wanted)
+    return {"accuracy": accuracy, "chance": 1 / len(names), "pictures": len(kept)}
+
+
+def flat(figures: Figures) -> dict[str, float]:
+    """The figures with names of one level."""
+    return {f"{name}/{key}": value for name, of in figures.items() for key, value in of.items()}

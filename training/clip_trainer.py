@@ -1,0 +1,289 @@
+"""One training run of a small CLIP: its recipe, its steps, how it is judged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from open_clip import CLIP, SimpleTokenizer
+from torch import Tensor
+
+from pipelines import images
+from pipelines.settings import MAX_SEED, Choice, Real, Whole
+from training import loop
+from training.degrade import degraded
+from training.loop import MAX_GRADIENT_NORM, device_in_words
+from training.pairs import Pairs
+from training.picture_recipe import Precision
+
+Architecture = Literal["resnet", "regnet"]
+
+IMAGE_PX = 64
+CONTEXT_LENGTH = 32
+EMBED_DIM = 256
+ADAM_BETAS = (0.9, 0.98)
+WEIGHT_DECAY = 0.1
+MAX_LOGIT_SCALE = 100.0
+HALF_FORMED_SHARE = 0.3  # of the pictures
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+VISION: dict[str, dict[str, Any]] = {
+    "resnet": {"layers": [2, 2, 2, 2], "width": 32, "head_width": 64, "image_size": IMAGE_PX},
+    "regnet": {
+        "timm_model_name": "regnetx_002",
+        "timm_model_pretrained": False,
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": IMAGE_PX,
+    },
+}
+TEXT: dict[str, dict[str, Any]] = {
+    "resnet": {"width": 256, "heads": 4, "layers": 4},
+    "regnet": {"width": 96, "heads": 4, "layers": 3},
+}
+
+_RULES = {
+    "architecture": Choice(get_args(Architecture)),
+    "max_steps": Whole(1, 10_000_000),
+    "batch_size": Whole(2, 65_536),
+    "lr": Real(1e-8, 1.0),
+    "warmup_steps": Whole(0, 10_000_000),
+    "ema_decay": Real(0.0, 1.0),
+    "mixed_precision": Choice(get_args(Precision)),
+    "seed": Whole(0, MAX_SEED),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights; saved with them.
+
+    Attributes:
+        architecture: of the towers.
+        datasets: names of the data sets, in order.
+        half_formed: checkpoint whose half-formed pictures are learned from too; empty is none.
+        max_steps: optimizer steps.
+        batch_size: pairs per step; each is a wrong answer to all the others.
+        lr: peak learning rate of AdamW.
+        warmup_steps: steps to reach it.
+        ema_decay: of the averaged weights that are saved.
+        mixed_precision: arithmetic of the passes.
+        seed: of everything random.
+
+    Raises:
+        ValueError: one sentence on the first value that is wrong.
+    """
+
+    architecture: Architecture
+    datasets: tuple[str, ...]
+    half_formed: str
+    max_steps: int
+    batch_size: int
+    lr: float
+    warmup_steps: int
+    ema_decay: float
+    mixed_precision: Precision
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, rule in _RULES.items():
+            rule.check(name, getattr(self, name))
+
+    def check_same(self, saved: Mapping[str, Any]) -> None:
+        """Refuses to go on from a run of another recipe.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        mine = asdict(self)
+        differing = [f.name for f in fields(self) if saved.get(f.name) != mine[f.name]]
+        if differing:
+            raise ValueError(
+                "model_save_name must be a new name or that of a run of the same recipe, got one "
+                f"with another {', '.join(differing)}"
+            )
+
+
+def model_config(architecture: Architecture, vocab_size: int) -> dict[str, Any]:
+    """What open_clip calls `model_cfg`."""
+    text = {**TEXT[architecture], "context_length": CONTEXT_LENGTH, "vocab_size": vocab_size}
+    return {"embed_dim": EMBED_DIM, "vision_cfg": VISION[architecture], "text_cfg": text}
+
+
+def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, names: Tensor) -> Tensor:
+    """CLIP's loss (Radford et al. 2021, arXiv:2103.00020), `()`.
+
+    Pictures that are called the same are right answers to one another, not wrong ones.
+
+    Args:
+        image: `(b, d)`, of length 1.
+        text: `(b, d)`, of length 1.
+        scale: `()`, by which similarities are multiplied.
+        names: `(b,)` int64, equal where the sentences are.
+    """
+    logits = scale * image @ text.T  # (b, b)
+    same = (names[:, None] == names[None, :]).to(logits)
+    wanted = same / same.sum(dim=1, keepdim=True)
+    rows, columns = F.cross_entropy(logits, wanted), F.cross_entropy(logits.T, wanted)
+    return (rows + columns) / 2
+
+
+class Trainer:
+    """One run: towers, averaged weights, optimizer, and the step it is at.
+
+    Attributes:
+        recipe: what decides the weights.
+        step: optimizer steps done.
+        seconds: spent in them, over all restarts.
+        trained_on: the device the run began on, in words.
+        vocabulary: the folder that the tokenizer's files are in.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Pairs,
+        half_formed: Tensor | None,
+        tokenizer: SimpleTokenizer,
+        vocabulary: Path,
+        accelerator: Accelerator,
+    ):
+        self.recipe, self.data, self.half_formed = recipe, data, half_formed
+        self.accelerator, self.device = accelerator, accelerator.device
+        self.trained_on = device_in_words(accelerator)
+        self.tokenizer, self.vocabulary = tokenizer, vocabulary
+        self._tokens, self._first, self._names = tokenized(data.sentences, tokenizer)
+        torch.manual_seed(recipe.seed)
+        self.config = model_config(recipe.architecture, tokenizer.vocab_size)
+        model = CLIP(**deepcopy(self.config)).to(self.device)
+        self._averaged = deepcopy(model).eval().requires_grad_(False)
+        self.ema = EMAModel(model.parameters(), decay=recipe.ema_decay, foreach=True)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model), lr=recipe.lr, betas=ADAM_BETAS, fused=True
+        )
+        self.model = model.train()
+        self.step, self.seconds = 0, 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs, as plain data and tensors."""
+        return {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "seconds": self.seconds,
+            "trained_on": self.trained_on,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved state.
+
+        Raises:
+            ValueError: if that state belongs to another recipe.
+        """
+        self.recipe.check_same(state["recipe"])
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.trained_on = state["trained_on"]
+
+    def train_step(self) -> float:
+        """One optimizer step; returns the loss.
+
+        Raises:
+            FloatingPointError: if the loss or its gradient is not finite; no weight has changed.
+        """
+        began = time.monotonic()
+        rate = loop.learning_rate(
+            self.step,
+            peak=self.recipe.lr,
+            warmup_steps=self.recipe.warmup_steps,
+            max_steps=self.recipe.max_steps,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        pictures, tokens, names = self._batch()
+        with self.accelerator.autocast():
+            image = self.model.encode_image(pictures, normalize=True)
+            text = self.model.encode_text(tokens, normalize=True)
+        loss = contrastive_loss(image.float(), text.float(), self.model.logit_scale.exp(), names)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        loop.check_finite(loss.item(), float(norm), step=self.step + 1, scaled=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        self.ema.step(self.model.parameters())
+        self.step += 1
+        self.seconds += time.monotonic() - began
+        return loss.item()
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`(pictures, tokens, names)` of this step; everything random comes from its number."""
+        recipe, generator = self.recipe, loop.step_generator(self.recipe.seed, self.step)
+        count = recipe.batch_size
+        chosen = loop.batch_indices(len(self.data), count, recipe.seed, self.step)
+        firsts, ends = self._first[chosen], self._first[chosen + 1]
+        lots = torch.rand(count, generator=generator)
+        sentences = firsts + (lots * (ends - firsts)).long()
+        pixels = self.data.pixels[chosen]
+        if self.half_formed is not None:
+            swapped = torch.rand(count, generator=generator) < HALF_FORMED_SHARE
+            pixels = torch.where(swapped.view(-1, 1, 1, 1), self.half_formed[chosen], pixels)
+        x0 = images.from_uint8(pixels.to(self.device))
+        pictures = to_input(degraded(x0, IMAGE_PX, generator))
+        tokens = self._tokens[sentences].long().to(self.device)
+        return pictures, tokens, self._names[sentences].to(self.device)
+
+    def averaged(self) -> CLIP:
+        """The model with the averaged weights, for use and not for training."""
+        self.ema.copy_to(self._averaged.parameters())
+        for mine, live in zip(self._averaged.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(live)
+        return self._averaged
+
+
+def tokenized(
+    sentences: Sequence[Sequence[str]], tokenizer: SimpleTokenizer
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All sentences one after the other: tokens `(m, l)`, where each picture's begin `(n + 1,)`,
+    and a number for each different sentence `(m,)`."""
+    flat = [text for texts in sentences for text in texts]
+    counts = torch.tensor([0, *(len(texts) for texts in sentences)])
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(flat))}
+    tokens = tokenizer(flat, context_length=CONTEXT_LENGTH).to(torch.int32)
+    return tokens, counts.cumsum(0), torch.tensor([numbers[text] for text in flat])
+
+
+def to_input(x0: Tensor) -> Tensor:
+    """Pictures `(b, 3, h, w)` in [-1, 1] to what the model takes."""
+    mean, std = (torch.tensor(v, device=x0.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return ((x0 + 1) / 2 - mean) / std
+
+
+def centred(pixels: Tensor) -> Tensor:
+    """`(n, 3, h, w)` uint8 to `(n, 3, IMAGE_PX, IMAGE_PX)` in [-1, 1]."""
+    return F.interpolate(images.from_uint8(pixels), size=IMAGE_PX, mode="area")
+
+
+def _parameter_groups(model: CLIP) -> list[dict[str, Any]]:
+    """Gains, biases and the scale are not decayed."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    return [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,132 @@
+"""From a training run of a CLIP to an open_clip folder with a model card.
+
+    python -m training.export_clip runs/clip-small assets/checkpoints/clip-small
+
+works on an unfinished run too: it takes the averaged weights that were saved last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from open_clip import CLIP
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training import cards, clip_judging, loop
+from training.clip_runs import DATA, prepare
+from training.clip_trainer import (
+    HALF_FORMED_SHARE,
+    IMAGE_PX,
+    MEAN,
+    STD,
+    Recipe,
+    Trainer,
+)
+from training.refusals import options_refused
+from training.vocabulary import MERGES_FILE, WORDS_FILE
+
+CHECKPOINT = "checkpoint"
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+
+
+def export(trainer: Trainer, folder: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes what the run has learned so far in the layout that open_clip loads.
+
+    Args:
+        trainer: the run.
+        folder: to write to; figures in it are deleted if they measured other weights.
+        figures: what `clip_judging.judge` found.
+
+    Raises:
+        OSError: if the disk is full, for instance.
+        SafetensorError: likewise, while the weights are written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS_FILE
+    before = weights.read_bytes() if weights.is_file() else b""
+    save_weights(trainer.averaged(), folder)
+    if weights.read_bytes() != before:
+        (folder / cards.FIGURES_FILE).unlink(missing_ok=True)
+    config = {
+        "model_cfg": trainer.config,
+        "preprocess_cfg": {
+            "size": IMAGE_PX,
+            "mode": "RGB",
+            "mean": list(MEAN),
+            "std": list(STD),
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        },
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for name in (MERGES_FILE, WORDS_FILE):
+        shutil.copyfile(trainer.vocabulary / name, folder / name)
+    text = json.dumps(facts(trainer, figures), indent=2) + "\n"
+    (folder / cards.FACTS_FILE).write_text(text, encoding="utf-8")
+    cards.write_card(folder)
+
+
+def save_weights(model: CLIP, folder: Path) -> None:
+    """Writes the weights; tables and matrices in half precision, gains and statistics in full."""
+    kept = {name: _stored(value) for name, value in model.state_dict().items()}
+    path = folder / WEIGHTS_FILE
+    save_file(kept, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors lets nobody else read them
+
+
+def _stored(value: Tensor) -> Tensor:
+    half = value.is_floating_point() and value.ndim >= 2
+    return (value.half() if half else value).cpu().contiguous()
+
+
+def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Everything that the model card says of these weights, as plain data."""
+    model, recipe = trainer.averaged(), trainer.recipe
+    image = sum(p.numel() for p in model.visual.parameters())
+    whole = sum(p.numel() for p in model.parameters())
+    return {
+        "name": "clip-small",
+        "recipe": asdict(recipe),
+        "image_parameters": image,
+        "text_parameters": whole - image,
+        "vocabulary": trainer.tokenizer.vocab_size,
+        "context_length": trainer.config["text_cfg"]["context_length"],
+        "pairs": dict(Counter(trainer.data.origins)),
+        "half_formed_share": HALF_FORMED_SHARE if recipe.half_formed else 0.0,
+        "steps": trainer.step,
+        "seconds": round(trainer.seconds, 1),
+        "device": trainer.trained_on,
+        "figures": figures,
+    }
+
+
+def main(
+    run_folder: Annotated[Path, typer.Argument(help="folder of a training run")],
+    folder: Annotated[Path, typer.Argument(help="checkpoint folder to write")],
+    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
+) -> None:
+    """Writes the checkpoint folder of a training run, finished or not."""
+    if threads:
+        torch.set_num_threads(threads)
+    with options_refused():
+        state = loop.load_state(run_folder)
+        if state is None or "architecture" not in state["recipe"]:
+            raise ValueError(f"run_folder must be a run of train_clip, got {run_folder}")
+        trainer, held_out = prepare(Recipe(**state["recipe"]), run_folder, data_folder)
+    export(trainer, folder, clip_judging.judge(trainer, held_out))
+    typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
