@@ -14,7 +14,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from tabs import about, color, digits
+from tabs import about, color, digits, text
 
 TITLE = "Guided Diffusion Studio"
 MAX_QUEUE = 24
@@ -44,6 +44,8 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\nSteer a diffusion model, and see why it works.", elem_id="title")
         with gr.Tab("Colour", id="color"):
             color.build()
+        with gr.Tab("Text", id="text"):
+            text.build()
         with gr.Tab("Digits", id="digits"):
             digits.build()
         with gr.Tab("About", id="about") as about_tab:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, colorimetry, guidance, images, losses, sampling
+from pipelines import checkpoints, colorimetry, guidance, images, losses
+from pipelines.comparison import Comparison
 from pipelines.settings import OFF, ColorSettings, palette_entries, validate
-
-_REMEMBERED_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -105,9 +102,7 @@ def score(picture: Image.Image, settings: ColorSettings) -> float:
     loss in steps of 255.
     """
     if settings.palette:
-        pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-        pixels = pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2)
-        loss = color_loss(settings, picture.width)(images.from_uint8(pixels))
+        loss = color_loss(settings, picture.width)(images.to_tensor(picture))
         return float(loss.sqrt()) * 127.5
     found = images.mean_rgb(picture, region_of(settings, picture.width))
     return colorimetry.difference(found, images.parse_color(settings.color))
@@ -133,12 +128,18 @@ def generate(settings: ColorSettings) -> Iterator[Preview]:
 
 def _generate(settings: ColorSettings, loaded: checkpoints.Loaded) -> Iterator[Preview]:
     began = time.monotonic()
-    run = _Run(settings, loaded)
-    for guided, unguided in zip(run.guided(), run.unguided(), strict=True):
-        run.note(guided, unguided)
-        last = guided.index + 1 == guided.total
-        pictures = images.to_pil(guided.x_prev if last else guided.x0)
-        plain = images.to_pil(unguided.x0)
+    method = guidance.METHODS[settings.method]
+    terms = terms_of(settings, loaded.checkpoint.size_px)
+    run, loss = Comparison(settings, loaded, method, terms), losses.total(terms)
+    found: list[list[float]] = []
+    unguided_found: list[list[float]] = []
+    failed: list[int] = []
+    for guided, unguided in run.steps():
+        found.append(loss(guided.x0_network).tolist())
+        unguided_found.append(loss(unguided.x0_network).tolist())
+        if guided.failed is not None and bool(guided.failed.any()):
+            failed.append(guided.index + 1)
+        pictures, plain = images.to_pil(guided.shown), images.to_pil(unguided.x0)
         yield Preview(
             pictures=pictures,
             unguided=plain,
@@ -148,131 +149,9 @@ def _generate(settings: ColorSettings, loaded: checkpoints.Loaded) -> Iterator[P
             settings=settings,
             model=loaded.checkpoint.key,
             revision=loaded.revision,
-            losses=list(run.losses),
-            unguided_losses=list(run.unguided_losses),
-            failed_steps=list(run.failed_steps),
+            losses=list(found),
+            unguided_losses=list(unguided_found),
+            failed_steps=list(failed),
             score_before=[score(picture, settings) for picture in plain],
             score_after=[score(picture, settings) for picture in pictures],
         )
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """One step of an unguided run, as it is remembered.
-
-    Attributes:
-        x0: `(b, c, h, w)`, the predicted clean images; after the last step the result.
-        x0_network: `(b, c, h, w)`, not clamped.
-    """
-
-    x0: Tensor
-    x0_network: Tensor
-
-
-@dataclass
-class _Run:
-    """Both runs of the same noise, and what is noted of them."""
-
-    settings: ColorSettings
-    loaded: checkpoints.Loaded
-    losses: list[list[float]] = field(default_factory=list)
-    unguided_losses: list[list[float]] = field(default_factory=list)
-    failed_steps: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.method = guidance.METHODS[self.settings.method]
-        self.eta = self.method.eta if self.settings.eta == OFF else self.settings.eta
-        self.terms = terms_of(self.settings, self.loaded.checkpoint.size_px)
-        self._loss = losses.total(self.terms)
-
-    def guided(self) -> Iterator[sampling.SampleStep]:
-        settings = self.settings
-        return self._sample(
-            guidance.Guide(
-                self.method,
-                self.terms,
-                settings.guidance_scale,
-                start=settings.start,
-                stop=settings.stop,
-                every=settings.every,
-                repeats=settings.repeats or None,
-            )
-        )
-
-    def unguided(self) -> Iterator[_Plain]:
-        """From memory if a run of the same seed and settings was finished before."""
-        settings = self.settings
-        key = (
-            self.loaded.revision,
-            self.method.solver,
-            self.eta,
-            settings.seed,
-            settings.num_images,
-            settings.num_inference_steps,
-        )
-        remembered = _memory.get(key)
-        if remembered is not None:
-            yield from remembered
-            return
-        steps: list[_Plain] = []
-        for step in self._sample(None):
-            last = step.index + 1 == step.total
-            steps.append(_Plain(step.x_prev if last else step.x0, step.x0_network))
-            if last:
-                _memory.put(key, steps)
-            yield steps[-1]
-
-    def _sample(self, guide: guidance.Guide | None) -> Iterator[sampling.SampleStep]:
-        settings, loaded = self.settings, self.loaded
-        size_px = loaded.checkpoint.size_px
-        device = next(loaded.unet.parameters()).device
-        generators = sampling.image_generators(settings.seed, settings.num_images)
-        noise = sampling.draw_noise(generators, (3, size_px, size_px))  # (b, 3, h, w)
-        return sampling.sample(
-            sampling.unconditional(loaded.unet),
-            noise.to(device),
-            sampling.make_scheduler(
-                loaded.scheduler_config,
-                solver=self.method.solver,
-                num_inference_steps=settings.num_inference_steps,
-                device=device,
-            ),
-            prediction_type=loaded.scheduler_config["prediction_type"],
-            eta=self.eta,
-            generators=generators,
-            guide=guide,
-        )
-
-    def note(self, guided: sampling.SampleStep, unguided: _Plain) -> None:
-        """Adds the losses of one step."""
-        self.losses.append(self._loss(guided.x0_network).tolist())
-        self.unguided_losses.append(self._loss(unguided.x0_network).tolist())
-        if guided.failed is not None and bool(guided.failed.any()):
-            self.failed_steps.append(guided.index + 1)
-
-
-class _Memory:
-    """The last unguided runs, so that moving a slider draws only the guided ones anew."""
-
-    def __init__(self, max_bytes: int):
-        self._max_bytes = max_bytes
-        self._runs: OrderedDict[tuple, list[_Plain]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple) -> list[_Plain] | None:
-        with self._lock:
-            if key in self._runs:
-                self._runs.move_to_end(key)
-            return self._runs.get(key)
-
-    def put(self, key: tuple, steps: list[_Plain]) -> None:
-        with self._lock:
-            self._runs[key] = steps
-            while len(self._runs) > 1 and self._bytes() > self._max_bytes:
-                self._runs.popitem(last=False)
-
-    def _bytes(self) -> int:
-        return sum(step.x0.nbytes * 2 for steps in self._runs.values() for step in steps)
-
-
-_memory = _Memory(_REMEMBERED_BYTES)

@@ -14,13 +14,14 @@ settings of the same rule, to compare with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pipelines.losses import Loss, Projectable, Term, total
+from pipelines.losses import Loss, Projectable, Term
 from pipelines.sampling import Correction, StepContext, rms
 
 _LEAST_COSINE = 0.1
@@ -44,6 +45,14 @@ class Pull:
     gradient: Tensor
     slope: Tensor
     polyak: float
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """A loss `(b,)` and its gradient `(b, c, h, w)`."""
+
+    loss: Tensor
+    gradient: Tensor
 
 
 def trust_radius(context: StepContext, scale: float) -> Tensor:
@@ -76,6 +85,15 @@ def raw(pull: Pull, context: StepContext, scale: float) -> Tensor:
 def over_alpha_bar(pull: Pull, context: StepContext, scale: float) -> Tensor:
     """What moving x_t by `-scale * dL/dx_t` and predicting again with the old eps comes to."""
     return scale / context.alpha**2 * pull.gradient
+
+
+def over_alpha_of_step(pull: Pull, context: StepContext, scale: float) -> Tensor:
+    """What adding `-scale * alpha * dL/dx_t` to x_t comes to in the course's CLIP notebook.
+
+    It reads alpha from the schedule by the number of the step, not by its timestep, so that the
+    first steps, which should be the weakest, are the strongest by far.
+    """
+    return scale * context.alpha_of_step / context.alpha**2 * pull.gradient
 
 
 def over_snr(pull: Pull, context: StepContext, scale: float) -> Tensor:
@@ -182,6 +200,11 @@ METHODS: dict[str, Method] = {
     ),
 }
 
+TEXT_METHODS: dict[str, Method] = METHODS | {
+    "course": replace(METHODS["course"], step=over_alpha_of_step, default_scale=8.0),
+}
+"""The same for CLIP guidance, where the course's notebook does something else."""
+
 _NOT_OURS = {"exact": False, "max_scale": 1e6}
 
 PUBLISHED: dict[str, Method] = {
@@ -263,80 +286,108 @@ class Guide:
         if not self.active(context.index, context.total):
             return None
         through = self._through(context) if self.method.differentiates else None
-        moved = self._moved(context, through)
+        moved, losses = self._moved(context, through)
         push = None if self.method.push is None else self._pushed(context, through)
         failed = ~torch.isfinite(moved).flatten(1).all(dim=1)
         if push is not None:
             failed |= ~torch.isfinite(push).flatten(1).all(dim=1)
             push = _where(failed, torch.zeros_like(push), push)
+        weights = torch.tensor([term.weight for term in self.terms]).to(losses)
         return Correction(
             x0=_where(failed, context.x0, moved),
             push=push,
             keep_eps=self.method.keep_eps,
-            loss=total(self.terms)(context.x0).detach(),
+            loss=weights @ losses,
             failed=failed,
         )
 
     def _strength(self) -> float:
         return self.scale * self.every
 
-    def _moved(self, context: StepContext, through: list[Tensor] | None) -> Tensor:
-        """x0 after every term has moved it, inside the trust region of all together."""
+    def _moved(
+        self, context: StepContext, through: list[Differentiated] | None
+    ) -> tuple[Tensor, Tensor]:
+        """x0 after every term has moved it, inside the trust region of all together.
+
+        Also every term's loss of the network's x0, `(number of terms, b)`.
+        """
         if self.method.step is None:
-            return context.x0
-        x0 = context.x0
+            assert through is not None
+            return context.x0, torch.stack([found.loss for found in through])
+        x0, losses = context.x0, []
         for i, term in enumerate(self.terms):
-            gradient = None
+            along = None
             if through is not None and self.method.through_network:
-                gradient = through[i] * context.alpha
-            x0 = x0 - term.weight * self._displacement(term.loss, x0, gradient, context)
+                found = through[i]
+                along = Differentiated(found.loss, found.gradient * context.alpha)
+            displacement, loss = self._displacement(term.loss, x0, along, context)
+            # What an earlier term has moved is no longer what the network predicted.
+            losses.append(term.loss(context.x0) if i else loss)
+            x0 = x0 - term.weight * displacement
         if len(self.terms) == 1:
-            return x0
+            return x0, torch.stack(losses)
         moved = x0 - context.x0
         limit = trust_radius(context, self._strength()) / rms(moved)
-        return context.x0 + moved * limit.clamp(max=1.0)
+        return context.x0 + moved * limit.clamp(max=1.0), torch.stack(losses)
 
     def _displacement(
-        self, loss: Loss, x0: Tensor, gradient: Tensor | None, context: StepContext
-    ) -> Tensor:
+        self, loss: Loss, x0: Tensor, along: Differentiated | None, context: StepContext
+    ) -> tuple[Tensor, Tensor]:
+        """How far a loss moves x0, `(b, c, h, w)`, and its value before, `(b,)`.
+
+        Args:
+            loss: what to lower.
+            x0: `(b, c, h, w)`.
+            along: the gradient to follow, through the network; None is the loss's own.
+            context: of the step.
+        """
         method, strength = self.method, self._strength()
-        if method.exact and gradient is None and isinstance(loss, Projectable):
+        if method.exact and along is None and isinstance(loss, Projectable):
             whole = x0 - loss.project(x0)
-            return whole * (trust_radius(context, strength) / rms(whole)).clamp(max=1.0)
-        direct = self._gradient(loss, x0)
-        gradient = direct if gradient is None else gradient
-        slope = _slope(direct, gradient)
+            return whole * (trust_radius(context, strength) / rms(whole)).clamp(max=1.0), loss(x0)
+        # Without an end to reach, nobody asks how far it is, and one look is enough.
+        endless = along is not None and math.isinf(loss.polyak)
+        found = along if along and endless else self._differentiated(loss, x0)
+        gradient = found.gradient if along is None else along.gradient
+        slope = _slope(found.gradient, gradient)
         if method.batch_mean:
             gradient = gradient / len(x0)
         assert method.step is not None
-        return method.step(Pull(loss(x0), gradient, slope, loss.polyak), context, strength)
+        pull = Pull(found.loss, gradient, slope, loss.polyak)
+        return method.step(pull, context, strength), found.loss
 
-    def _gradient(self, loss: Loss, x0: Tensor) -> Tensor:
-        """dL/dx0 `(b, c, h, w)`, without the network."""
+    def _differentiated(self, loss: Loss, x0: Tensor) -> Differentiated:
+        """A loss and dL/dx0, without the network."""
         with torch.enable_grad():
             x0 = x0.detach().requires_grad_()
-            seen = x0.clamp(-1, 1) if self.method.clamped else x0
-            return torch.autograd.grad(loss(seen).sum(), x0)[0]
+            values = loss(self._seen(x0))
+            return Differentiated(values.detach(), torch.autograd.grad(values.sum(), x0)[0])
 
-    def _through(self, context: StepContext) -> list[Tensor]:
-        """dL/dx_t `(b, c, h, w)` of every term, through the network."""
+    def _seen(self, x0: Tensor) -> Tensor:
+        """x0 as this method shows it to the loss."""
+        return x0.clamp(-1, 1) if self.method.clamped else x0
+
+    def _through(self, context: StepContext) -> list[Differentiated]:
+        """Every term's loss and dL/dx_t, through the network."""
         assert context.graph is not None
         x_t, x0 = context.graph
         with torch.enable_grad():
-            seen = x0.clamp(-1, 1) if self.method.clamped else x0
-            losses = [term.loss(seen).sum() for term in self.terms]
+            losses = [term.loss(self._seen(x0)) for term in self.terms]
             return [
-                torch.autograd.grad(loss, x_t, retain_graph=i + 1 < len(losses))[0]
+                Differentiated(
+                    loss.detach(),
+                    torch.autograd.grad(loss.sum(), x_t, retain_graph=i + 1 < len(losses))[0],
+                )
                 for i, loss in enumerate(losses)
             ]
 
-    def _pushed(self, context: StepContext, through: list[Tensor] | None) -> Tensor:
+    def _pushed(self, context: StepContext, through: list[Differentiated] | None) -> Tensor:
         assert through is not None
         assert self.method.push is not None
         parts = []
-        for term, gradient in zip(self.terms, through, strict=True):
-            slope = gradient.square().sum(dim=(1, 2, 3))  # (b,)
-            pull = Pull(term.loss(context.x0), gradient, slope, term.loss.polyak)
+        for term, found in zip(self.terms, through, strict=True):
+            slope = found.gradient.square().sum(dim=(1, 2, 3))  # (b,)
+            pull = Pull(found.loss, found.gradient, slope, term.loss.polyak)
             parts.append(term.weight * self.method.push(pull, context, self._strength()))
         return torch.stack(parts).sum(dim=0)
 

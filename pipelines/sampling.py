@@ -52,6 +52,8 @@ class StepContext:
         alpha_prev: signal level `()` after the step; 1 after the last.
         x_t: `(b, c, h, w)`.
         x0: `(b, c, h, w)`, what the network predicts from `x_t`, not clamped.
+        alpha_of_step: signal level `()` of the training timestep whose number is this step's: not
+            of this step, but what the course's notebook takes for it.
         graph: the same `(x_t, x0)` with the network's graph between them, where the guide asked
             for it with `differentiates`.
     """
@@ -64,6 +66,7 @@ class StepContext:
     alpha_prev: Tensor
     x_t: Tensor
     x0: Tensor
+    alpha_of_step: Tensor
     graph: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -132,6 +135,11 @@ class SampleStep:
     x_prev: Tensor
     loss: Tensor | None = None
     failed: Tensor | None = None
+
+    @property
+    def shown(self) -> Tensor:
+        """`(b, c, h, w)`, what to look at: the predicted images, after the last step the result."""
+        return self.x_prev if self.index + 1 == self.total else self.x0
 
 
 def rms(x: Tensor) -> Tensor:
@@ -312,7 +320,7 @@ def sample(
     if eta > 0 and generators is None:
         raise ValueError("generators must be given when eta is above 0")
     # Noise of repeats has generators of its own, so that it does not change that of the steps.
-    again = [_offspring(generator) for generator in generators or []]
+    again = [offspring(generator) for generator in generators or []]
 
     def predicted(x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return predict_x0(predict(x_t, t), x_t, alpha, sigma, prediction_type)
@@ -328,12 +336,26 @@ def sample(
                 leaf = x_t.detach().requires_grad_()
                 graph = (leaf, predicted(leaf, t, alpha, sigma))
         x0 = graph[1].detach() if graph else predicted(x_t, t, alpha, sigma)
-        context = StepContext(index, total, int(t), alpha, sigma, alpha_prev, x_t, x0, graph)
+        context = StepContext(
+            index=index,
+            total=total,
+            t=int(t),
+            alpha=alpha,
+            sigma=sigma,
+            alpha_prev=alpha_prev,
+            x_t=x_t,
+            x0=x0,
+            alpha_of_step=scheduler.alphas_cumprod[index] ** 0.5,
+            graph=graph,
+        )
         asked = guide(context) if guide is not None else None
         guided = asked.x0 if asked else x0
         guided = guided.clamp(-1, 1) if clip else guided
         # Moving x_t along with x0 makes the solver find the network's own eps.
-        moved = alpha * guided + sigma * context.eps if asked and asked.keep_eps else x_t
+        moved = x_t
+        if asked and asked.keep_eps:
+            kept = alpha * guided + sigma * context.eps
+            moved = torch.where(asked.failed.view(-1, 1, 1, 1), x_t, kept)
         if _is_multistep(scheduler):
             x_prev = scheduler.step(guided, t, moved, return_dict=False)[0]
         else:
@@ -357,12 +379,14 @@ def sample(
     return _steps(step, noise * scheduler.init_noise_sigma, len(scheduler.timesteps))
 
 
-def _offspring(generator: torch.Generator) -> torch.Generator:
-    """A generator of its own that follows from another one's seed.
+def offspring(generator: torch.Generator, number: int = 0) -> torch.Generator:
+    """A generator of its own that follows from another one's seed, a different one per `number`.
 
     Of a seed, the CPU's generator takes the lower 32 bits alone, so it is these that must differ.
     """
-    scattered = (generator.initial_seed() * 2_654_435_761 + 1_013_904_223) % 2**32
+    scattered = (
+        generator.initial_seed() * 2_654_435_761 + (2 * number + 1) * 1_013_904_223
+    ) % 2**32
     return torch.Generator("cpu").manual_seed(scattered)
 
 

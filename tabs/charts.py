@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 _WIDTH, _HEIGHT = 480, 150
+_LEAST_GAP = 0.12  # between numbers, as a share of the axis
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
 
 
@@ -22,9 +23,9 @@ def line_chart(
         y_label: what the values are.
     """
     shown = [value for values in series.values() for value in values if math.isfinite(value)]
-    top = _round_up(max(shown, default=1.0))
+    ends = _ends(shown or [1.0])
     lines = "".join(
-        _line(values, i, total, top) for i, values in enumerate(series.values()) if values
+        _line(values, i, total, ends) for i, values in enumerate(series.values()) if values
     )
     legend = " ".join(
         f'<span class="line-{i}">{html.escape(name)}</span>' for i, name in enumerate(series)
@@ -33,7 +34,7 @@ def line_chart(
     return (
         f'<figure class="chart"><figcaption>{html.escape(y_label)} {legend}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{description}">'
-        f"{_axes(total, top, x_label)}{lines}</svg></figure>"
+        f"{_axes(total, ends, x_label)}{lines}</svg></figure>"
     )
 
 
@@ -43,9 +44,9 @@ def describe(series: Mapping[str, Sequence[float]], y_label: str) -> str:
     return f"{y_label} per step: {'; '.join(parts) or 'nothing yet'}"
 
 
-def _line(values: Sequence[float], number: int, total: int, top: float) -> str:
+def _line(values: Sequence[float], number: int, total: int, ends: tuple[float, float]) -> str:
     points = " ".join(
-        f"{_x(i + 1, total):.1f},{_y(value, top):.1f}"
+        f"{_x(i + 1, total):.1f},{_y(value, ends):.1f}"
         for i, value in enumerate(values)
         if math.isfinite(value)
     )
@@ -58,20 +59,20 @@ def _line(values: Sequence[float], number: int, total: int, top: float) -> str:
     )
 
 
-def _axes(total: int, top: float, x_label: str) -> str:
+def _axes(total: int, ends: tuple[float, float], x_label: str) -> str:
     ticks = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(v, top):.1f}" '
-        f'y2="{_y(v, top):.1f}"/><text x="{_LEFT - 6}" y="{_y(v, top) + 4:.1f}" '
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(v, ends):.1f}" '
+        f'y2="{_y(v, ends):.1f}"/><text x="{_LEFT - 6}" y="{_y(v, ends) + 4:.1f}" '
         f'text-anchor="end">{v:g}</text>'
-        for v in (0, top / 2, top)
+        for v in _ticks(*ends)
     )
-    ends = (
+    captions = (
         f'<text x="{_x(1, total):.1f}" y="{_HEIGHT - 6}">1</text>'
         f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{total}</text>'
         f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
         f"{html.escape(x_label)}</text>"
     )
-    return ticks + ends
+    return ticks + captions
 
 
 def _x(step: int, total: int) -> float:
@@ -79,8 +80,24 @@ def _x(step: int, total: int) -> float:
     return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _y(value: float, top: float) -> float:
-    return _TOP + (1 - value / top) * (_HEIGHT - _TOP - _BOTTOM)
+def _y(value: float, ends: tuple[float, float]) -> float:
+    bottom, top = ends
+    return _TOP + (top - value) / (top - bottom) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Round numbers below and above all values; one of them is 0 if they are on one side of it."""
+    lowest, highest = min(values), max(values)
+    bottom = -_round_up(-lowest) if lowest < 0 else 0.0
+    return bottom, _round_up(highest) if highest > 0 or bottom == 0 else 0.0
+
+
+def _ticks(bottom: float, top: float) -> tuple[float, ...]:
+    """Values with a line and a number: 0, the ends that are not too near to it, or the middle."""
+    if bottom == 0 or top == 0:
+        return (bottom, (bottom + top) / 2, top)
+    far = _LEAST_GAP * (top - bottom)
+    return tuple(value for value in (bottom, 0.0, top) if value == 0 or abs(value) > far)
 
 
 def _round_up(value: float) -> float:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from pipelines import color, guidance, images, sampling
-from pipelines.settings import MAX_LAMBDA, OFF, ColorSettings, palette_entries
-from tabs import charts, common
+from pipelines import color, guidance
+from pipelines.settings import ColorSettings, palette_entries
+from tabs import charts, common, guided
+from tabs.guided import Controls
 
 DEFAULTS = ColorSettings()
 SWATCHES = {
@@ -28,19 +27,13 @@ SWATCHES = {
     "Charcoal": "#3A3D42",
 }
 _PREFIX = "color-"
-_SHEET_COLUMNS, _SHEET_SCALE = 4, 4
-_FEW, _FEW_COLUMNS, _MANY_COLUMNS = 4, 2, 3
-_MASK_PX = 256
-_COURSE_MAX = 200
+CONTROLS = Controls(ColorSettings, _PREFIX, guidance.METHODS, course_max=200)
 
 INTRODUCTION = """Choose a colour and press **Paint**. A model that has only ever learned to paint
 is steered, step by step, towards pictures of that colour; nothing is trained for it. Slide between
 the picture with and without guidance: both grow from the same noise.
 """
 
-_CUT_SCRIPT = (
-    "(cut) => { document.querySelector('#color-result').style.setProperty('--cut', cut + '%'); }"
-)
 # The first as #RRGGBB, or the second where it is no colour, or a translucent one.
 _HEX_SCRIPT = """(color, last) => {
   const context = document.createElement('canvas').getContext('2d');
@@ -48,22 +41,6 @@ _HEX_SCRIPT = """(color, last) => {
   const found = context.fillStyle;
   return [found.startsWith('#') ? found.toUpperCase() : last];
 }"""
-
-
-def slider(name: str, label: str, info: str, **options: Any) -> gr.Slider:
-    return common.slider(ColorSettings, name, label, info, prefix=_PREFIX, **options)
-
-
-def tiles(guided: list[Image.Image], unguided: list[Image.Image], wish: str) -> str:
-    """Pairs of pictures as HTML, the unguided one on top, cut off at `--cut`."""
-    cells = "".join(
-        f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(wish)}">'
-        f'<img class="before" src="{images.to_data_uri(before)}" '
-        f'alt="The same seed without guidance"></div>'
-        for after, before in zip(guided, unguided, strict=True)
-    )
-    columns = min(len(guided), _FEW_COLUMNS if len(guided) <= _FEW else _MANY_COLUMNS)
-    return f'<div class="pairs" style="--columns: {columns}">{cells}</div>'
 
 
 def describe(settings: ColorSettings) -> str:
@@ -133,12 +110,6 @@ def loss_chart(preview: color.Preview) -> str:
     )
 
 
-def sheet(preview: color.Preview) -> Image.Image:
-    """All guided pictures of a run on one sheet, carrying their settings."""
-    large = images.grid(preview.pictures, columns=_SHEET_COLUMNS, scale=_SHEET_SCALE)
-    return images.with_metadata(large, common.metadata_of(preview) | scores_of(preview))
-
-
 def scores_of(preview: color.Preview) -> dict[str, Any]:
     """The distances to the target, as API callers and saved files get them."""
     return {
@@ -160,26 +131,20 @@ def info_of(preview: color.Preview) -> dict[str, Any]:
     )
 
 
-def mask_address(picture: Image.Image | None) -> str:
-    """An uploaded mask as the setting that holds it."""
-    if picture is None:
-        return ""
-    small = picture.convert("RGBA" if picture.has_transparency_data else "L")
-    small.thumbnail((_MASK_PX, _MASK_PX))
-    return images.to_data_uri(small)
-
-
 @common.explained
 def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """The tab's run; `values` are those of the controls, in the order of `CONTROLS`."""
-    given = dict(zip(CONTROLS, values, strict=True))
-    given["mask"] = mask_address(given["mask"])
+    """The tab's run; `values` are those of the controls, in the order of `INPUTS`."""
+    given = dict(zip(INPUTS, values, strict=True))
+    given["mask"] = guided.upload_address(given["mask"])
     if given["mask"]:
         given["region"] = "all"
     for preview in common.throttled(color.generate(ColorSettings(**given))):
-        path = common.save_png(sheet(preview), "paintings") if preview.finished else None
+        path = None
+        if preview.finished:
+            sheet = guided.sheet(preview.pictures, common.metadata_of(preview) | scores_of(preview))
+            path = common.save_png(sheet, "paintings")
         yield (
-            tiles(preview.pictures, preview.unguided, describe(preview.settings)),
+            guided.tiles(preview.pictures, preview.unguided, describe(preview.settings)),
             common.status_of(preview),
             swatches(preview),
             loss_chart(preview),
@@ -220,41 +185,11 @@ def endpoint(
     settings = ColorSettings(**{f.name: given[f.name] for f in dataclasses.fields(ColorSettings)})
     for preview in common.throttled(_generate(settings)):
         metadata = common.metadata_of(preview) | scores_of(preview)
-        files = [
-            common.save_png(images.with_metadata(picture, metadata), f"painting-{i}")
-            for i, picture in enumerate(preview.pictures)
-        ]
-        yield [gr.FileData(path=path) for path in files], info_of(preview)
+        files = common.save_pictures(preview.pictures, metadata, "painting")
+        yield files, info_of(preview)
 
 
 _generate = color.generate  # the endpoint's first parameter is called `color`, as published
-
-
-def starting_noise() -> str:
-    """What the tab shows before the first run: the noise that its default run starts from."""
-    noise = sampling.draw_noise(sampling.image_generators(DEFAULTS.seed, 1), (3, 64, 64))
-    pictures = images.to_pil(noise / 3)
-    return tiles(pictures, pictures, "Pure noise, before the first step")
-
-
-def follow_method(name: str) -> tuple[gr.Radio, gr.Slider]:
-    """What a chosen method is, and the strength slider for it: the course has its own scale."""
-    chosen = guidance.METHODS[name]
-    course = chosen.max_scale > MAX_LAMBDA
-    return gr.Radio(info=_summary(name)), gr.Slider(
-        maximum=_COURSE_MAX if course else MAX_LAMBDA,
-        step=1 if course else 0.01,
-        value=chosen.default_scale,
-        info="The course's own scale" if course else _SCALE_INFO,
-    )
-
-
-def _summary(method: str) -> str:
-    summary = guidance.METHODS[method].summary
-    return summary[0].upper() + summary[1:]
-
-
-_SCALE_INFO = "0: off. 0.05: subtle. 0.2: clear. 0.5: the most"
 
 
 def build() -> None:
@@ -267,19 +202,20 @@ def build() -> None:
                 run = gr.Button("Paint", variant="primary", elem_id="color-draw", min_width=100)
                 stop = gr.Button("Stop", elem_id="color-stop", min_width=80)
         with gr.Column(elem_classes="shown", min_width=0):
-            outputs = _result()
+            shown = guided.result(_PREFIX, DEFAULTS.seed, "swatches")
         with gr.Column(elem_classes="controls", min_width=0):
-            controls = {"color": text} | _controls()
+            controls = {"color": text} | CONTROLS.main() | _more() | _advanced()
+    CONTROLS.follow_method(controls)
     event = gr.on(
         [run.click, text.submit, controls["palette"].submit],
         draw,
-        inputs=[controls[name] for name in CONTROLS],
-        outputs=outputs,
-        show_progress_on=outputs[1],
+        inputs=[controls[name] for name in INPUTS],
+        outputs=shown.outputs,
+        show_progress_on=shown.status,
         api_visibility="private",
         **common.LANE,
     )
-    common.stops(stop, event, outputs[1])
+    common.stops(stop, event, shown.status)
     common.publish(endpoint, api_name="color", returns=tuple[list[gr.FileData], dict])
 
 
@@ -308,71 +244,9 @@ def _color_row() -> gr.Textbox:
     return text
 
 
-def _result() -> list[gr.components.Component]:
-    """The left side, in the order of what `draw` yields."""
-    with gr.Row():
-        with gr.Column(scale=3, min_width=280):
-            result = gr.HTML(starting_noise(), elem_id="color-result")
-            cut = gr.Slider(
-                0,
-                100,
-                50,
-                step=1,
-                label="Left: unguided. Right: guided",
-                buttons=[],
-                elem_id="color-cut",
-            )
-        with gr.Column(scale=2, min_width=200):
-            status = gr.HTML(common.status_line("Ready."), elem_id="color-status")
-            reached = gr.HTML(elem_id="color-swatches")
-            download = gr.DownloadButton(
-                "Save as PNG", interactive=False, size="sm", elem_id="color-download"
-            )
-    chart = gr.HTML(elem_id="color-chart")
-    cut.input(None, inputs=cut, js=_CUT_SCRIPT, queue=False, api_visibility="private")
-    return [result, status, reached, chart, download]
-
-
-def _controls() -> dict[str, Any]:
-    """Everything on the right but the colour, by name."""
-    scale = slider("guidance_scale", "Guidance scale", _SCALE_INFO, maximum=MAX_LAMBDA)
-    steps = slider("num_inference_steps", "Steps", "More: slower, finer")
-    number = slider("num_images", "Pictures", "Of seeds that follow each other")
-    seed = common.seed_row(DEFAULTS.seed, _PREFIX)
-    model = gr.Radio(
-        common.choices(ColorSettings, "model"),
-        value=DEFAULTS.model,
-        label="Model",
-        elem_id="color-model",
-    )
-    method = gr.Radio(
-        common.choices(ColorSettings, "method"),
-        value=DEFAULTS.method,
-        label="Method",
-        info=_summary(DEFAULTS.method),
-        elem_id="color-method",
-    )
-    method.change(
-        follow_method,
-        inputs=method,
-        outputs=[method, scale],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    found = {
-        "guidance_scale": scale,
-        "num_inference_steps": steps,
-        "num_images": number,
-        "seed": seed,
-        "model": model,
-        "method": method,
-    }
-    return found | _more() | _advanced()
-
-
 def _more() -> dict[str, Any]:
     """What else a picture can be steered by."""
+    slider = CONTROLS.slider
     with gr.Accordion("More to steer", open=False, elem_id="color-more"):
         palette = gr.Textbox(
             DEFAULTS.palette,
@@ -380,12 +254,7 @@ def _more() -> dict[str, Any]:
             info="Up to five colours with shares: #102040 60, gold 40",
             elem_id="color-palette",
         )
-        region = gr.Radio(
-            common.choices(ColorSettings, "region"),
-            value=DEFAULTS.region,
-            label="Part of the picture that the colour is for",
-            elem_id="color-region",
-        )
+        region = CONTROLS.radio("region", "Part of the picture that the colour is for")
         mask = gr.Image(
             label="Or a square mask picture, white where the colour belongs",
             type="pil",
@@ -394,13 +263,8 @@ def _more() -> dict[str, Any]:
             elem_id="color-mask",
             height=120,
         )
-        symmetry = gr.Radio(
-            common.choices(ColorSettings, "symmetry"),
-            value=DEFAULTS.symmetry,
-            label="Symmetry",
-            elem_id="color-symmetry",
-        )
-        found = {
+        symmetry = CONTROLS.radio("symmetry", "Symmetry")
+        return {
             "palette": palette,
             "region": region,
             "mask": mask,
@@ -411,24 +275,17 @@ def _more() -> dict[str, Any]:
                 "extras_weight", "Weight of these", "Symmetry, brightness, contrast"
             ),
         }
-    return found
 
 
 def _advanced() -> dict[str, Any]:
     with gr.Accordion("Advanced", open=False, elem_id="color-advanced"):
-        return {
-            "loss": gr.Radio(
-                [("the mean colour", "mean"), ("every pixel, as in the course", "pixels")],
-                value=DEFAULTS.loss,
-                label="What shall have the colour",
-                elem_id="color-loss",
-            ),
-            "start": slider("start", "Guide from", "Share of the steps"),
-            "stop": slider("stop", "Guide until", "Share of the steps"),
-            "every": slider("every", "Guide every so many steps", "Each that much more strongly"),
-            "repeats": slider("repeats", "Repeats", "Middle steps; 0: as the method says"),
-            "eta": slider("eta", "eta", f"Fresh noise per step; {OFF}: as the method says"),
-        }
+        loss = gr.Radio(
+            [("the mean colour", "mean"), ("every pixel, as in the course", "pixels")],
+            value=DEFAULTS.loss,
+            label="What shall have the colour",
+            elem_id="color-loss",
+        )
+        return {"loss": loss} | CONTROLS.advanced()
 
 
-CONTROLS = tuple(field.name for field in dataclasses.fields(ColorSettings))
+INPUTS = tuple(field.name for field in dataclasses.fields(ColorSettings))

@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar
 
 import gradio as gr
@@ -18,6 +18,7 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from pipelines import images
 from pipelines.checkpoints import CheckpointError
 from pipelines.settings import MAX_SEED, Choice, Real, SettingsError, Whole, rule
 
@@ -174,6 +175,15 @@ def metadata_of(preview: Preview) -> dict[str, Any]:
 def save_png(picture: Image.Image, name: str) -> str:
     """Path of the picture as PNG inside Gradio's cache, the only folder it serves files from."""
     return save_pil_to_cache(picture, get_upload_folder(), name=name, format="png")
+
+
+def save_pictures(
+    pictures: list[Image.Image], metadata: Mapping[str, Any], name: str
+) -> list[gr.FileData]:
+    """Every picture as a PNG file that says how it was made."""
+    named = [(f"{name}-{i}", picture) for i, picture in enumerate(pictures)]
+    paths = [save_png(images.with_metadata(p, metadata), n) for n, p in named]
+    return [gr.FileData(path=path) for path in paths]
 
 
 def publish(

@@ -16,11 +16,12 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from huggingface_hub import constants
 from PIL import Image
 
 import app
-from pipelines import checkpoints, color, digits, images
-from pipelines.settings import ColorSettings, DigitsSettings
+from pipelines import checkpoints, clip, color, digits, images, text
+from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import common
 from tests.conftest import Meter, serve
 
@@ -44,6 +45,27 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "extras_weight": 1.0,
         "start": 0.0,
         "stop": 1.0,
+        "every": 1,
+        "repeats": 0,
+        "eta": -1.0,
+    },
+    "/text": {
+        "prompt": "a landscape with trees",
+        "negative_prompt": "",
+        "guidance_scale": 0.2,
+        "num_inference_steps": 20,
+        "num_images": 1,
+        "seed": 0,
+        "model": "paintings",
+        "method": "balanced",
+        "clip_model": "clip-small",
+        "image_prompt": "",
+        "image_weight": 1.0,
+        "color": "",
+        "color_weight": 1.0,
+        "cutouts": 1,
+        "start": 0.0,
+        "stop": 0.8,
         "every": 1,
         "repeats": 0,
         "eta": -1.0,
@@ -84,7 +106,7 @@ def test_the_endpoints_and_their_parameters_are_the_published_ones(client: Clien
     assert api["unnamed_endpoints"] == {}
 
 
-@pytest.mark.parametrize("endpoint", ["/color", "/digits"])
+@pytest.mark.parametrize("endpoint", ["/color", "/text", "/digits"])
 def test_the_readme_lists_every_parameter_with_its_default(endpoint: str):
     readme = (ROOT / "README.md").read_text()
     table = readme.partition(f"| `{endpoint}` takes |")[2].partition("\n\n")[0]
@@ -99,11 +121,11 @@ def test_the_readme_lists_every_parameter_with_its_default(endpoint: str):
 def test_every_generating_event_waits_in_the_one_lane():
     demo = app.build_demo()
     generating = [f for f in demo.fns.values() if f.types_generator]
-    assert len(generating) >= 4
+    assert len(generating) >= 6
     assert {(f.concurrency_id, f.concurrency_limit) for f in generating} == {("gpu", 1)}
 
 
-@pytest.mark.parametrize("endpoint", ["color", "digits"])
+@pytest.mark.parametrize("endpoint", ["color", "text", "digits"])
 def test_nothing_passes_the_queue_by(served: str, endpoint: str):
     answer = httpx.post(f"{served}gradio_api/run/{endpoint}", json={"data": ["1"]})
     assert answer.status_code == 404
@@ -148,14 +170,45 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
         assert inside == {key: info[key] for key in names}
 
 
+def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside(client: Client):
+    options: dict[str, Any] = {"prompt": "ships and a quxling", "num_images": 2}
+    options |= {"num_inference_steps": 5, "start": 0.2, "color": "teal"}
+    files, info = client.predict(**options, method="fast", api_name="/text")
+    assert info["step"] == info["total_steps"] == 5
+    assert info["model"] == "paintings"
+    assert info["revision"] == checkpoints.load("paintings").revision
+    assert info["clip_revision"] == clip.load("clip-small").revision
+    assert info["settings"] == PUBLISHED["/text"] | options | {
+        "color": "#008080",
+        "method": "fast",
+    }
+    assert info["seconds"] > 0
+    assert info["score"] == "cosine similarity"
+    assert len(info["score_before"]) == len(info["score_after"]) == 2
+    assert [len(losses) for losses in info["loss"]] == [2] * 3  # not the first and the last
+    assert [len(values) for values in info["similarity"]] == [2] * 5
+    assert info["similarity"][-1] == info["score_after"]
+    assert info["failed_steps"] == []
+    assert info["unseen_words"] == ["quxling"]
+    assert len(files) == 2
+    for path in files:
+        picture = Image.open(path)
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
+        inside = json.loads(picture.info[images.METADATA_KEY])
+        names = ("model", "revision", "settings", "score", "score_before", "score_after")
+        assert inside == {key: info[key] for key in (*names, "clip_revision")}
+
+
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_what_the_readme_says_of_the_answer_is_in_it(client: Client):
     readme = (ROOT / "README.md").read_text()
     sentence = readme.partition("\n`info` has ")[2].partition("Every PNG")[0]
     documented = set(re.findall(r"`(\w+)`", sentence))
-    assert len(documented) >= 10
-    _, info = client.predict(num_inference_steps=1, api_name="/color")
-    assert documented <= set(info)
+    assert len(documented) >= 12
+    _, of_color = client.predict(num_inference_steps=1, api_name="/color")
+    _, of_text = client.predict(num_inference_steps=1, api_name="/text")
+    assert documented <= set(of_text)
+    assert documented - {"unseen_words", "clip_revision"} <= set(of_color)
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -189,6 +242,17 @@ def test_api_and_python_give_the_same_pixels(client: Client):
     files, _ = client.predict(**options, api_name="/digits")
     *_, last = digits.generate(DigitsSettings(**options))
     assert [Image.open(f).tobytes() for f in files] == [p.tobytes() for p in last.pictures]
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_api_and_python_give_the_same_pictures_of_words(client: Client):
+    options: dict[str, Any] = {"prompt": "ships:2 | snow", "negative_prompt": "people", "seed": 9}
+    options |= {"num_inference_steps": 3, "num_images": 2, "image_prompt": mask(40, white=9)}
+    files, info = client.predict(**options, color="gold", api_name="/text")
+    *_, last = text.generate(TextSettings(**options, color="gold"))
+    assert [Image.open(f).tobytes() for f in files] == [p.tobytes() for p in last.pictures]
+    assert [p.tobytes() for p in last.pictures] != [p.tobytes() for p in last.unguided]
+    assert info["score_after"] == [round(value, 4) for value in last.score_after]
 
 
 def test_a_random_seed_is_reported_and_draws_the_same_again(client: Client):
@@ -265,6 +329,30 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"repeats": 3, "method": "fast"},
         {"eta": 2},
     ],
+    "/text": [
+        {"prompt": ""},
+        {"prompt": "", "image_prompt": mask(8, white=4), "image_weight": 0},
+        {"prompt": 7},
+        {"prompt": "snow:9"},
+        {"prompt": "<b>snow</b>:0"},
+        {"prompt": "snow | "},
+        {"prompt": "trees " * 31},
+        {"prompt": "trees" * 101},
+        {"negative_prompt": "people:-6"},
+        {"guidance_scale": 0.7},
+        {"num_inference_steps": 251},
+        {"model": "digits-embedding"},
+        {"clip_model": "ViT-L-14"},
+        {"image_prompt": "data:image/png;base64,AAAA"},
+        {"image_prompt": "/etc/passwd"},
+        {"image_weight": 5.5},
+        {"color": "notacolour"},
+        {"color": "teal", "method": "course"},
+        {"color_weight": -1},
+        {"cutouts": 0},
+        {"cutouts": 17},
+        {"eta": 0.5, "method": "fast"},
+    ],
 }
 
 
@@ -289,6 +377,7 @@ def test_bad_input_gives_one_sentence_and_leaves_the_lane_free(
     [
         ("digits", "cfg_scale", "cfg_scale must be a number from 0 to 10, got nan"),
         ("color", "guidance_scale", "guidance_scale must be a number from 0 to 1000, got nan"),
+        ("text", "guidance_scale", "guidance_scale must be a number from 0 to 1000, got nan"),
     ],
 )
 def test_not_a_number_over_plain_http_is_refused_too(
@@ -303,6 +392,22 @@ def test_not_a_number_over_plain_http_is_refused_too(
     assert "event: error" in answer
     assert sentence in answer
     assert_works(client)
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_clip_that_cannot_be_fetched_is_told_by_name_and_another_still_paints(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(AppError) as caught:
+        client.predict(clip_model="ViT-B-32", api_name="/text")
+    sentence = str(caught.value)
+    assert sentence.startswith("Checkpoint ViT-B-32 cannot be fetched from the Hub (")
+    assert sentence.endswith("clip-small needs no network.")
+    assert "\n" not in sentence
+    files, info = client.predict(num_inference_steps=1, api_name="/text")
+    assert len(files) == info["step"] == 1
 
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated"])
@@ -329,20 +434,24 @@ def test_a_damaged_checkpoint_is_told_and_another_still_draws(
     assert_works(client)
 
 
-def test_requests_of_both_kinds_take_turns_and_finish(client: Client, served: str, meter: Meter):
-    other = Client(served, verbose=False)
+def test_requests_of_all_kinds_take_turns_and_finish(client: Client, served: str, meter: Meter):
+    other, third = Client(served, verbose=False), Client(served, verbose=False)
     jobs = [
         client.submit("12", num_inference_steps=10, api_name="/digits"),
         other.submit("gold", num_inference_steps=10, method="fast", api_name="/color"),
+        third.submit("snow", num_inference_steps=10, method="fast", seed=5, api_name="/text"),
     ]
-    (_, drawn), (_, painted) = [job.result(timeout=60) for job in jobs]
+    (_, drawn), (_, painted), (_, told) = [job.result(timeout=60) for job in jobs]
     assert drawn["settings"]["digits"] == "12"
     assert painted["settings"]["color"] == "#FFD700"
+    assert told["settings"]["prompt"] == "snow"
     assert meter.most_at_once == 1
-    assert meter.calls == 10 + 2 * 10  # the guided and the unguided painting
+    assert meter.calls == 10 + 2 * 10 + 2 * 10  # guided and unguided paintings
 
 
-@pytest.mark.parametrize(("endpoint", "first"), [("/color", "gold"), ("/digits", "1")])
+@pytest.mark.parametrize(
+    ("endpoint", "first"), [("/color", "gold"), ("/text", "snow"), ("/digits", "1")]
+)
 def test_a_cancelled_run_stops_computing_and_frees_the_lane(
     client: Client, meter: Meter, endpoint: str, first: str
 ):
@@ -401,11 +510,15 @@ def test_checkpoints_lists_what_is_bundled_with_device_and_limits(client: Client
         "digits-embedding": 28,
         "digits-cross-attention": 28,
         "digits-channels": 28,
+        "clip-small": 64,
+        "ViT-B-32": 224,
+        "ViT-B-32-laion": 224,
     }
     for row in rows:
-        assert row["available"]
+        bundled = not row["key"].startswith("ViT")
+        assert row["available"] or not bundled  # those of the Hub are here once they were asked for
         assert row["licence"]
-        assert row["source"] == "bundled"
+        assert (row["source"] == "bundled") is bundled
         assert "CPU" in row["device"] or "NVIDIA" in row["device"]
         limits = {"max_digits": 64, "max_num_images": 8, "max_num_inference_steps": 250}
         assert row["limits"] == limits

@@ -11,6 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_PRODUCT = {
+    "pipelines.settings",
+    "pipelines.images",
+    "pipelines.checkpoints",
+    "pipelines.losses",
+    "pipelines.guidance",
+    "pipelines.comparison",
+}
 # What each module may import from the project; a package name stands for all of its modules that
 # have no row of their own.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -30,17 +38,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.checkpoints",
         "pipelines.sampling",
     },
-    "pipelines.color": {
+    "pipelines.clip": {"pipelines.settings", "pipelines.runtime", "pipelines.checkpoints"},
+    "pipelines.comparison": {
         "pipelines.settings",
-        "pipelines.images",
-        "pipelines.colorimetry",
-        "pipelines.runtime",
         "pipelines.checkpoints",
         "pipelines.sampling",
         "pipelines.losses",
         "pipelines.guidance",
     },
-    "tabs": {"pipelines", "tabs.common", "tabs.charts"},
+    "pipelines.color": _PRODUCT | {"pipelines.colorimetry"},
+    "pipelines.text": _PRODUCT | {"pipelines.clip", "pipelines.runtime", "pipelines.sampling"},
+    "tabs": {"pipelines", "tabs.common", "tabs.charts", "tabs.guided"},
+    "tabs.guided": {"pipelines", "tabs.common"},
     "tabs.common": {"pipelines"},
     "tabs.charts": set(),
     "app": {"tabs"},

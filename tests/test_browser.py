@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -27,7 +28,7 @@ ARGUMENTS = [
 ]
 TIMEOUT_MS = 60_000
 WIDE, NARROW = (1280, 900), (390, 844)
-TABS = {"Colour": "color", "Digits": "digits", "About": "about"}
+TABS = {"Colour": "color", "Text": "text", "Digits": "digits", "About": "about"}
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,17 @@ def easel(browser: Browser, served: str) -> Iterator[Visit]:
     found.leave()
 
 
+@pytest.fixture
+def desk(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Text tab in a wide window, set to the fast method and few steps."""
+    found = visit(browser, served, tab="Text")
+    hasten(found)
+    yield found
+    found.leave()
+
+
 def hasten(found: Visit, steps: int = 4) -> None:
-    set_slider(found.page, "color-num-inference-steps", steps)
+    set_slider(found.page, f"{TABS[found.tab]}-num-inference-steps", steps)
     found.part("method").get_by_label("fast").check()
     expect(found.part("method")).to_contain_text("fast solver")
 
@@ -463,13 +473,16 @@ def test_a_palette_and_a_mask_steer_too(easel: Visit, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-def test_nothing_hangs_over_on_a_telephone_with_everything_open(browser: Browser, served: str):
-    found = visit(browser, served, NARROW, tab="Colour")
+@pytest.mark.parametrize(("tab", "wish"), [("Colour", "gold"), ("Text", "a spaceship and snow")])
+def test_nothing_hangs_over_on_a_telephone_with_everything_open(
+    browser: Browser, served: str, tab: str, wish: str
+):
+    found = visit(browser, served, NARROW, tab=tab)
     for name in ("more", "advanced"):
         found.part(name).get_by_role("button").first.click()
     hasten(found)
-    set_slider(found.page, "color-num-images", MAX_IMAGES)
-    found.draw("gold")
+    set_slider(found.page, f"{TABS[tab]}-num-images", MAX_IMAGES)
+    found.draw(wish)
     expect(found.status).to_contain_text("Done in")
     expect(found.tiles).to_have_count(2 * MAX_IMAGES)
     assert found.width() <= NARROW[0]
@@ -479,11 +492,177 @@ def test_nothing_hangs_over_on_a_telephone_with_everything_open(browser: Browser
     found.leave()
 
 
+def test_the_words_that_the_readme_shows_paint_four_pictures(browser: Browser, served: str):
+    found = visit(browser, served, tab="Text")
+    set_slider(found.page, "text-num-images", 4)
+    found.part("method").get_by_label("thorough").check()
+    found.draw("ships on the sea")
+    expect(found.status).to_contain_text("Done in")
+    expect(found.tiles).to_have_count(8)
+    keep_screenshot(found.page, "text")
+    found.leave()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_visitor_paints_what_words_say_and_saves_it(
+    browser: Browser, served: str, tmp_path: Path, size: tuple[int, int], dark: bool
+):
+    found = visit(browser, served, size, dark, tab="Text")
+    box = found.part("draw").bounding_box()
+    assert box
+    assert box["y"] + box["height"] < size[1], "Paint is not on the first screen"
+    hasten(found)
+    found.draw("ships on the sea")
+    expect(found.status).to_contain_text("Done in")
+    expect(found.status).to_contain_text("4 steps, seed 0, paintings")
+    assert found.tiles.evaluate_all("all => all.map(img => img.alt)") == [
+        "Picture guided towards the words: ships on the sea",
+        "The same seed without guidance",
+    ]
+    one, other = found.sources()
+    assert one != other
+    reached = re.compile(r"Picture 1: -?\d\.\d\d, unguided -?\d\.\d\d")
+    expect(found.part("scores")).to_contain_text(reached)
+    plot = found.part("chart").get_by_role("img")
+    expect(plot).to_be_visible()
+    expect(plot.locator("polyline")).to_have_count(2)
+    assert found.width() <= size[0], "the page scrolls sideways"
+    keep_screenshot(found.page, f"text-{size[0]}-{'dark' if dark else 'light'}")
+    with found.page.expect_download() as download:
+        found.part("download").click()
+    download.value.save_as(tmp_path / "painting.png")
+    with Image.open(tmp_path / "painting.png") as sheet:
+        assert sheet.size == (64 * 4, 64 * 4)
+        inside = json.loads(sheet.info["guided_diffusion_studio"])
+    assert inside["settings"]["prompt"] == "ships on the sea"
+    assert inside["score"] == "cosine similarity"
+    found.leave()
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_examples_are_those_that_work_on_the_chosen_model(desk: Visit):
+    def example(words: str) -> Locator:
+        return desk.page.get_by_role("button", name=words, exact=True)
+
+    examples = desk.page.locator(".examples:visible")
+    expect(examples).to_contain_text("These work on paintings:")
+    example("ships on the sea").click()
+    expect(desk.text).to_have_value("ships on the sea")
+    desk.part("model").get_by_label("scenes").check()
+    expect(examples).to_contain_text("These work on scenes:")
+    expect(example("ships on the sea")).to_be_hidden()
+    example("a glacier").click()
+    desk.part("draw").click()
+    expect(desk.status).to_contain_text("seed 0, scenes")
+    expect(desk.tiles.first).to_have_attribute("alt", "Picture guided towards the words: a glacier")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_words_that_the_clip_never_saw_are_named_until_they_are_gone(desk: Visit):
+    unseen = desk.part("scores").locator(".unseen")
+    desk.draw("<i>Zebra</i> in snow | a quagga:-0.5")
+    expect(unseen).to_have_text(
+        "clip-small never saw these words, and can only guess: i, zebra, quagga"
+    )
+    expect(desk.status).to_contain_text("Done in")
+    desk.draw("a red rose")
+    expect(desk.tiles.first).to_have_attribute(
+        "alt", "Picture guided towards the words: a red rose"
+    )
+    expect(unseen).to_have_count(0)
+    expect(desk.status).to_contain_text("Done in")
+
+
+def test_stop_keeps_the_partial_picture_of_words_and_its_plot(desk: Visit, meter: Meter):
+    set_slider(desk.page, "text-num-inference-steps", 250)
+    desk.draw("snow")
+    expect(desk.status).to_contain_text(re.compile(r"Step ([3-9]|\d\d+) of 250"))
+    desk.part("stop").click()
+    expect(desk.status).to_contain_text(re.compile(r"Stopped\. Step \d+ of 250"))
+    expect(desk.tiles).to_have_count(2)
+    points = desk.part("chart").locator("polyline.line-0")
+    assert 3 <= len(str(points.get_attribute("points")).split()) < 250
+    expect(desk.part("scores")).to_contain_text("unguided")
+    assert meter.settled()
+    assert meter.calls < 300
+    hasten(desk)
+    desk.draw("ships")
+    expect(desk.status).to_contain_text("Done in")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("", "prompt must be words such as a landscape with trees, or come with an image_prompt"),
+        ("<b>snow</b>:9", "prompt must be sentences with weights from -5 to 5 other than 0"),
+        (" ".join(["snow"] * 15), "prompt must be at most 14 tokens for clip-small"),
+    ],
+    ids=["empty", "weight", "too long"],
+)
+def test_bad_words_show_one_sentence_and_lose_nothing(desk: Visit, typed: str, sentence: str):
+    desk.draw("snow")
+    expect(desk.status).to_contain_text("Done in")
+    before, scores = desk.sources(), desk.part("scores").inner_text()
+    desk.draw(typed)
+    expect(desk.page.get_by_text(sentence)).to_be_visible()
+    assert desk.sources() == before
+    assert desk.part("scores").inner_text() == scores
+    expect(desk.text).to_have_value(typed)
+    desk.draw("ships")
+    expect(desk.tiles.first).to_have_attribute("alt", "Picture guided towards the words: ships")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_picture_steers_alone_and_a_colour_beside_words(desk: Visit, tmp_path: Path):
+    Image.new("RGBA", (300, 40), (200, 30, 30, 128)).save(tmp_path / "like.png")
+    desk.part("more").get_by_role("button").first.click()
+    # The picture first: a field loses what is typed within 50 ms of being unfolded.
+    upload = desk.part("image-prompt")
+    upload.locator("input[type=file]").set_input_files(tmp_path / "like.png")
+    upload.locator("img").wait_for()
+    desk.draw("")
+    alone = "Picture guided towards an uploaded picture"
+    expect(desk.tiles.first).to_have_attribute("alt", alone)
+    expect(desk.status).to_contain_text("Done in")
+    upload.get_by_role("button", name="Remove Image").click()
+    expect(upload.locator("img")).to_have_count(0)
+    color = desk.part("color").locator("input, textarea")
+    color.fill("teal")
+    expect(color).to_have_value("teal")
+    desk.draw("snow")
+    both = "Picture guided towards the words: snow, towards the colour #008080"
+    expect(desk.tiles.first).to_have_attribute("alt", both)
+    expect(desk.status).to_contain_text("Done in")
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_method_of_the_course_has_a_scale_of_its_own_for_words_and_guides_to_the_end(
+    desk: Visit,
+):
+    scale = desk.page.locator("#text-guidance-scale input[type=number]")
+    desk.part("advanced").get_by_role("button").first.click()
+    stop = desk.page.locator("#text-stop input[type=number]")
+    expect(stop).to_have_value("0.8")
+    desk.part("method").get_by_label("course").check()
+    expect(scale).to_have_value("8")
+    expect(stop).to_have_value("1")
+    desk.draw("snow")
+    expect(desk.status).to_contain_text("Done in")
+    desk.part("method").get_by_label("thorough").check()
+    expect(scale).to_have_value("0.2")
+    expect(stop).to_have_value("0.8")
+    desk.draw("ships")
+    expect(desk.tiles.first).to_have_attribute("alt", "Picture guided towards the words: ships")
+    expect(desk.status).to_contain_text("Done in")
+
+
 def test_the_about_tab_lists_the_checkpoints_and_the_limits(wide: Visit):
     wide.page.get_by_role("tab", name="About").click()
     page = wide.page.locator("#about-text")
-    expect(page.locator("tbody tr")).to_have_count(5)
-    for text in ("paintings", "scenes", "digits-cross-attention"):
+    expect(page.locator("tbody tr")).to_have_count(8)
+    for text in ("paintings", "scenes", "digits-cross-attention", "clip-small", "ViT-B-32-laion"):
         expect(page.locator("table")).to_contain_text(text)
     expect(page).to_contain_text("8 pictures of a colour or 64 digits, 250 steps")
     keep_screenshot(wide.page, "about")

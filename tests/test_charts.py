@@ -86,6 +86,62 @@ def test_zeros_lie_on_the_axis():
     assert {y for _, y in points(drawn)} == {float(next(drawn.iterfind(".//line")).attrib["y1"])}
 
 
+def heights(drawn: ElementTree.Element) -> list[float]:
+    """Where the lines of the grid lie, from the lowest value to the highest."""
+    return [float(line.attrib["y1"]) for line in drawn.iterfind(".//line")]
+
+
+def numbers(drawn: ElementTree.Element) -> list[str]:
+    """What is written beside the lines of the grid, from the lowest to the highest."""
+    return labels(drawn)[: len(heights(drawn))]
+
+
+def test_negative_values_lie_inside_an_axis_that_begins_below_zero():
+    drawn = chart([-0.03, 0.1, 0.33], [-0.07, 0.0, 0.05])
+    assert labels(drawn)[:3] == ["-0.1", "0", "0.4"]
+    bottom, zero, top = heights(drawn)
+    assert bottom > zero > top
+    for number in (0, 1):
+        assert all(top <= y <= bottom for _, y in points(drawn, number))
+        assert points(drawn, number)[0][1] > zero, "the first value is below zero"
+    assert points(drawn, 1)[1][1] == zero
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([-0.08, 0.3], ["-0.1", "0", "0.4"]),
+        ([-1.0, 1.0], ["-1", "0", "1"]),
+        ([0.0, 0.3], ["0", "0.2", "0.4"]),
+    ],
+)
+def test_both_ends_of_the_axis_are_round_and_zero_is_marked(values: list[float], ticks: list[str]):
+    drawn = chart(values, values)
+    assert numbers(drawn) == ticks
+    assert heights(drawn) == sorted(heights(drawn), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([-0.42, 0.004], ["-0.5", "0"]), ([-0.03, 0.3], ["0", "0.4"])],
+)
+def test_an_end_too_near_to_zero_has_no_number_to_print_over_it(
+    values: list[float], ticks: list[str]
+):
+    assert numbers(chart(values, values)) == ticks
+
+
+@pytest.mark.parametrize("values", [[-0.2], [-0.2, -0.1], [-0.2, 0.0], [-3.0, -0.001]])
+def test_values_of_which_none_is_above_zero_are_drawn_too(values: list[float]):
+    drawn = chart(values, values)
+    bottom, *_, zero = heights(drawn)
+    assert zero < bottom
+    assert numbers(drawn)[-1] == "0"
+    assert len(points(drawn)) == len(values)
+    assert all(zero <= y <= bottom for _, y in points(drawn))
+    assert len(set(numbers(drawn))) == len(heights(drawn)), "two ticks are the same"
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf])
 def test_a_value_that_is_no_number_is_left_out(odd: float):
     drawn = chart([1.0, odd, 2.0], [odd, odd, odd])

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, color, colorimetry, guidance, images, losses
+from pipelines import checkpoints, color, colorimetry, comparison, guidance, images, losses
 from pipelines.settings import ColorSettings, SettingsError, validate
 from tests.conftest import Meter
 
@@ -145,8 +145,8 @@ def test_an_unguided_run_that_was_stopped_is_not_taken_for_a_whole_one(meter: Me
 
 
 def test_what_is_remembered_has_a_limit_and_the_last_run_always_stays():
-    steps = [color._Plain(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))]
-    memory = color._Memory(max_bytes=250_000)  # two such runs
+    steps = [comparison.Plain(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))]
+    memory = comparison.Memory(max_bytes=250_000)  # two such runs
     for key in "abc":
         memory.put((key,), steps)
         assert memory.get(("a",)) or key == "c"

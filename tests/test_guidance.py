@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 
 from pipelines import guidance, losses, sampling
-from pipelines.guidance import METHODS, PUBLISHED, Guide, Method
+from pipelines.guidance import METHODS, PUBLISHED, TEXT_METHODS, Guide, Method
 from pipelines.losses import Brightness, Contrast, MeanColor, Symmetry, TargetColor, Term
 from pipelines.sampling import Correction, StepContext
 
@@ -96,7 +96,8 @@ def context_of(
     level = torch.tensor(alpha, dtype=x0.dtype)
     sigma = (1 - level**2).sqrt()
     after = torch.tensor(alpha_prev, dtype=x0.dtype)
-    return StepContext(index, 10, 500, level, sigma, after, level * x0 + sigma * eps.to(x0), x0)
+    x_t = level * x0 + sigma * eps.to(x0)
+    return StepContext(index, 10, 500, level, sigma, after, x_t, x0, torch.tensor(0.99))
 
 
 def pictures(count: int = 3, size: int = 8, seed: int = 0) -> Tensor:
@@ -197,6 +198,48 @@ def test_the_course_pulls_less_in_larger_batches_and_ours_does_not():
         alone = displacement(ALL[name], loss, 0.2, first)
         together = displacement(ALL[name], loss, 0.2, context)[:1]
         torch.testing.assert_close(alone, times * together, rtol=1e-3, atol=1e-6)
+
+
+def test_the_course_guides_by_words_with_the_alpha_of_the_number_of_the_step():
+    method, scale = TEXT_METHODS["course"], 3.0
+    context = context_of(pictures(2))  # the alpha of its step's number is 0.99
+    loss = TargetColor(COLOR)
+    x0 = context.x0.clone().requires_grad_()
+    gradient = torch.autograd.grad(loss(x0).mean(), x0)[0]
+    found = ask(Guide(method, [Term(loss)], scale), context)
+    expected = scale * 0.99 / 0.6**2 * gradient
+    torch.testing.assert_close(context.x0 - found.x0, expected, rtol=1e-4, atol=1e-7)
+    other = dataclasses.replace(context, alpha_of_step=torch.tensor(0.33))
+    moved = context.x0 - ask(Guide(method, [Term(loss)], scale), other).x0
+    torch.testing.assert_close(moved, expected / 3, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", sampling.SOLVERS)
+def test_the_alpha_of_the_number_of_a_step_is_that_of_the_schedule_at_this_number(solver: str):
+    seen: list[StepContext] = []
+
+    class Watch(Guide):
+        def __call__(self, context: StepContext) -> Correction | None:
+            seen.append(context)
+            return super().__call__(context)
+
+    method = dataclasses.replace(METHODS["fast"], solver=solver)
+    guide = Watch(method, [Term(MeanColor(COLOR))], 0.2)
+    run(ideal_gaussian(), guide, method=method, steps=20)
+    alphas = DDIMScheduler(**COSINE).alphas_cumprod[:20] ** 0.5
+    torch.testing.assert_close(torch.stack([context.alpha_of_step for context in seen]), alphas)
+
+
+def test_methods_for_words_are_those_for_colours_but_for_the_course():
+    assert list(TEXT_METHODS) == list(METHODS)
+    for name in OURS:
+        assert TEXT_METHODS[name] == METHODS[name]
+    context = context_of(pictures(2))
+    for_words, for_colours = (
+        displacement(methods["course"], TargetColor(COLOR), 3.0, context)
+        for methods in (TEXT_METHODS, METHODS)
+    )
+    assert not torch.allclose(for_words, for_colours)
 
 
 # --- what must never change a picture ------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from pipelines import losses
 from pipelines.losses import (
     Brightness,
     Contrast,
+    EmbeddingDistance,
     MeanColor,
     Palette,
     Symmetry,
@@ -306,3 +309,121 @@ def test_several_losses_add_up_with_their_weights():
     terms = [Term(Brightness(0.3), 0.5), Term(Contrast(0.7))]
     expected = 0.5 * Brightness(0.3)(x0) + Contrast(0.7)(x0)
     torch.testing.assert_close(losses.total(terms)(x0), expected)
+
+
+# --- embeddings ----------------------------------------------------------------------------------
+
+RIGHT, UP = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+
+
+def at_angle(angle: float) -> Tensor:
+    """A vector of length 1 that is turned by so much from `RIGHT` towards `UP`."""
+    return math.cos(angle) * RIGHT.double() + math.sin(angle) * UP.double()
+
+
+def look_at_means(x0: Tensor) -> Tensor:
+    """The mean colours as embeddings: `(1, b, 3)`."""
+    return F.normalize(x0.mean(dim=(2, 3)), dim=-1)[None]
+
+
+def flat(*colors: Tensor) -> Tensor:
+    """One small picture of each colour."""
+    return torch.stack(colors)[:, :, None, None].expand(-1, -1, 4, 4).float()
+
+
+def distance_to(*targets: Tensor, weights: tuple[float, ...] = (1.0,)) -> EmbeddingDistance:
+    return EmbeddingDistance(look_at_means, torch.stack(targets).float(), torch.tensor(weights))
+
+
+@pytest.mark.parametrize("angle", [1e-3, 0.1, math.pi / 6, math.pi / 2, 2.0, 3.0, 3.13])
+def test_the_great_circle_is_half_the_squared_angle(angle: float):
+    found = losses.great_circle(RIGHT.double(), at_angle(angle))
+    assert found.item() == pytest.approx(angle**2 / 2, rel=1e-4)
+    turned = losses.great_circle(at_angle(0.4 + angle), at_angle(0.4))
+    assert turned.item() == pytest.approx(angle**2 / 2, rel=1e-4)
+
+
+def test_the_great_circle_is_zero_for_the_same_and_the_most_for_the_opposite():
+    assert losses.great_circle(RIGHT, RIGHT).item() == pytest.approx(0, abs=1e-9)
+    assert losses.great_circle(RIGHT, -RIGHT).item() == pytest.approx(math.pi**2 / 2, rel=0.01)
+    many = losses.great_circle(torch.stack([RIGHT, UP])[:, None], torch.stack([RIGHT, UP, -UP]))
+    quarter = math.pi**2 / 8
+    expected = torch.tensor([[0, quarter, quarter], [quarter, 0, 4 * quarter]])
+    torch.testing.assert_close(many, expected, rtol=0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-7, 1e-4, math.pi - 1e-4, math.pi])
+def test_the_gradient_of_the_great_circle_is_finite_at_its_ends(angle: float):
+    vector = at_angle(angle).float().requires_grad_()
+    gradient = torch.autograd.grad(losses.great_circle(vector, RIGHT), vector)[0]
+    assert gradient.isfinite().all()
+    assert gradient.norm() < 10
+
+
+def test_the_gradient_of_the_great_circle_is_the_angle():
+    for angle in (1e-3, 0.5, 1.5, 3.0):
+        turn = torch.tensor(angle, dtype=torch.float64, requires_grad=True)
+        vector = torch.stack([turn.cos(), turn.sin(), turn * 0])
+        gradient = torch.autograd.grad(losses.great_circle(vector, RIGHT.double()), turn)[0]
+        assert gradient.item() == pytest.approx(angle, rel=1e-4)
+
+
+def test_a_distance_of_embeddings_is_the_weighted_mean_over_targets():
+    x0 = flat(RIGHT, UP, at_angle(1.0))
+    quarter = math.pi**2 / 8
+    alone = distance_to(RIGHT)(x0)
+    torch.testing.assert_close(alone, torch.tensor([0, quarter, 0.5]), rtol=1e-4, atol=1e-6)
+    both = distance_to(RIGHT, UP, weights=(1.0, 3.0))(x0)
+    turned = (0.5 + 3 * (math.pi / 2 - 1) ** 2 / 2) / 4
+    expected = torch.tensor([quarter * 3 / 4, quarter / 4, turned])
+    torch.testing.assert_close(both, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, -0.25), (-2.0, -3.0)])
+def test_weights_of_embeddings_matter_only_beside_each_other(weights: tuple[float, float]):
+    x0 = pictures(3)
+    twice = (2 * weights[0], 2 * weights[1])
+    torch.testing.assert_close(
+        distance_to(RIGHT, UP, weights=twice)(x0), distance_to(RIGHT, UP, weights=weights)(x0)
+    )
+    more = (2 * weights[0], weights[1])
+    assert not torch.allclose(
+        distance_to(RIGHT, UP, weights=more)(x0), distance_to(RIGHT, UP, weights=weights)(x0)
+    )
+
+
+def test_a_negative_weight_pushes_away_and_the_loss_stays_0_or_more():
+    away = distance_to(RIGHT, weights=(-0.7,))
+    angles = (0.0, 0.5, 1.5, 2.5, math.pi)
+    values = away(flat(*(at_angle(angle) for angle in angles)))
+    assert (values >= 0).all()
+    assert (values.diff() < 0).all()
+    torch.testing.assert_close(values[0].item(), math.pi**2 / 2, rtol=1e-5, atol=0)
+    assert values[-1].item() == pytest.approx(0, abs=0.02)
+    x0 = flat(at_angle(1.0)).requires_grad_()
+    gradients = [torch.autograd.grad(loss(x0).sum(), x0)[0] for loss in (away, distance_to(RIGHT))]
+    torch.testing.assert_close(gradients[0], -gradients[1])
+
+
+def test_the_distance_of_embeddings_is_the_mean_over_views_and_knows_no_batch():
+    def look(x0: Tensor) -> Tensor:
+        return torch.cat([look_at_means(x0), look_at_means(x0.flip(1))])
+
+    targets, weights = torch.stack([RIGHT, UP]), torch.tensor([1.0, -0.5])
+    x0 = pictures(4)
+    together = EmbeddingDistance(look, targets, weights)(x0)
+    assert together.shape == (4,)
+    one_view = EmbeddingDistance(look_at_means, targets, weights)
+    torch.testing.assert_close(together, (one_view(x0) + one_view(x0.flip(1))) / 2)
+    for i in range(4):
+        alone = EmbeddingDistance(look, targets, weights)(x0[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i])
+
+
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+def test_the_gradient_of_the_distance_of_embeddings_is_that_of_finite_differences(weight: float):
+    targets = torch.stack([at_angle(0.3), at_angle(2.0)])
+    weights = torch.tensor([weight, 0.5], dtype=torch.float64)
+    loss = EmbeddingDistance(look_at_means, targets, weights)
+    x0 = (pictures(2, size=4, dtype=torch.float64) * 0.2 + 0.3).requires_grad_()
+    assert torch.autograd.gradcheck(loss, (x0,), fast_mode=True)

@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
 @pytest.mark.parametrize("seed", [0, 1, 7, 2**31, 2**32 - 1])
 def test_repeats_draw_noise_that_has_nothing_to_do_with_that_of_the_steps(seed: int):
     generator = torch.Generator().manual_seed(seed)
-    again = sampling._offspring(generator)
+    again = sampling.offspring(generator)
     one, other = (torch.randn(10_000, generator=g) for g in (generator, again))
     assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.04
     neighbour = torch.randn(10_000, generator=torch.Generator().manual_seed((seed + 1) % 2**32))

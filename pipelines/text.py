@@ -1,0 +1,197 @@
+"""CLIP text guidance: settings to a stream of guided pictures, each beside the unguided one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipelines import checkpoints, clip, guidance, images, losses, runtime, sampling
+from pipelines.clip import COURSE_VIEWS, VIEWS, Clip
+from pipelines.comparison import Comparison
+from pipelines.settings import TextSettings, prompt_entries, validate
+
+_VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The state of a run after one step.
+
+    Attributes:
+        pictures: one per image; the predicted clean picture, after the last step the result.
+        unguided: the same of the same seeds without guidance.
+        step: steps done, from 1.
+        total_steps: steps of the run.
+        seconds: since the run began.
+        settings: as checked, with the seed that was drawn.
+        model: key of the checkpoint.
+        revision: of its weights.
+        clip_revision: of the CLIP's weights.
+        losses: per guided step, one value per image: distance of its crops to the prompt.
+        similarities: per step, one value per image, see `similarity`.
+        unguided_similarities: the same without guidance.
+        failed_steps: steps in which guidance left an image alone: its gradient was not finite.
+        unseen_words: words of the prompts that the CLIP never saw in training.
+    """
+
+    pictures: list[Image.Image]
+    unguided: list[Image.Image]
+    step: int
+    total_steps: int
+    seconds: float
+    settings: TextSettings
+    model: str
+    revision: str
+    clip_revision: str
+    losses: list[list[float]]
+    similarities: list[list[float]]
+    unguided_similarities: list[list[float]]
+    failed_steps: list[int]
+    unseen_words: list[str]
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.total_steps
+
+    @property
+    def score_before(self) -> list[float]:
+        """How near each unguided picture is to the prompt, see `similarity`."""
+        return self.unguided_similarities[-1]
+
+    @property
+    def score_after(self) -> list[float]:
+        """The same per guided picture."""
+        return self.similarities[-1]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a picture should be like.
+
+    Attributes:
+        embeddings: `(p, d)`, of length 1, of sentences and pictures.
+        weights: `(p,)`; below 0 is what it should not be like.
+    """
+
+    embeddings: Tensor
+    weights: Tensor
+
+
+def target_of(settings: TextSettings, model: Clip) -> Target:
+    """The prompts as the CLIP reads them.
+
+    Raises:
+        SettingsError: if a sentence is longer than it can read.
+    """
+    embeddings, weights = [], []
+    for name, sign in (("prompt", 1), ("negative_prompt", -1)):
+        for text, weight in prompt_entries(getattr(settings, name)):
+            embeddings.append(clip.encode_text(model, text, name))
+            weights.append(sign * weight)
+    if settings.image_prompt and settings.image_weight:
+        pixels = images.to_tensor(images.from_data_uri(settings.image_prompt))  # (1, 3, h, w)
+        with runtime.device_lock(model.device), torch.no_grad():
+            embeddings.append(clip.encode_images(model, pixels.to(model.device))[0])
+        weights.append(settings.image_weight)
+    stacked = torch.stack(embeddings)
+    return Target(stacked, torch.tensor(weights).to(stacked))
+
+
+def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
+    """How near pictures `(b, 3, h, w)` are to a target, `(b,)`, from -1 to 1.
+
+    The weighted mean of the cosines; what a picture should not be like counts against it.
+    """
+    with runtime.device_lock(model.device), torch.no_grad():
+        cosines = clip.encode_images(model, x0) @ target.embeddings.T  # (b, p)
+    return cosines @ target.weights / target.weights.abs().sum()
+
+
+def look_of(
+    settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
+) -> Callable[[Tensor], Tensor]:
+    """`x0` to embeddings of random crops, `(k, b, d)`."""
+    course = settings.method == "course"
+    views = replace(COURSE_VIEWS if course else VIEWS, count=settings.cutouts)
+
+    def look(x0: Tensor) -> Tensor:
+        crops = clip.random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
+        # The course forgets that CLIP's statistics are those of pictures in [0, 1].
+        seen = 2 * crops - 1 if course else crops
+        return clip.encode_images(model, seen.flatten(0, 1)).unflatten(0, crops.shape[:2])
+
+    return look
+
+
+def terms_of(settings: TextSettings, model: Clip, target: Target) -> list[losses.Term]:
+    """Everything that the picture is pulled towards; the colour has the last word."""
+    seeds = sampling.image_generators(settings.seed, settings.num_images)
+    generators = [sampling.offspring(generator, _VIEWS_STREAM) for generator in seeds]
+    look = look_of(settings, model, generators)
+    words = losses.EmbeddingDistance(look, target.embeddings, target.weights)
+    terms = [losses.Term(words)]
+    if settings.color:
+        color = losses.MeanColor(images.color_to_tensor(settings.color))
+        terms.append(losses.Term(color, settings.color_weight))
+    return terms
+
+
+def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
+    """Words of the prompts that the CLIP never saw in training."""
+    entries = prompt_entries(settings.prompt) + prompt_entries(settings.negative_prompt)
+    return clip.unseen_words(model, " ".join(text for text, _ in entries))
+
+
+def generate(settings: TextSettings) -> Iterator[Preview]:
+    """Draws guided and unguided pictures of the same seeds, yielding once per step.
+
+    Raises:
+        ValueError: if a setting is wrong, or a sentence too long; raised at once.
+        CheckpointError: if a checkpoint cannot be loaded; likewise.
+    """
+    settings = validate(settings)
+    loaded, model = checkpoints.load(settings.model), clip.load(settings.clip_model)
+    return _generate(settings, loaded, model, target_of(settings, model))
+
+
+def _generate(
+    settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target
+) -> Iterator[Preview]:
+    began = time.monotonic()
+    method = guidance.TEXT_METHODS[settings.method]
+    run = Comparison(settings, loaded, method, terms_of(settings, model, target))
+    measure = partial(similarity, model, target)
+    found: list[list[float]] = []
+    similar: list[list[float]] = []
+    unguided_similar: list[list[float]] = []
+    failed: list[int] = []
+    for guided, unguided in run.steps():
+        if guided.loss is not None:
+            found.append(guided.loss.tolist())
+        both = measure(torch.cat([guided.shown, unguided.x0])).tolist()
+        similar.append(both[: settings.num_images])
+        unguided_similar.append(both[settings.num_images :])
+        if guided.failed is not None and bool(guided.failed.any()):
+            failed.append(guided.index + 1)
+        yield Preview(
+            pictures=images.to_pil(guided.shown),
+            unguided=images.to_pil(unguided.x0),
+            step=guided.index + 1,
+            total_steps=guided.total,
+            seconds=time.monotonic() - began,
+            settings=settings,
+            model=loaded.checkpoint.key,
+            revision=loaded.revision,
+            clip_revision=model.revision,
+            losses=list(found),
+            similarities=list(similar),
+            unguided_similarities=list(unguided_similar),
+            failed_steps=list(failed),
+            unseen_words=unseen_words(settings, model),
+        )
