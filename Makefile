@@ -28,6 +28,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.digits
 	$(BIN)/python -m benchmarks.color
+	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.exact
 	$(BIN)/python -m benchmarks.finetuning
 

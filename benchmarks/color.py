@@ -234,10 +234,14 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def medians(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
     """Median seconds of each, after a warm-up, taking turns."""
+    return [statistics.median(times) for times in zip(*rounds(works, repeats), strict=True)]
+
+
+def rounds(works: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """Seconds of each, turn by turn, after a warm-up: `repeats` times as many as works."""
     for work in works:
         work()
-    rounds = [[seconds_of(work) for work in works] for _ in range(repeats)]
-    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+    return [[seconds_of(work) for work in works] for _ in range(repeats)]
 
 
 def cost_of_guidance(lab: Lab, steps: int, repeats: int) -> dict[str, float]:

@@ -153,7 +153,7 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
     return judge.eval().requires_grad_(False)
 
 
-def save(judge: DigitJudge, path: Path, metadata: dict[str, str]) -> None:
+def save(judge: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     """Writes the weights so that a kill at any moment leaves the old file or the new one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

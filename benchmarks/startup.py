@@ -3,8 +3,8 @@
     python -m benchmarks.startup
 
 Starts `python app.py` as a person would, several times, and waits for its page; then draws one row
-of digits with every conditioning and a picture with every model, and reads the process's memory.
-Linux only: memory is read from `/proc`.
+of digits with every conditioning, a picture with every model and one of words, and reads the
+process's memory. Linux only: memory is read from `/proc`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def measure() -> Start:
             client.predict(conditioning=conditioning, api_name="/digits")
         for model in rule(ColorSettings, "model").options:
             client.predict(model=model, api_name="/color")
+        client.predict(api_name="/text")  # the CLIP that comes with the app
         return Start(seconds, idle, resident_mib(process.pid))
 
 

@@ -1,0 +1,184 @@
+"""A classifier of painting genres that judges what words made of the paintings.
+
+    python -m benchmarks.genre_judge
+
+Guidance never sees it. It shares nothing with the CLIP that guides: it is a plain convolutional
+network that learns labels, not sentences. It is trained on paintings that are not held out; the
+others are looked at once, at the end, for the accuracies that are stored with the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmarks import judge
+from pipelines.images import from_uint8
+from training.captions import GENRES
+from training.clip_trainer import centred
+from training.degrade import degraded
+from training.loop import step_generator
+from training.pairs import Pairs, load_pairs
+
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "genre_judge.safetensors"
+DATA = Path("../shared/data")
+KINDS = tuple(GENRES)
+NUM_FEATURES = 256
+_WIDTHS = (32, 64, 128, NUM_FEATURES)
+_WEIGHT_DECAY = 5e-4
+_SMOOTHING = 0.1
+_PX = 64
+
+
+class _Block(nn.Module):
+    """Two convolutions and a way around them (He et al. 2016, arXiv:1512.03385)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        around: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != channels:
+            around = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        self.around = around
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.around(x))
+
+
+class GenreJudge(nn.Module):
+    """A small residual classifier of 64x64 pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = nn.Conv2d(3, _WIDTHS[0], 3, 2, padding=1, bias=False)  # (n, 32, 32, 32)
+        blocks: list[nn.Module] = [stem, nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()]
+        before = _WIDTHS[0]
+        for i, width in enumerate(_WIDTHS):
+            blocks += [_Block(before, width, 2 if i else 1), _Block(width, width, 1)]
+            before = width
+        self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(NUM_FEATURES, len(KINDS))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last layer but one, `(n, 256)`, of `(n, 3, 64, 64)` in [-1, 1]."""
+        return self.body(pixels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits `(n, len(KINDS))` of `(n, 3, 64, 64)` in [-1, 1]."""
+        return self.head(self.features(pixels))
+
+
+def load(path: Path = WEIGHTS) -> GenreJudge:
+    """The trained judge, frozen, in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: if it was never trained; the message says how to.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.genre_judge makes it")
+    found = GenreJudge()
+    found.load_state_dict(load_file(path))  # from half precision
+    return found.eval().requires_grad_(False)
+
+
+def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
+    """Share of the held-out paintings of each kind it got right after training, and "all"."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["accuracies"])
+
+
+def classify(found: GenreJudge, pixels: Tensor) -> Tensor:
+    """The number in `KINDS` of what it sees, `(n,)` int64, of `(n, 3, 64, 64)` in [-1, 1]."""
+    with torch.no_grad():
+        return torch.cat([found(part).argmax(1) for part in pixels.split(250)])
+
+
+def features(found: GenreJudge, pixels: Tensor) -> Tensor:
+    """The space distances are measured in: `(n, 256)` of `(n, 3, 64, 64)` in [-1, 1]."""
+    with torch.no_grad():
+        return torch.cat([found.features(part) for part in pixels.split(250)])
+
+
+def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
+    """The paintings whose genre is known, and its number in `KINDS` `(n,)` int64."""
+    numbers = {said[0]: number for number, said in enumerate(GENRES.values())}
+    kept = [i for i, label in enumerate(pairs.labels) if label]
+    chosen = pairs.select(torch.tensor(kept))
+    return chosen, torch.tensor([numbers[label] for label in chosen.labels])
+
+
+def accuracies(found: GenreJudge, pairs: Pairs, labels: Tensor) -> dict[str, float]:
+    """Share it gets right of each kind, and of all."""
+    right = classify(found, centred(pairs.pixels)) == labels
+    of = {kind: right[labels == i] for i, kind in enumerate(KINDS)} | {"all": right}
+    return {kind: r.double().mean().item() for kind, r in of.items() if len(r)}
+
+
+def train(
+    pairs: Pairs, labels: Tensor, *, epochs: int, batch_size: int, lr: float, seed: int
+) -> GenreJudge:
+    """Trains a judge; rare kinds are shown more often than they occur."""
+    torch.manual_seed(seed)
+    found = GenreJudge().train()
+    optimizer = torch.optim.AdamW(found.parameters(), lr=lr, weight_decay=_WEIGHT_DECAY)
+    total = epochs * math.ceil(len(pairs) / batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=total)
+    chance = torch.bincount(labels, minlength=len(KINDS)).float().rsqrt()[labels]  # (n,)
+    bar = tqdm(range(total), unit="step")
+    for step in bar:
+        generator = step_generator(seed, step)
+        chosen = torch.multinomial(chance, batch_size, generator=generator)
+        shown = degraded(from_uint8(pairs.pixels[chosen]), _PX, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = found(shown).float()
+        loss = F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    return found.eval().requires_grad_(False)
+
+
+def main(
+    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
+    epochs: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    lr: Annotated[float, typer.Option(help="peak of the one cycle")] = 2e-3,
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
+    output: Annotated[Path, typer.Option(help="where the weights go")] = WEIGHTS,
+) -> None:
+    """Trains the judge, prints its accuracies on held-out paintings and stores both."""
+    if threads:
+        torch.set_num_threads(threads)
+    known, unseen = (labelled(part) for part in load_pairs(data_folder, "wikiart"))
+    found = train(*known, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    measured = {k: round(v, 4) for k, v in accuracies(found, *unseen).items()}
+    recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    metadata = {"accuracies": json.dumps(measured), "data": "wikiart, not held out"}
+    metadata |= {key: str(value) for key, value in recipe.items()}
+    judge.save(found.half(), output, metadata)
+    for kind, value in measured.items():
+        print(f"{kind:20} {value:.1%}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,256 @@
+"""Text guidance, measured: do the pictures show what was asked for, and at what cost.
+
+    python -m benchmarks.text
+
+Six prompts, 16 seeds each, judged by two networks that guidance never used
+(`benchmarks.painting_judges`): a classifier of genres and a second CLIP. The
+course's recipe (50 steps, 4 cutouts, scale 8) is drawn in the same run with the same models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.color import contrast, rounds
+from benchmarks.digits import write_json
+from benchmarks.painting_judges import Judges, Shares, mean
+from benchmarks.scoring import markdown
+from pipelines import checkpoints, clip, guidance, images, runtime, text
+from pipelines.comparison import Comparison
+from pipelines.settings import TextSettings
+
+PROMPTS = {
+    "a portrait of a woman": "portrait",
+    "a landscape with trees": "landscape",
+    "a city street": "cityscape",
+    "a still life with fruit": "still_life",
+    "ships on the sea": "marine",
+    "a pencil sketch": "sketch_and_study",
+}
+REPORT_SEED = 0
+COURSE = TextSettings(
+    method="course", guidance_scale=8.0, num_inference_steps=50, cutouts=4, stop=1.0
+)
+PRESETS = [TextSettings(method=name) for name in ("balanced", "fast", "thorough")]
+HEADER = (
+    "pictures",
+    "steps",
+    "scale",
+    "genre judge",
+    "CLIP judge",
+    "both",
+    "the guide itself",
+    "Fréchet distance",
+    "contrast",
+)
+COST_HEADER = ("one picture", "takes", "of unguided, same steps", "of the course's recipe")
+GRID_COLUMNS, GRID_SCALE = 8, 2
+
+
+class Lab:
+    """A bundled model and a CLIP, drawing the same seeds for every prompt and setting."""
+
+    def __init__(self, model: str, clip_model: str, seed: int, num_images: int):
+        self.loaded, self.clip = checkpoints.load(model), clip.load(clip_model)
+        self.seed, self.num_images = seed, num_images
+        self._unguided: dict[tuple[str, int, float], Tensor] = {}
+
+    def run(self, settings: TextSettings) -> Comparison:
+        """Ready to draw; see `Comparison`."""
+        target = text.target_of(settings, self.clip)
+        method = guidance.TEXT_METHODS[settings.method]
+        return Comparison(settings, self.loaded, method, text.terms_of(settings, self.clip, target))
+
+    def guided(self, settings: TextSettings, prompt: str) -> Tensor:
+        """`(n, 3, h, w)` in [-1, 1]."""
+        seeds = {"seed": self.seed, "num_images": self.num_images}
+        *_, last = self.run(dataclasses.replace(settings, prompt=prompt, **seeds)).guided()
+        return last.x_prev.clamp(-1, 1)
+
+    def unguided(self, settings: TextSettings) -> Tensor:
+        """The same seeds, solver and steps without guidance."""
+        method = guidance.TEXT_METHODS[settings.method]
+        key = (method.solver, settings.num_inference_steps, method.eta)
+        if key not in self._unguided:
+            seeds = {"seed": self.seed, "num_images": self.num_images}
+            *_, last = self.run(dataclasses.replace(settings, **seeds)).unguided()
+            self._unguided[key] = last.x0.clamp(-1, 1)
+        return self._unguided[key]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a setting reaches.
+
+    Attributes:
+        name: of the setting.
+        settings: which.
+        shares: per prompt.
+        distance: Fréchet distance of all its pictures to real paintings.
+        contrast: standard deviation of luma as a share of the unguided pictures'.
+        pictures: per prompt, `(n, 3, h, w)` in [-1, 1].
+    """
+
+    name: str
+    settings: TextSettings
+    shares: dict[str, Shares]
+    distance: float
+    contrast: float
+    pictures: dict[str, Tensor]
+
+
+def score(lab: Lab, judges: Judges, name: str, settings: TextSettings) -> Score:
+    """Draws and judges every prompt."""
+    pictures = {prompt: lab.guided(settings, prompt) for prompt in PROMPTS}
+    return _judged(lab, judges, name, settings, pictures)
+
+
+def score_unguided(lab: Lab, judges: Judges, settings: TextSettings) -> Score:
+    """The same of the unguided pictures: how often they are of each kind by chance."""
+    plain = lab.unguided(settings)
+    pictures = dict.fromkeys(PROMPTS, plain)
+    return _judged(lab, judges, "unguided", settings, pictures)
+
+
+def _judged(
+    lab: Lab, judges: Judges, name: str, settings: TextSettings, pictures: dict[str, Tensor]
+) -> Score:
+    every = torch.cat(list(pictures.values()))
+    plain = contrast(lab.unguided(settings)).repeat(len(pictures))
+    return Score(
+        name,
+        settings,
+        {prompt: judges.shares(pictures[prompt], kind) for prompt, kind in PROMPTS.items()},
+        judges.distance(every),
+        (contrast(every) / plain).mean().item(),
+        pictures,
+    )
+
+
+def row(found: Score) -> list[str]:
+    shares, settings = mean(list(found.shares.values())), found.settings
+    unguided = found.name == "unguided"
+    return [
+        found.name,
+        f"{settings.num_inference_steps}",
+        "" if unguided else f"{settings.guidance_scale:g}",
+        f"{shares.genre:.0%}",
+        f"{shares.clip:.0%}",
+        f"{shares.judged:.0%}",
+        f"{shares.guide:.0%}",
+        f"{found.distance:.1f}",
+        f"{found.contrast:.2f}",
+    ]
+
+
+def prompt_rows(judges: Judges, unguided: Score, ours: Score, theirs: Score) -> list[list[str]]:
+    """Per prompt: real paintings, unguided, the course's, ours."""
+    real = judges.reference.shares
+    rows = []
+    for prompt in PROMPTS:
+        row_of = [f.shares[prompt].judged for f in (unguided, theirs, ours)]
+        rows.append(
+            [prompt, f"{real[PROMPTS[prompt]].judged:.0%}", *(f"{share:.0%}" for share in row_of)]
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one picture costs; the ratios are medians of those of turns taken.
+
+    Attributes:
+        seconds: guided, median.
+        of_unguided: as often as the same steps unguided take.
+        of_course: as often as the course's recipe takes.
+    """
+
+    seconds: float
+    of_unguided: float
+    of_course: float
+
+
+def cost_of(lab: Lab, settings: TextSettings, repeats: int) -> Cost:
+    """Times a setting against no guidance, and against the course's recipe.
+
+    They take turns, since the speed of a machine changes more than they differ.
+    """
+    asked = [settings, dataclasses.replace(settings, guidance_scale=0.0), COURSE]
+    single = [dataclasses.replace(s, num_images=1, prompt=next(iter(PROMPTS))) for s in asked]
+    ours, plain, theirs = (lambda s=s: list(lab.run(s).guided()) for s in single)
+    beside_plain, beside_course = (rounds([ours, other], repeats) for other in (plain, theirs))
+    return Cost(
+        statistics.median(seconds for seconds, _ in beside_plain),
+        statistics.median(seconds / other for seconds, other in beside_plain),
+        statistics.median(seconds / other for seconds, other in beside_course),
+    )
+
+
+def cost_row(name: str, cost: Cost) -> list[str]:
+    return [name, f"{cost.seconds:.2f} s", f"{cost.of_unguided:.2f}", f"{cost.of_course:.2f}"]
+
+
+def grid(found: Score) -> Image.Image:
+    """A row of pictures per prompt."""
+    chosen = [p[:GRID_COLUMNS] for p in found.pictures.values()]
+    return images.grid(images.to_pil(torch.cat(chosen)), columns=len(chosen[0]), scale=GRID_SCALE)
+
+
+def main(
+    model: Annotated[str, typer.Option(help="key of an unconditional checkpoint")] = "paintings",
+    clip_model: Annotated[str, typer.Option(help="key of the CLIP that guides")] = "clip-small",
+    num_images: Annotated[int, typer.Option(min=2, help="seeds a prompt")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, help="of each timing")] = 9,
+    grid_path: Annotated[Path | None, typer.Option("--grid", help="where the best go")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
+) -> None:
+    """Prints the tables of text guidance."""
+    if threads:
+        torch.set_num_threads(threads)
+    lab = Lab(model, clip_model, REPORT_SEED, num_images)
+    judges = Judges(lab.clip)
+    costs = {settings.method: cost_of(lab, settings, repeats) for settings in PRESETS}
+    unguided = score_unguided(lab, judges, PRESETS[0])
+    drawn = tqdm([*PRESETS, COURSE], desc="score")
+    scores = [score(lab, judges, settings.method, settings) for settings in drawn]
+    ours, theirs = scores[0], scores[-1]
+    print(markdown(HEADER, [row(found) for found in (unguided, *scores)]), end="\n\n")
+    columns = ("prompt", "real paintings", "unguided", "course", "balanced")
+    print(markdown(columns, prompt_rows(judges, unguided, ours, theirs)), end="\n\n")
+    print(markdown(COST_HEADER, [cost_row(*of) for of in costs.items()]), end="\n\n")
+    machine = f"{runtime.describe_device()}, PyTorch {torch.__version__}"
+    print(
+        f"{len(PROMPTS)} prompts, {num_images} seeds each. Measured on {machine}, weights "
+        f"{lab.loaded.revision}, CLIP {lab.clip.revision}."
+    )
+    if grid_path:
+        best = max(scores, key=lambda found: mean(list(found.shares.values())).judged)
+        print(f"The grid is of {best.name}.")
+        grid(best).save(grid_path)
+    if json_path:
+        figures = {
+            found.name: {
+                "judged": mean(list(found.shares.values())).judged,
+                "shares": {p: dataclasses.asdict(s) for p, s in found.shares.items()},
+                "distance": found.distance,
+                "contrast": found.contrast,
+            }
+            for found in (unguided, *scores)
+        }
+        cost_figures = {name: dataclasses.asdict(of) for name, of in costs.items()}
+        write_json(json_path, {"scores": figures, "costs": cost_figures, "machine": machine})
+
+
+if __name__ == "__main__":
+    typer.run(main)
