@@ -161,9 +161,7 @@ def result(prefix: str, seed: int, scores_name: str) -> Shown:
     """Pictures under a slider, status, scores, download and chart."""
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
-            pictures = gr.HTML(
-                starting_noise(seed), elem_id=f"{prefix}result", elem_classes="compared"
-            )
+            pictures = gr.HTML(starting_noise(seed), elem_id=f"{prefix}result")
             cut = gr.Slider(
                 0,
                 100,
