@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 import typer
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -61,7 +60,7 @@ class _Block(nn.Module):
         return F.relu(self.body(x) + self.around(x))
 
 
-class GenreJudge(nn.Module):
+class GenreJudge(judge.Judge):
     """A small residual classifier of 64x64 pictures."""
 
     def __init__(self) -> None:
@@ -90,29 +89,13 @@ def load(path: Path = WEIGHTS) -> GenreJudge:
     Raises:
         FileNotFoundError: if it was never trained; the message says how to.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.genre_judge makes it")
-    found = GenreJudge()
-    found.load_state_dict(load_file(path))  # from half precision
-    return found.eval().requires_grad_(False)
+    return judge.with_weights(GenreJudge(), path, "python -m benchmarks.genre_judge")
 
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
     """Share of the held-out paintings of each kind it got right after training, and "all"."""
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["accuracies"])
-
-
-def classify(found: GenreJudge, pixels: Tensor) -> Tensor:
-    """The number in `KINDS` of what it sees, `(n,)` int64, of `(n, 3, 64, 64)` in [-1, 1]."""
-    with torch.no_grad():
-        return torch.cat([found(part).argmax(1) for part in pixels.split(250)])
-
-
-def features(found: GenreJudge, pixels: Tensor) -> Tensor:
-    """The space distances are measured in: `(n, 256)` of `(n, 3, 64, 64)` in [-1, 1]."""
-    with torch.no_grad():
-        return torch.cat([found.features(part) for part in pixels.split(250)])
 
 
 def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
@@ -125,7 +108,7 @@ def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
 
 def accuracies(found: GenreJudge, pairs: Pairs, labels: Tensor) -> dict[str, float]:
     """Share it gets right of each kind, and of all."""
-    right = classify(found, centred(pairs.pixels)) == labels
+    right = judge.classify(found, centred(pairs.pixels)) == labels
     of = {kind: right[labels == i] for i, kind in enumerate(KINDS)} | {"all": right}
     return {kind: r.double().mean().item() for kind, r in of.items() if len(r)}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from training.loop import batch_indices, step_generator
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "digit_judge.safetensors"
 NUM_CLASSES = 10
 NUM_FEATURES = 64
+_BATCH = 500
 
 # Augmentation: the most that a picture is turned, moved, sheared and scaled.
 _MAX_DEGREES = 12.0
@@ -44,7 +45,18 @@ def _block(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) 
     )
 
 
-class DigitJudge(nn.Module):
+class Judge(nn.Module):
+    """A classifier whose last layer but one tells how alike pictures are."""
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last layer but one, `(n, d)`, of `(n, c, h, w)` in [-1, 1]."""
+        raise NotImplementedError
+
+
+JudgeT = TypeVar("JudgeT", bound=Judge)
+
+
+class DigitJudge(Judge):
     """A small convolutional classifier of 28x28 grey pictures."""
 
     def __init__(self) -> None:
@@ -79,9 +91,17 @@ def load_judge(path: Path = WEIGHTS) -> DigitJudge:
     Raises:
         FileNotFoundError: if it was never trained; the message says how to.
     """
+    return with_weights(DigitJudge(), path, "python -m benchmarks.judge")
+
+
+def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:
+    """A judge with the weights of a file, frozen, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if there is none; the message names the command that makes it.
+    """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.judge makes it")
-    judge = DigitJudge()
+        raise FileNotFoundError(f"{path} is missing; {command} makes it")
     judge.load_state_dict(load_file(path))
     return judge.eval().requires_grad_(False)
 
@@ -92,16 +112,16 @@ def stored_accuracy(path: Path = WEIGHTS) -> float:
         return float(file.metadata()["test_accuracy"])
 
 
-def classify(judge: DigitJudge, pixels: Tensor) -> Tensor:
-    """The digit it sees in each picture, `(n,)` int64, of `(n, 1, 28, 28)` in [-1, 1]."""
+def classify(judge: Judge, pixels: Tensor) -> Tensor:
+    """The class it sees in each picture, `(n,)` int64, of `(n, c, h, w)` in [-1, 1]."""
     with torch.no_grad():
-        return torch.cat([judge(part).argmax(1) for part in pixels.split(500)])
+        return torch.cat([judge(part).argmax(1) for part in pixels.split(_BATCH)])
 
 
-def features(judge: DigitJudge, pixels: Tensor) -> Tensor:
-    """The space distances are measured in: `(n, 64)` float32 of `(n, 1, 28, 28)` in [-1, 1]."""
+def features(judge: Judge, pixels: Tensor) -> Tensor:
+    """The space distances are measured in: `(n, d)` float32 of `(n, c, h, w)` in [-1, 1]."""
     with torch.no_grad():
-        return torch.cat([judge.features(part) for part in pixels.split(500)])
+        return torch.cat([judge.features(part) for part in pixels.split(_BATCH)])
 
 
 def accuracy(judge: DigitJudge, data: Digits) -> float:
@@ -153,7 +173,7 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
     return judge.eval().requires_grad_(False)
 
 
-def save(judge: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+def save(judge: Judge, path: Path, metadata: dict[str, str]) -> None:
     """Writes the weights so that a kill at any moment leaves the old file or the new one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -11,8 +11,8 @@ with another seed and without half-formed pictures:
     python -m training.export_clip runs/clip-judge benchmarks/weights/clip-judge
 
 Both are asked to choose among all kinds of painting. The command stores what they say of paintings
-that nobody was trained on, and what those look like to the genre judge, so that the benchmark needs
-no data.
+that neither they nor the CLIP that guides were trained on, and what those look like to the genre
+judge, so that the benchmark needs no data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks import frechet, genre_judge
+from benchmarks import frechet, genre_judge, judge
 from benchmarks.genre_judge import DATA, KINDS
 from pipelines import clip
 from pipelines.checkpoints import Checkpoint
@@ -75,7 +75,7 @@ def mean(shares: Sequence[Shares]) -> Shares:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real paintings that no network was trained on.
+    """Real paintings that neither the judges nor the CLIP that guides were trained on.
 
     Attributes:
         shares: per kind, what the judges say of them.
@@ -108,13 +108,13 @@ class Judges:
     def shares(self, pictures: Tensor, kind: str) -> Shares:
         """What each says of pictures `(n, 3, 64, 64)` in [-1, 1]."""
         wanted = KINDS.index(kind)
-        seen = [genre_judge.classify(self._genre, pictures.cpu())]
+        seen = [judge.classify(self._genre, pictures.cpu())]
         seen += [nearest_kind(model, pictures) for model in (self._clip, self._guide) if model]
         return Shares(*((found == wanted).double().mean().item() for found in seen))
 
     def features(self, pictures: Tensor) -> frechet.Gaussian:
         """What pictures look like to the genre judge."""
-        return frechet.fit(genre_judge.features(self._genre, pictures.cpu()).numpy())
+        return frechet.fit(judge.features(self._genre, pictures.cpu()).numpy())
 
     def distance(self, pictures: Tensor) -> float:
         """Fréchet distance to the real paintings, in the features of the genre judge."""

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines import checkpoints, runtime
+from pipelines import checkpoints, images, runtime
 from pipelines.checkpoints import CLIPS, Checkpoint, CheckpointError
 from pipelines.settings import SettingsError, show
 
@@ -271,12 +271,7 @@ def random_views(
     angle = (2 * drawn[1] - 1) * views.max_angle
     mirrored = torch.where(drawn[2] < 0.5, -1.0, 1.0) if views.mirrored else torch.ones_like(side)
     shift = (2 * drawn[3:] - 1) * (1 - side)  # (2, k, b)
-    rows = [
-        torch.stack([side * mirrored * angle.cos(), -side * angle.sin(), shift[0]], dim=-1),
-        torch.stack([side * mirrored * angle.sin(), side * angle.cos(), shift[1]], dim=-1),
-    ]
-    where = torch.stack(rows, dim=-2).flatten(0, 1).to(x0)  # (k * b, 2, 3)
-    grid = F.affine_grid(where, [len(where), *shape], align_corners=False)
     repeated = x0.repeat(count, 1, 1, 1)  # (k * b, 3, h, w), views of one crop beside each other
-    crops = F.grid_sample(repeated, grid, padding_mode="reflection", align_corners=False)
+    side, angle, mirrored, shift = (v.flatten(-2) for v in (side, angle, mirrored, shift))
+    crops = images.crops(repeated, side, angle, mirrored, shift, size_px)
     return crops.unflatten(0, (count, len(x0))) + views.noise * noise.to(x0)

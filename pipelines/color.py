@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,48 +10,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, colorimetry, guidance, images, losses
-from pipelines.comparison import Comparison
+from pipelines import checkpoints, colorimetry, comparison, guidance, images, losses
 from pipelines.settings import OFF, ColorSettings, palette_entries, validate
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        pictures: one per image; the predicted clean picture, after the last step the result.
-        unguided: the same of the same seeds without guidance.
-        step: steps done, from 1.
-        total_steps: steps of the run.
-        seconds: since the run began.
-        settings: as checked, with the seed that was drawn.
-        model: key of the checkpoint.
-        revision: of its weights.
         losses: per step done, one value per image: of what the network predicts.
         unguided_losses: the same without guidance.
-        failed_steps: steps in which guidance left an image alone: its gradient was not finite.
         score_before: per unguided picture the distance to the target, see `score`.
         score_after: the same per guided picture.
     """
 
-    pictures: list[Image.Image]
-    unguided: list[Image.Image]
-    step: int
-    total_steps: int
-    seconds: float
-    settings: ColorSettings
-    model: str
-    revision: str
     losses: list[list[float]]
     unguided_losses: list[list[float]]
-    failed_steps: list[int]
     score_before: list[float]
     score_after: list[float]
-
-    @property
-    def finished(self) -> bool:
-        return self.step == self.total_steps
 
 
 def region_of(settings: ColorSettings, size_px: int) -> Tensor | None:
@@ -127,31 +103,18 @@ def generate(settings: ColorSettings) -> Iterator[Preview]:
 
 
 def _generate(settings: ColorSettings, loaded: checkpoints.Loaded) -> Iterator[Preview]:
-    began = time.monotonic()
     method = guidance.METHODS[settings.method]
     terms = terms_of(settings, loaded.checkpoint.size_px)
-    run, loss = Comparison(settings, loaded, method, terms), losses.total(terms)
+    run, loss = comparison.Comparison(settings, loaded, method, terms), losses.total(terms)
     found: list[list[float]] = []
     unguided_found: list[list[float]] = []
-    failed: list[int] = []
-    for guided, unguided in run.steps():
+    for guided, unguided, both in run.steps():
         found.append(loss(guided.x0_network).tolist())
         unguided_found.append(loss(unguided.x0_network).tolist())
-        if guided.failed is not None and bool(guided.failed.any()):
-            failed.append(guided.index + 1)
-        pictures, plain = images.to_pil(guided.shown), images.to_pil(unguided.x0)
         yield Preview(
-            pictures=pictures,
-            unguided=plain,
-            step=guided.index + 1,
-            total_steps=guided.total,
-            seconds=time.monotonic() - began,
-            settings=settings,
-            model=loaded.checkpoint.key,
-            revision=loaded.revision,
+            **vars(both),
             losses=list(found),
             unguided_losses=list(unguided_found),
-            failed_steps=list(failed),
-            score_before=[score(picture, settings) for picture in plain],
-            score_after=[score(picture, settings) for picture in pictures],
+            score_before=[score(picture, settings) for picture in both.unguided],
+            score_after=[score(picture, settings) for picture in both.pictures],
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, guidance, losses, sampling
+from pipelines import checkpoints, guidance, images, losses, sampling
 from pipelines.settings import OFF
 
 _REMEMBERED_BYTES = 256 * 2**20
@@ -52,6 +54,37 @@ class Plain:
     x0_network: Tensor
 
 
+@dataclass(frozen=True)
+class Preview:
+    """The state of both runs after one step.
+
+    Attributes:
+        pictures: one per image; the predicted clean picture, after the last step the result.
+        unguided: the same of the same seeds without guidance.
+        step: steps done, from 1.
+        total_steps: steps of the run.
+        seconds: since the run began.
+        settings: as checked, with the seed that was drawn.
+        model: key of the checkpoint.
+        revision: of its weights.
+        failed_steps: steps in which guidance left an image alone: its gradient was not finite.
+    """
+
+    pictures: list[Image.Image]
+    unguided: list[Image.Image]
+    step: int
+    total_steps: int
+    seconds: float
+    settings: Any
+    model: str
+    revision: str
+    failed_steps: list[int]
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.total_steps
+
+
 class Comparison:
     """Both runs of one set of settings.
 
@@ -72,9 +105,24 @@ class Comparison:
         self.settings, self.loaded, self.method, self.terms = settings, loaded, method, terms
         self.eta = method.eta if settings.eta == OFF else settings.eta
 
-    def steps(self) -> Iterator[tuple[sampling.SampleStep, Plain]]:
-        """Step by step, the guided one first."""
-        yield from zip(self.guided(), self.unguided(), strict=True)
+    def steps(self) -> Iterator[tuple[sampling.SampleStep, Plain, Preview]]:
+        """Step by step: guided, unguided, and what there is to show of both."""
+        began, failed = time.monotonic(), []
+        for guided, unguided in zip(self.guided(), self.unguided(), strict=True):
+            if guided.failed is not None and bool(guided.failed.any()):
+                failed.append(guided.index + 1)
+            preview = Preview(
+                pictures=images.to_pil(guided.shown),
+                unguided=images.to_pil(unguided.x0),
+                step=guided.index + 1,
+                total_steps=guided.total,
+                seconds=time.monotonic() - began,
+                settings=self.settings,
+                model=self.loaded.checkpoint.key,
+                revision=self.loaded.revision,
+                failed_steps=list(failed),
+            )
+            yield guided, unguided, preview
 
     def guided(self) -> Iterator[sampling.SampleStep]:
         settings = self.settings

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageColor, PngImagePlugin
 from torch import Tensor
 
@@ -32,8 +33,7 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images must be (b, 1 or 3, h, w), got {tuple(images.shape)}")
-    pixels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5  # (b, c, h, w) in [0, 255]
-    pixels = pixels.round().to(torch.uint8).permute(0, 2, 3, 1)  # (b, h, w, c)
+    pixels = to_uint8(images.detach().float().cpu()).permute(0, 2, 3, 1)  # (b, h, w, c)
     return [Image.fromarray(p.squeeze(-1).numpy()) for p in pixels]
 
 
@@ -47,9 +47,38 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return from_uint8(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2))
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """Pictures of any shape in [-1, 1], clamped, as 8-bit pixels."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def from_uint8(pixels: Tensor) -> Tensor:
     """8-bit pixels of any shape as float32 in [-1, 1]; the inverse of `to_pil`'s rounding."""
     return pixels.float() / 127.5 - 1
+
+
+def crops(
+    x0: Tensor, side: Tensor, angle: Tensor, mirrored: Tensor, shift: Tensor, size_px: int
+) -> Tensor:
+    """Square crops, turned and mirrored, `(b, c, size_px, size_px)`, differentiable.
+
+    What lies beyond the edges is the picture mirrored.
+
+    Args:
+        x0: `(b, c, h, w)`.
+        side: `(b,)`, of each crop, as a share of the picture's.
+        angle: `(b,)`, in radians.
+        mirrored: `(b,)`, -1 where it is, 1 elsewhere.
+        shift: `(2, b)`, of its middle to the right and down; at 1 it lies on the picture's edge.
+        size_px: side of the result.
+    """
+    rows = [
+        torch.stack([side * mirrored * angle.cos(), -side * angle.sin(), shift[0]], dim=1),
+        torch.stack([side * mirrored * angle.sin(), side * angle.cos(), shift[1]], dim=1),
+    ]
+    where = torch.stack(rows, dim=1).to(x0)  # (b, 2, 3)
+    grid = F.affine_grid(where, [*x0.shape[:2], size_px, size_px], align_corners=False)
+    return F.grid_sample(x0, grid, padding_mode="reflection", align_corners=False)
 
 
 def grid(

@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, clip, guidance, images, losses, runtime, sampling
+from pipelines import checkpoints, clip, comparison, guidance, images, losses, runtime, sampling
 from pipelines.clip import COURSE_VIEWS, VIEWS, Clip
-from pipelines.comparison import Comparison
 from pipelines.settings import TextSettings, prompt_entries, validate
 
 _VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        pictures: one per image; the predicted clean picture, after the last step the result.
-        unguided: the same of the same seeds without guidance.
-        step: steps done, from 1.
-        total_steps: steps of the run.
-        seconds: since the run began.
-        settings: as checked, with the seed that was drawn.
-        model: key of the checkpoint.
-        revision: of its weights.
         clip_revision: of the CLIP's weights.
         losses: per guided step, one value per image: distance of its crops to the prompt.
         similarities: per step, one value per image, see `similarity`.
         unguided_similarities: the same without guidance.
-        failed_steps: steps in which guidance left an image alone: its gradient was not finite.
         unseen_words: words of the prompts that the CLIP never saw in training.
     """
 
-    pictures: list[Image.Image]
-    unguided: list[Image.Image]
-    step: int
-    total_steps: int
-    seconds: float
-    settings: TextSettings
-    model: str
-    revision: str
     clip_revision: str
     losses: list[list[float]]
     similarities: list[list[float]]
     unguided_similarities: list[list[float]]
-    failed_steps: list[int]
     unseen_words: list[str]
-
-    @property
-    def finished(self) -> bool:
-        return self.step == self.total_steps
 
     @property
     def score_before(self) -> list[float]:
@@ -163,35 +137,23 @@ def generate(settings: TextSettings) -> Iterator[Preview]:
 def _generate(
     settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target
 ) -> Iterator[Preview]:
-    began = time.monotonic()
     method = guidance.TEXT_METHODS[settings.method]
-    run = Comparison(settings, loaded, method, terms_of(settings, model, target))
-    measure = partial(similarity, model, target)
+    run = comparison.Comparison(settings, loaded, method, terms_of(settings, model, target))
+    unseen = unseen_words(settings, model)
     found: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []
-    failed: list[int] = []
-    for guided, unguided in run.steps():
+    for guided, unguided, both in run.steps():
         if guided.loss is not None:
             found.append(guided.loss.tolist())
-        both = measure(torch.cat([guided.shown, unguided.x0])).tolist()
-        similar.append(both[: settings.num_images])
-        unguided_similar.append(both[settings.num_images :])
-        if guided.failed is not None and bool(guided.failed.any()):
-            failed.append(guided.index + 1)
+        seen = similarity(model, target, torch.cat([guided.shown, unguided.x0])).tolist()
+        similar.append(seen[: settings.num_images])
+        unguided_similar.append(seen[settings.num_images :])
         yield Preview(
-            pictures=images.to_pil(guided.shown),
-            unguided=images.to_pil(unguided.x0),
-            step=guided.index + 1,
-            total_steps=guided.total,
-            seconds=time.monotonic() - began,
-            settings=settings,
-            model=loaded.checkpoint.key,
-            revision=loaded.revision,
+            **vars(both),
             clip_revision=model.revision,
             losses=list(found),
             similarities=list(similar),
             unguided_similarities=list(unguided_similar),
-            failed_steps=list(failed),
-            unseen_words=unseen_words(settings, model),
+            unseen_words=unseen,
         )

@@ -139,84 +139,32 @@ def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
     if given["mask"]:
         given["region"] = "all"
     for preview in common.throttled(color.generate(ColorSettings(**given))):
-        path = None
-        if preview.finished:
-            sheet = guided.sheet(preview.pictures, common.metadata_of(preview) | scores_of(preview))
-            path = common.save_png(sheet, "paintings")
-        yield (
-            guided.tiles(preview.pictures, preview.unguided, describe(preview.settings)),
-            common.status_of(preview),
-            swatches(preview),
-            loss_chart(preview),
-            gr.DownloadButton(value=path, interactive=path is not None),
-        )
+        wish, noted = describe(preview.settings), scores_of(preview)
+        yield guided.update(preview, wish, swatches(preview), loss_chart(preview), noted)
 
 
-@common.explained
-def endpoint(
-    color: str = DEFAULTS.color,
-    guidance_scale: float = DEFAULTS.guidance_scale,
-    num_inference_steps: int = DEFAULTS.num_inference_steps,
-    num_images: int = DEFAULTS.num_images,
-    seed: int = DEFAULTS.seed,
-    model: str = DEFAULTS.model,
-    method: str = DEFAULTS.method,
-    loss: str = DEFAULTS.loss,
-    region: str = DEFAULTS.region,
-    mask: str = DEFAULTS.mask,
-    palette: str = DEFAULTS.palette,
-    brightness: float = DEFAULTS.brightness,
-    contrast: float = DEFAULTS.contrast,
-    symmetry: str = DEFAULTS.symmetry,
-    extras_weight: float = DEFAULTS.extras_weight,
-    start: float = DEFAULTS.start,
-    stop: float = DEFAULTS.stop,
-    every: int = DEFAULTS.every,
-    repeats: int = DEFAULTS.repeats,
-    eta: float = DEFAULTS.eta,
-) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
+def answer(preview: color.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
     """Paints pictures of a colour, without any training for it.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, loss (per step, one value per image), score_before and score_after (per
     image: CIEDE2000 between its mean colour and the wanted one). The last one is complete.
     """
-    given = locals()
-    settings = ColorSettings(**{f.name: given[f.name] for f in dataclasses.fields(ColorSettings)})
-    for preview in common.throttled(_generate(settings)):
-        metadata = common.metadata_of(preview) | scores_of(preview)
-        files = common.save_pictures(preview.pictures, metadata, "painting")
-        yield files, info_of(preview)
-
-
-_generate = color.generate  # the endpoint's first parameter is called `color`, as published
+    return guided.answer(preview, scores_of(preview)), info_of(preview)
 
 
 def build() -> None:
     """Lays out the tab; call inside `gr.Blocks`."""
-    gr.Markdown(INTRODUCTION)
-    with gr.Row(elem_classes="workspace"):
-        with gr.Column(elem_classes="wish", min_width=0):
-            text = _color_row()
-            with gr.Row():
-                run = gr.Button("Paint", variant="primary", elem_id="color-draw", min_width=100)
-                stop = gr.Button("Stop", elem_id="color-stop", min_width=80)
-        with gr.Column(elem_classes="shown", min_width=0):
-            shown = guided.result(_PREFIX, DEFAULTS.seed, "swatches")
-        with gr.Column(elem_classes="controls", min_width=0):
-            controls = {"color": text} | CONTROLS.main() | _more() | _advanced()
-    CONTROLS.follow_method(controls)
-    event = gr.on(
-        [run.click, text.submit, controls["palette"].submit],
-        draw,
-        inputs=[controls[name] for name in INPUTS],
-        outputs=shown.outputs,
-        show_progress_on=shown.status,
-        api_visibility="private",
-        **common.LANE,
+    guided.build(
+        CONTROLS,
+        INTRODUCTION,
+        wish=lambda: {"color": _color_row()},
+        extras=lambda: _more() | _advanced(),
+        draw=draw,
+        scores_name="swatches",
+        submits=("color", "palette"),
     )
-    common.stops(stop, event, shown.status)
-    common.publish(endpoint, api_name="color", returns=tuple[list[gr.FileData], dict])
+    common.publish_run(ColorSettings, color.generate, answer, api_name="color")
 
 
 def _color_row() -> gr.Textbox:

@@ -215,11 +215,51 @@ def publish(
     parameters = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items()]
     chosen.__annotations__ = hints
     typed = signature.replace(parameters=parameters, return_annotation=returns)
-    setattr(chosen, "__signature__", typed)  # noqa: B010 (type checkers know no such attribute)
+    _sign(chosen, typed)
     if lane:
         gr.api(chosen, api_name=api_name, **LANE)
     else:
         gr.api(chosen, api_name=api_name, concurrency_limit=None)
+
+
+def publish_run(
+    settings: type[Any],
+    generate: Callable[[Any], Iterator[PreviewT]],
+    answer: Callable[[PreviewT], tuple[list[gr.FileData], dict[str, Any]]],
+    *,
+    api_name: str,
+) -> None:
+    """Makes the endpoint of a product, which streams `(images, info)`.
+
+    Args:
+        settings: of the product; their names, types and defaults are the endpoint's.
+        generate: settings to previews.
+        answer: what callers get of a preview; its docstring tells them what the endpoint does.
+        api_name: without the slash.
+    """
+    fields = dataclasses.fields(settings)
+    hints = typing.get_type_hints(settings)
+
+    @explained
+    def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
+        given = {field.name: value for field, value in zip(fields, values, strict=True)}
+        for preview in throttled(generate(settings(**given))):
+            yield answer(preview)
+
+    endpoint.__doc__ = answer.__doc__
+    endpoint.__annotations__ = {field.name: hints[field.name] for field in fields}
+    parameters = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default
+        )
+        for field in fields
+    ]
+    _sign(endpoint, inspect.Signature(parameters))
+    publish(endpoint, api_name=api_name, returns=tuple[list[gr.FileData], dict])
+
+
+def _sign(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    setattr(function, "__signature__", signature)  # noqa: B010 (type checkers know no such one)
 
 
 def slider(
@@ -240,7 +280,7 @@ def slider(
         step=bounds.step if isinstance(bounds, Real) else 1,
         label=label,
         info=info,
-        elem_id=prefix + name.replace("_", "-"),
+        elem_id=element_id(prefix, name),
     )
 
 
@@ -248,6 +288,11 @@ def choices(settings: type[Any], name: str) -> list[str]:
     """The names that a setting accepts."""
     accepted: Choice = rule(settings, name)
     return list(accepted.options)
+
+
+def element_id(prefix: str, name: str) -> str:
+    """The id in the page of the control of a setting; `stop` is the button's."""
+    return prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
 
 
 def random_seed() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 from collections.abc import Iterator
 from typing import Any
@@ -96,35 +95,14 @@ def draw(
         )
 
 
-@common.explained
-def endpoint(
-    digits: str = DEFAULTS.digits,
-    cfg_scale: float = DEFAULTS.cfg_scale,
-    num_inference_steps: int = DEFAULTS.num_inference_steps,
-    seed: int = DEFAULTS.seed,
-    conditioning: str = DEFAULTS.conditioning,
-    blend_with: str = DEFAULTS.blend_with,
-    blend: float = DEFAULTS.blend,
-    solver: str = DEFAULTS.solver,
-    eta: float = DEFAULTS.eta,
-) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
+def answer(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
     """Draws handwritten digits, one image per character.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision and settings. The last one is complete.
     """
-    given = locals()
-    settings = DigitsSettings(**{f.name: given[f.name] for f in dataclasses.fields(DigitsSettings)})
-    for preview in common.throttled(_generate(settings)):
-        metadata = common.metadata_of(preview)
-        files = [
-            common.save_png(images.with_metadata(picture, metadata), f"digit-{i}")
-            for i, picture in enumerate(preview.pictures)
-        ]
-        yield [gr.FileData(path=path) for path in files], common.info_of(preview)
-
-
-_generate = digits.generate  # the endpoint's first parameter is called `digits`, as published
+    metadata = common.metadata_of(preview)
+    return common.save_pictures(preview.pictures, metadata, "digit"), common.info_of(preview)
 
 
 def build() -> None:
@@ -160,7 +138,7 @@ def build() -> None:
         **common.LANE,
     )
     common.stops(stop, event, status)
-    common.publish(endpoint, api_name="digits", returns=tuple[list[gr.FileData], dict])
+    common.publish_run(DigitsSettings, digits.generate, answer, api_name="digits")
 
 
 def _controls() -> list[gr.components.Component]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import gradio as gr
 from PIL import Image
 
 from pipelines import images, sampling
+from pipelines.comparison import Preview
 from pipelines.guidance import Method
 from pipelines.settings import MAX_LAMBDA, OFF
 from tabs import common
@@ -79,7 +81,7 @@ class Controls:
             common.choices(self.settings, name),
             value=getattr(self.settings, name),
             label=label,
-            elem_id=self.prefix + name.replace("_", "-"),
+            elem_id=common.element_id(self.prefix, name),
             **options,
         )
 
@@ -186,7 +188,83 @@ def result(prefix: str, seed: int, scores_name: str) -> Shown:
     return Shown(pictures, status, scores, chart, download)
 
 
-def sheet(pictures: list[Image.Image], metadata: Mapping[str, Any]) -> Image.Image:
-    """All pictures of a run on one sheet, carrying their settings."""
-    large = images.grid(pictures, columns=SHEET_COLUMNS, scale=SHEET_SCALE)
-    return images.with_metadata(large, metadata)
+def build(
+    controls: Controls,
+    introduction: str,
+    *,
+    wish: Callable[[], dict[str, Any]],
+    extras: Callable[[], dict[str, Any]],
+    draw: Callable[..., Iterator[tuple[Any, ...]]],
+    scores_name: str,
+    submits: Sequence[str],
+) -> dict[str, Any]:
+    """Lays out a tab and wires its run; call inside `gr.Blocks`.
+
+    Args:
+        controls: of the tab.
+        introduction: Markdown above everything.
+        wish: makes the controls that come first; here and below, by the name of their setting.
+        extras: makes those that come last.
+        draw: the run; takes all settings in order.
+        scores_name: of the element that says what was reached.
+        submits: names of the text fields in which the Enter key starts a run.
+
+    Returns:
+        All controls.
+    """
+    prefix, settings = controls.prefix, controls.settings
+    gr.Markdown(introduction)
+    with gr.Row(elem_classes="workspace"):
+        with gr.Column(elem_classes="wish", min_width=0):
+            made = wish()
+            with gr.Row():
+                run = gr.Button("Paint", variant="primary", elem_id=f"{prefix}draw", min_width=100)
+                stop = gr.Button("Stop", elem_id=f"{prefix}stop", min_width=80)
+        with gr.Column(elem_classes="shown", min_width=0):
+            shown = result(prefix, settings.seed, scores_name)
+        with gr.Column(elem_classes="controls", min_width=0):
+            made |= controls.main() | extras()
+    controls.follow_method(made)
+    event = gr.on(
+        [run.click, *(made[name].submit for name in submits)],
+        draw,
+        inputs=[made[field.name] for field in dataclasses.fields(settings)],
+        outputs=shown.outputs,
+        show_progress_on=shown.status,
+        api_visibility="private",
+        **common.LANE,
+    )
+    common.stops(stop, event, shown.status)
+    return made
+
+
+def update(
+    preview: Preview, wish: str, scores: str, chart: str, noted: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """What the components of `Shown` become after a step.
+
+    Args:
+        preview: of the run.
+        wish: what the guided pictures are, as alternative text.
+        scores: as HTML.
+        chart: as HTML.
+        noted: what the saved sheet says besides its settings.
+    """
+    path = None
+    if preview.finished:
+        sheet = images.grid(preview.pictures, columns=SHEET_COLUMNS, scale=SHEET_SCALE)
+        metadata = {**common.metadata_of(preview), **noted}
+        path = common.save_png(images.with_metadata(sheet, metadata), "paintings")
+    return (
+        tiles(preview.pictures, preview.unguided, wish),
+        common.status_of(preview),
+        scores,
+        chart,
+        gr.DownloadButton(value=path, interactive=path is not None),
+    )
+
+
+def answer(preview: Preview, noted: Mapping[str, Any]) -> list[gr.FileData]:
+    """The pictures as files that say how they were made, for API callers."""
+    metadata = {**common.metadata_of(preview), **noted}
+    return common.save_pictures(preview.pictures, metadata, "painting")

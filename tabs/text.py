@@ -121,69 +121,32 @@ def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
     given = dict(zip(INPUTS, values, strict=True))
     given["image_prompt"] = guided.upload_address(given["image_prompt"])
     for preview in common.throttled(text.generate(TextSettings(**given))):
-        path = None
-        if preview.finished:
-            sheet = guided.sheet(preview.pictures, common.metadata_of(preview) | scores_of(preview))
-            path = common.save_png(sheet, "paintings")
-        yield (
-            guided.tiles(preview.pictures, preview.unguided, describe(preview.settings)),
-            common.status_of(preview),
-            scores(preview),
-            similarity_chart(preview),
-            gr.DownloadButton(value=path, interactive=path is not None),
-        )
+        wish, noted = describe(preview.settings), scores_of(preview)
+        yield guided.update(preview, wish, scores(preview), similarity_chart(preview), noted)
 
 
-@common.explained
-def endpoint(
-    prompt: str = DEFAULTS.prompt,
-    negative_prompt: str = DEFAULTS.negative_prompt,
-    guidance_scale: float = DEFAULTS.guidance_scale,
-    num_inference_steps: int = DEFAULTS.num_inference_steps,
-    num_images: int = DEFAULTS.num_images,
-    seed: int = DEFAULTS.seed,
-    model: str = DEFAULTS.model,
-    method: str = DEFAULTS.method,
-    clip_model: str = DEFAULTS.clip_model,
-    image_prompt: str = DEFAULTS.image_prompt,
-    image_weight: float = DEFAULTS.image_weight,
-    color: str = DEFAULTS.color,
-    color_weight: float = DEFAULTS.color_weight,
-    cutouts: int = DEFAULTS.cutouts,
-    start: float = DEFAULTS.start,
-    stop: float = DEFAULTS.stop,
-    every: int = DEFAULTS.every,
-    repeats: int = DEFAULTS.repeats,
-    eta: float = DEFAULTS.eta,
-) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
+def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
     """Paints pictures of what words say, with a model that knows no words and a CLIP.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, loss (per guided step, one value per image), score_before and score_after
     (per image: cosine similarity to the prompt). The last one is complete.
     """
-    given = locals()
-    settings = TextSettings(**{f.name: given[f.name] for f in dataclasses.fields(TextSettings)})
-    for preview in common.throttled(text.generate(settings)):
-        metadata = common.metadata_of(preview) | scores_of(preview)
-        files = common.save_pictures(preview.pictures, metadata, "painting")
-        yield files, info_of(preview)
+    return guided.answer(preview, scores_of(preview)), info_of(preview)
 
 
 def build() -> None:
     """Lays out the tab; call inside `gr.Blocks`."""
-    gr.Markdown(INTRODUCTION)
-    with gr.Row(elem_classes="workspace"):
-        with gr.Column(elem_classes="wish", min_width=0):
-            controls, examples = _wish()
-            with gr.Row():
-                run = gr.Button("Paint", variant="primary", elem_id="text-draw", min_width=100)
-                stop = gr.Button("Stop", elem_id="text-stop", min_width=80)
-        with gr.Column(elem_classes="shown", min_width=0):
-            shown = guided.result(_PREFIX, DEFAULTS.seed, "scores")
-        with gr.Column(elem_classes="controls", min_width=0):
-            controls |= CONTROLS.main() | _more() | _advanced()
-    CONTROLS.follow_method(controls)
+    examples: list[gr.Row] = []
+    controls = guided.build(
+        CONTROLS,
+        INTRODUCTION,
+        wish=lambda: _wish(examples),
+        extras=lambda: _more() | _advanced(),
+        draw=draw,
+        scores_name="scores",
+        submits=("prompt", "negative_prompt"),
+    )
     controls["model"].change(
         lambda model: [gr.Row(visible=model == name) for name in EXAMPLES],
         inputs=controls["model"],
@@ -192,28 +155,17 @@ def build() -> None:
         show_progress="hidden",
         api_visibility="private",
     )
-    event = gr.on(
-        [run.click, controls["prompt"].submit, controls["negative_prompt"].submit],
-        draw,
-        inputs=[controls[name] for name in INPUTS],
-        outputs=shown.outputs,
-        show_progress_on=shown.status,
-        api_visibility="private",
-        **common.LANE,
-    )
-    common.stops(stop, event, shown.status)
-    common.publish(endpoint, api_name="text", returns=tuple[list[gr.FileData], dict])
+    common.publish_run(TextSettings, text.generate, answer, api_name="text")
 
 
-def _wish() -> tuple[dict[str, Any], list[gr.Row]]:
-    """The prompts by name, and a row of examples for each model."""
+def _wish(examples: list[gr.Row]) -> dict[str, Any]:
+    """The prompts; a row of examples for each model is added to `examples`."""
     prompt = gr.Textbox(
         DEFAULTS.prompt,
         label="Prompt",
         info="Several with weights: snow:1 | people:-0.5",
         elem_id="text-text",
     )
-    rows = []
     for model, prompts in EXAMPLES.items():
         with gr.Row(elem_classes="examples", visible=model == DEFAULTS.model) as row:
             gr.HTML(f"These work on {model}:", elem_classes="examples-label", min_width=0)
@@ -226,14 +178,14 @@ def _wish() -> tuple[dict[str, Any], list[gr.Row]]:
                     queue=False,
                     api_visibility="private",
                 )
-        rows.append(row)
+        examples.append(row)
     negative = gr.Textbox(
         DEFAULTS.negative_prompt,
         label="Negative prompt",
         info="What it should not be like",
         elem_id="text-negative-prompt",
     )
-    return {"prompt": prompt, "negative_prompt": negative}, rows
+    return {"prompt": prompt, "negative_prompt": negative}
 
 
 def _more() -> dict[str, Any]:

@@ -118,6 +118,12 @@ def test_the_readme_lists_every_parameter_with_its_default(endpoint: str):
     assert listed == PUBLISHED[endpoint]
 
 
+def test_no_two_elements_have_the_same_id():
+    ids = [block.elem_id for block in app.build_demo().blocks.values() if block.elem_id]
+    assert len(ids) > 60
+    assert [name for name in set(ids) if ids.count(name) > 1] == []
+
+
 def test_every_generating_event_waits_in_the_one_lane():
     demo = app.build_demo()
     generating = [f for f in demo.fns.values() if f.types_generator]
@@ -479,10 +485,10 @@ def test_a_full_queue_says_so_and_drains(meter: Meter):
 def test_the_unexpected_is_logged_under_an_id_and_shows_nothing_else(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def broken(settings: DigitsSettings):
+    def broken(*_: object):
         raise RuntimeError("secret path /home/someone")
 
-    monkeypatch.setattr("tabs.digits._generate", broken)
+    monkeypatch.setattr("pipelines.digits._generate", broken)
     with caplog.at_level(logging.ERROR, "studio"), pytest.raises(AppError) as caught:
         client.predict("1", api_name="/digits")
     sentence = str(caught.value)

@@ -38,9 +38,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.checkpoints",
         "pipelines.sampling",
     },
-    "pipelines.clip": {"pipelines.settings", "pipelines.runtime", "pipelines.checkpoints"},
+    "pipelines.clip": {
+        "pipelines.settings",
+        "pipelines.images",
+        "pipelines.runtime",
+        "pipelines.checkpoints",
+    },
     "pipelines.comparison": {
         "pipelines.settings",
+        "pipelines.images",
         "pipelines.checkpoints",
         "pipelines.sampling",
         "pipelines.losses",

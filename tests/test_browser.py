@@ -642,7 +642,7 @@ def test_the_method_of_the_course_has_a_scale_of_its_own_for_words_and_guides_to
 ):
     scale = desk.page.locator("#text-guidance-scale input[type=number]")
     desk.part("advanced").get_by_role("button").first.click()
-    stop = desk.page.locator("#text-stop input[type=number]")
+    stop = desk.page.locator("#text-guide-until input[type=number]")
     expect(stop).to_have_value("0.8")
     desk.part("method").get_by_label("course").check()
     expect(scale).to_have_value("8")

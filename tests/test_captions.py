@@ -116,18 +116,12 @@ def test_an_emoji_is_called_by_its_name_or_a_keyword_in_plain_letters():
     assert all(text.isascii() for text in said)
 
 
-def test_what_people_wrote_is_said_without_its_full_stop():
-    said = {captions.sentence(WRITTEN, [], random.Random(i)) for i in range(20)}
-    assert said == {"A dog runs", "Two dogs"}
-
-
 SAYINGS: list[tuple[Callable[..., str], dict[str, Any]]] = [
     (captions.painting, PAINTING),
     (captions.painting, {"title": "", "genre": None, "style": "", "artist": None}),
     (lambda _, *rest: captions.photo(captions.SCENES[0], *rest), {}),
     (captions.emoji, EMOJI),
     (captions.emoji, {"name": "ö", "keywords": []}),
-    (captions.sentence, WRITTEN),
 ]
 
 

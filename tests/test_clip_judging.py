@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from tests import tiny_pairs
 from tests.tiny_pairs import colored_pairs
 from training import clip_judging, vocabulary
-from training.clip_judging import judge, retrieval, zero_shot
+from training.clip_judging import judge_trainer, retrieval, zero_shot
 from training.clip_trainer import CONTEXT_LENGTH, Recipe, Trainer
 
 SENTENCE, PICTURE = "sentence of a picture", "picture of a sentence"
@@ -111,7 +111,7 @@ def test_labelled_pictures_are_judged_by_label_and_the_others_by_sentence(traine
     labelled = colored_pairs(12)
     some = replace(labelled, labels=[*labelled.labels[:9], "", "", ""])
     told = replace(labelled, labels=[""] * 12)
-    found = judge(trainer, {"some": some, "told": told})
+    found = judge_trainer(trainer, {"some": some, "told": told})
     assert set(found["some"]) == {"accuracy", "chance", "pictures"}
     assert found["some"]["pictures"] == 9
     assert found["some"]["chance"] == pytest.approx(1 / 6, abs=1e-4)
@@ -124,8 +124,8 @@ def test_labelled_pictures_are_judged_by_label_and_the_others_by_sentence(traine
 def test_a_judgement_is_the_same_every_time_and_changes_nothing(trainer: Trainer):
     held_out = {"colors": colored_pairs(12)}
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    first = judge(trainer, held_out)
-    assert judge(trainer, held_out) == first
+    first = judge_trainer(trainer, held_out)
+    assert judge_trainer(trainer, held_out) == first
     torch.testing.assert_close(trainer.model.state_dict(), before, rtol=0, atol=0)
     assert trainer.model.training
 
@@ -137,4 +137,4 @@ def test_a_model_that_learned_the_colors_tells_them_apart(trainer: Trainer):
     trainer.recipe = replace(trainer.recipe, max_steps=40, lr=3e-3)
     while trainer.step < 40:
         trainer.train_step()
-    assert judge(trainer, held_out)["colors"]["accuracy"] > 0.7
+    assert judge_trainer(trainer, held_out)["colors"]["accuracy"] > 0.7

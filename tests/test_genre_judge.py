@@ -112,10 +112,10 @@ def test_features_are_what_the_last_layer_reads_whatever_is_beside_them():
     torch.manual_seed(0)
     found = GenreJudge().eval()
     pixels = centred(paintings(6).pixels)
-    features = genre_judge.features(found, pixels)
+    features = judge.features(found, pixels)
     assert features.shape == (6, 32)
-    assert torch.equal(found.head(features).argmax(1), genre_judge.classify(found, pixels))
-    torch.testing.assert_close(genre_judge.features(found, pixels[:2]), features[:2])
+    assert torch.equal(found.head(features).argmax(1), judge.classify(found, pixels))
+    torch.testing.assert_close(judge.features(found, pixels[:2]), features[:2])
 
 
 def test_a_judge_that_was_never_trained_is_asked_for_by_its_command(tmp_path: Path):

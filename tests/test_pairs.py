@@ -114,6 +114,14 @@ def test_data_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(("name", "column"), [("flickr8k", "captions"), ("wikiart", "genre")])
+def test_data_without_a_column_is_refused_in_one_sentence(tmp_path: Path, name: str, column: str):
+    tiny_pairs.write_rows(tmp_path, "flowers", [{"image": Image.new("RGB", (80, 80)), "label": 0}])
+    (tmp_path / "flowers").rename(tmp_path / name)
+    with pytest.raises(ValueError, match=f"^{name} must have the columns image, .*{column}"):
+        load_pairs(tmp_path, name)
+
+
 def test_chosen_pictures_come_in_order_with_what_belongs_to_them():
     whole = tiny_pairs.colored_pairs(12)
     chosen = whole.select(torch.tensor([7, 0, 3]))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import clip as clip_benchmark
 from benchmarks import painting_judges, text
 from benchmarks.genre_judge import KINDS
 from benchmarks.painting_judges import Shares, load_reference, mean, nearest_kind
@@ -122,3 +123,16 @@ def test_the_command_prints_every_table_and_writes_the_numbers(
     assert f"| {cost['of_unguided']:.2f} | {cost['of_course']:.2f} |" in printed
     with Image.open(sheet) as drawn:
         assert drawn.width == drawn.height  # two prompts, two seeds
+
+
+def test_the_clip_is_measured_on_held_out_pairs_of_every_data_set_that_has_some(tmp_path: Path):
+    tiny_pairs.write_all(tmp_path / "data")
+    with tiny_pairs.small(tmp_path / "cache"), one_thread():
+        result = invoke(clip_benchmark.main, f"--data-folder={tmp_path / 'data'}")
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    measured = "".join(rows[2:])
+    for name, count in tiny_pairs.HELD_OUT.items():
+        assert (f"`{name}`" in measured) == (count > 0)
+    assert all(line.count("%") == 2 for line in rows[2:])
+    assert clip.load("clip-small").revision in result.stdout

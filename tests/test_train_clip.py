@@ -280,7 +280,7 @@ def exported(run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The run's checkpoint where the card says, seen from the project's folder."""
     folder = tmp_path / "assets" / "checkpoints" / "clip-small"
     trainer, held_out = restored(run.folder, place)
-    export_clip.export(trainer, folder, clip_judging.judge(trainer, held_out))
+    export_clip.export(trainer, folder, folder.name, clip_judging.judge_trainer(trainer, held_out))
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -396,10 +396,10 @@ def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(
     trainer, _ = restored(run.folder, place)
     figures = exported / cards.FIGURES_FILE
     figures.write_text('{"share": {"label": "Judged as asked for", "value": "10 %"}}')
-    export_clip.export(trainer, exported, {})
+    export_clip.export(trainer, exported, exported.name, {})
     assert "| Judged as asked for | 10 % |" in (exported / cards.CARD_FILE).read_text()
     trainer.train_step()
-    export_clip.export(trainer, exported, {})
+    export_clip.export(trainer, exported, exported.name, {})
     assert not figures.exists()
     assert "10 %" not in (exported / cards.CARD_FILE).read_text()
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 Row = Mapping[str, Any]
+Say = Callable[[Row, Sequence[str], random.Random], str]
+"""A row, the colours of its picture, and chance, to a sentence."""
 
 # How each genre of WikiArt is spoken of.
 GENRES: dict[str, tuple[str, ...]] = {
@@ -137,13 +139,8 @@ def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
     return said
 
 
-def sentence(row: Row, colors: Sequence[str], chance: random.Random) -> str:
-    """One of the sentences that people wrote on a photograph."""
-    return chance.choice(row["captions"]).strip(" .")
-
-
 def variants(
-    say: Callable[[Row, Sequence[str], random.Random], str],
+    say: Say,
     row: Row,
     picture: Tensor,
     *,

@@ -21,8 +21,7 @@ from training.card_parts import (
 _TEXT = """\
 # {name}
 
-A small CLIP for pictures of 64 x 64 pixels: it tells how well a sentence fits a picture, and is
-made to guide a diffusion model, on a CPU and without a network.
+{purpose}
 
 ## How to load it
 
@@ -31,7 +30,7 @@ In a notebook, in the project's folder:
 ```python
 import open_clip
 
-folder = "assets/checkpoints/{name}"
+folder = "{folder}"
 model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{{folder}}")
 model.eval()  # it comes ready for training
 tokenizer = open_clip.get_tokenizer(
@@ -66,6 +65,12 @@ On pictures that it was not trained on:
 {limits}
 """
 
+_PURPOSE = (
+    "A small CLIP for pictures of 64 x 64 pixels: it tells how well a sentence fits a picture, and "
+)
+_GUIDES = "is made to guide a diffusion model, on a CPU and without a network."
+_JUDGES = "is made to judge what another one guided; it never saw half-formed pictures."
+
 _TERMS = (
     "Flickr8k is for non-commercial research, as are the files of WikiArt (works made 1929 or "
     "before); the terms of the Intel scene images are unclear: research. The flowers are CC BY "
@@ -82,6 +87,8 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """
     text = _TEXT.format(
         name=facts["name"],
+        folder=facts["folder"],
+        purpose=wrap(_PURPOSE + (_GUIDES if facts["half_formed_share"] else _JUDGES)),
         what=wrap(" ".join(_what(facts))),
         data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_TERMS}"),
         recipe=table(("setting", "value"), _recipe(facts)),
@@ -159,15 +166,20 @@ def _command(recipe: Mapping[str, Any]) -> str:
 
 
 def _measured(figures: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [(name, f"{value} (chance {chance})") for name, value, chance in figure_rows(figures)]
+    return table(("measure", "figure"), rows)
+
+
+def figure_rows(figures: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
+    """What `clip_judging.judge` found, as `(measure, figure, chance)`."""
     rows = []
     for name, of in figures.items():
         if "accuracy" in of:
             label = f"zero-shot label, {of['pictures']:.0f} of `{name}`"
-            rows.append((label, f"{of['accuracy']:.1%} (chance {of['chance']:.1%})"))
+            rows.append((label, f"{of['accuracy']:.1%}", f"{of['chance']:.1%}"))
             continue
         for key, value in of.items():
             if not key.startswith("chance"):
-                rank = key.rsplit(" ", 1)[1]
-                chance = of[f"chance, {rank}"]
-                rows.append((f"`{name}`, {key}", f"{value:.1%} (chance {chance:.1%})"))
-    return table(("measure", "figure"), rows)
+                chance = of[f"chance, {key.rsplit(' ', 1)[1]}"]
+                rows.append((f"`{name}`, {key}", f"{value:.1%}", f"{chance:.1%}"))
+    return rows

@@ -65,9 +65,13 @@ def zero_shot(image: Tensor, classes: Tensor, labels: Sequence[int]) -> float:
     return (nearest == torch.tensor(labels)).float().mean().item()
 
 
-def judge(trainer: Trainer, held_out: Mapping[str, Pairs]) -> Figures:
+def judge_trainer(trainer: Trainer, held_out: Mapping[str, Pairs]) -> Figures:
+    """What `judge` finds of a run's averaged weights."""
+    return judge(trainer.averaged(), trainer.tokenizer, held_out)
+
+
+def judge(model: CLIP, tokenizer: SimpleTokenizer, held_out: Mapping[str, Pairs]) -> Figures:
     """Every figure of the model card, per data set, each beside what guessing would give."""
-    model, tokenizer = trainer.averaged(), trainer.tokenizer
     found: Figures = {}
     for name, pairs in held_out.items():
         pictures = to_input(centred(pairs.pixels))

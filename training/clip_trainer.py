@@ -105,12 +105,7 @@ class Recipe:
             ValueError: naming what differs.
         """
         mine = asdict(self)
-        differing = [f.name for f in fields(self) if saved.get(f.name) != mine[f.name]]
-        if differing:
-            raise ValueError(
-                "model_save_name must be a new name or that of a run of the same recipe, got one "
-                f"with another {', '.join(differing)}"
-            )
+        loop.refuse_another([f.name for f in fields(self) if saved.get(f.name) != mine[f.name]])
 
 
 def model_config(architecture: Architecture, vocab_size: int) -> dict[str, Any]:
@@ -206,14 +201,7 @@ class Trainer:
             FloatingPointError: if the loss or its gradient is not finite; no weight has changed.
         """
         began = time.monotonic()
-        rate = loop.learning_rate(
-            self.step,
-            peak=self.recipe.lr,
-            warmup_steps=self.recipe.warmup_steps,
-            max_steps=self.recipe.max_steps,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        loop.set_learning_rate(self.optimizer, self.step, self.recipe)
         pictures, tokens, names = self._batch()
         with self.accelerator.autocast():
             image = self.model.encode_image(pictures, normalize=True)

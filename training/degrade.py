@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines import images
+
 LEAST_SIDE = 0.55
 MAX_ANGLE = 0.12  # radians
 NOISY, BLURRED = 0.35, 0.35
@@ -33,15 +35,7 @@ def degraded(x0: Tensor, size: int, generator: torch.Generator) -> Tensor:
     mirrored = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     angle = uniform(-MAX_ANGLE, MAX_ANGLE)
     shift_x, shift_y = uniform(-1, 1) * (1 - side), uniform(-1, 1) * (1 - side)
-    theta = torch.stack(
-        [
-            torch.stack([side * mirrored * angle.cos(), -side * angle.sin(), shift_x], dim=1),
-            torch.stack([side * mirrored * angle.sin(), side * angle.cos(), shift_y], dim=1),
-        ],
-        dim=1,
-    )  # (b, 2, 3)
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    x = F.grid_sample(x0, grid, padding_mode="reflection", align_corners=False)
+    x = images.crops(x0, side, angle, mirrored, torch.stack([shift_x, shift_y]), size)
     blurred = uniform(0, 1) < BLURRED
     small = int(torch.randint(LEAST_BLURRED_PX, size // 2 + 1, (), generator=generator))
     rough = F.interpolate(x, size=small, mode="area")

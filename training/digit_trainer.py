@@ -203,7 +203,7 @@ class Trainer:
             FloatingPointError: if the loss or its gradient is not finite; no weight has changed.
         """
         began = time.monotonic()
-        self._set_learning_rate()
+        loop.set_learning_rate(self.optimizer, self.step, self.recipe)
         loss = self._loss(loop.step_generator(self.recipe.seed, self.step))
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.unet.parameters(), MAX_GRADIENT_NORM)
@@ -219,16 +219,6 @@ class Trainer:
         self.step += 1
         self.seconds += time.monotonic() - began
         return loss.item()
-
-    def _set_learning_rate(self) -> None:
-        rate = loop.learning_rate(
-            self.step,
-            peak=self.recipe.lr,
-            warmup_steps=self.recipe.warmup_steps,
-            max_steps=self.recipe.max_steps,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def _loss(self, generator: torch.Generator) -> Tensor:
         recipe = self.recipe

@@ -21,7 +21,8 @@ from open_clip import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training import cards, clip_judging, loop
+from training import cards, loop
+from training.clip_judging import judge_trainer
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import (
     HALF_FORMED_SHARE,
@@ -39,12 +40,15 @@ CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
-def export(trainer: Trainer, folder: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
+def export(
+    trainer: Trainer, folder: Path, name: str, figures: Mapping[str, Mapping[str, float]]
+) -> None:
     """Writes what the run has learned so far in the layout that open_clip loads.
 
     Args:
         trainer: the run.
         folder: to write to; figures in it are deleted if they measured other weights.
+        name: of the model, for its card.
         figures: what `clip_judging.judge` found.
 
     Raises:
@@ -69,9 +73,10 @@ def export(trainer: Trainer, folder: Path, figures: Mapping[str, Mapping[str, fl
         },
     }
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for name in (MERGES_FILE, WORDS_FILE):
-        shutil.copyfile(trainer.vocabulary / name, folder / name)
-    text = json.dumps(facts(trainer, figures), indent=2) + "\n"
+    for file in (MERGES_FILE, WORDS_FILE):
+        shutil.copyfile(trainer.vocabulary / file, folder / file)
+    places = {"name": name, "folder": folder.as_posix()}
+    text = json.dumps(places | facts(trainer, figures), indent=2) + "\n"
     (folder / cards.FACTS_FILE).write_text(text, encoding="utf-8")
     cards.write_card(folder)
 
@@ -95,7 +100,6 @@ def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[
     image = sum(p.numel() for p in model.visual.parameters())
     whole = sum(p.numel() for p in model.parameters())
     return {
-        "name": "clip-small",
         "recipe": asdict(recipe),
         "image_parameters": image,
         "text_parameters": whole - image,
@@ -124,7 +128,7 @@ def main(
         if state is None or "architecture" not in state["recipe"]:
             raise ValueError(f"run_folder must be a run of train_clip, got {run_folder}")
         trainer, held_out = prepare(Recipe(**state["recipe"]), run_folder, data_folder)
-    export(trainer, folder, clip_judging.judge(trainer, held_out))
+    export(trainer, folder, folder.name, judge_trainer(trainer, held_out))
     typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")
 
 

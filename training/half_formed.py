@@ -69,5 +69,5 @@ def make(pixels: Tensor, model: str, seed: int = 0) -> Tensor:
             output = loaded.unet(x_t, t.to(device)).sample.float()
         found = sampling.predict_x0(output, x_t, alpha, sigma, prediction)
         large = F.interpolate(found, size=part.shape[-2:], mode="bilinear", align_corners=False)
-        made.append(((large.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
+        made.append(images.to_uint8(large).cpu())
     return torch.cat(made)

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -159,6 +159,39 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, max_steps: int) 
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, max_steps - warmup_steps)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Pace(Protocol):
+    """What of a recipe decides the learning rate."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def max_steps(self) -> int: ...
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, recipe: Pace) -> None:
+    """Gives the optimizer the rate of a step, see `learning_rate`."""
+    rate = learning_rate(
+        step, peak=recipe.lr, warmup_steps=recipe.warmup_steps, max_steps=recipe.max_steps
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def refuse_another(differing: Sequence[str]) -> None:
+    """Refuses to go on from a run of another recipe.
+
+    Raises:
+        ValueError: naming what differs, if anything does.
+    """
+    if differing:
+        raise ValueError(
+            "model_save_name must be a new name or that of a run of the same recipe, got one "
+            f"with another {', '.join(differing)}"
+        )
 
 
 def check_finite(loss: float, gradient_norm: float, *, step: int, scaled: bool = False) -> None:

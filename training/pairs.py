@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training import captions
+from training.captions import Row
 from training.data import read_split
 
 STORED_PX = 72  # a little more than the model sees, for crops
@@ -69,28 +70,28 @@ def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
     """One data set of `SOURCES`: what to train on, and what is held out, the same every time.
 
     Raises:
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read, or lacks a column.
     """
     read = read_split(str((folder / name).resolve()), "train")
+    source = SOURCES[name]
+    missing = {"image", *source.columns} - set(read.column_names)
+    if missing:
+        raise ValueError(
+            f"{name} must have the columns image, {', '.join(source.columns)}, "
+            f"got none called {', '.join(sorted(missing))}"
+        )
     read = read.cast_column("image", ImageFeature(mode="RGBA" if name == "emoji" else "RGB"))
-    say, label = SOURCES[name]
     pixels, sentences, labels = [], [], []
     rows: Iterable[Any] = tqdm(read, desc=name, unit="picture")
     for number, row in enumerate(rows):
         picture = _fitted(row["image"], number)
         pixels.append(picture)
-        labels.append(label(row))
-        sentences.append(_sentences(say, row, picture, number))
+        labels.append(source.label(row))
+        sentences.append(source.sentences(row, picture, number))
     whole = Pairs(torch.stack(pixels), sentences, labels, [name] * len(labels))
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
     held = HELD_OUT[name]
     return whole.select(order[held:]), whole.select(order[:held])
-
-
-def _sentences(say: Any, row: Mapping[str, Any], picture: Tensor, number: int) -> list[str]:
-    if say is captions.sentence:
-        return [text.strip(" .") for text in row["captions"]]
-    return captions.variants(say, row, picture, count=NUM_VARIANTS, seed=number)
 
 
 def _fitted(picture: PIL.Image.Image, number: int) -> Tensor:
@@ -102,29 +103,48 @@ def _fitted(picture: PIL.Image.Image, number: int) -> Tensor:
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()
 
 
-def _photo(kinds: Mapping[int, Sequence[str]]) -> Callable[..., str]:
-    def say(row: Mapping[str, Any], colors: Sequence[str], chance: Any) -> str:
-        return captions.photo(kinds[row["label"]], colors, chance)
+@dataclass(frozen=True)
+class Source:
+    """What a data set tells of its pictures.
 
-    return say
+    Attributes:
+        columns: that it must have besides the pictures.
+        sentences: of a row, its picture and its number.
+        label: of a row; empty if it has none.
+    """
+
+    columns: tuple[str, ...]
+    sentences: Callable[[Row, Tensor, int], list[str]]
+    label: Callable[[Row], str] = lambda row: ""
 
 
-def _no_label(row: Mapping[str, Any]) -> str:
-    return ""
+def _written(row: Row, picture: Tensor, number: int) -> list[str]:
+    """What people wrote."""
+    return [text.strip(" .") for text in row["captions"]]
 
 
-def _genre(row: Mapping[str, Any]) -> str:
+def _made(say: captions.Say) -> Callable[[Row, Tensor, int], list[str]]:
+    def sentences(row: Row, picture: Tensor, number: int) -> list[str]:
+        return captions.variants(say, row, picture, count=NUM_VARIANTS, seed=number)
+
+    return sentences
+
+
+def _genre(row: Row) -> str:
     return captions.GENRES.get(captions.genre(row), ("",))[0]
 
 
-def _named(kinds: Mapping[int, Sequence[str]], row: Mapping[str, Any]) -> str:
-    return kinds[row["label"]][0]
+def _photos(kinds: Mapping[int, Sequence[str]]) -> Source:
+    def say(row: Row, colors: Sequence[str], chance: random.Random) -> str:
+        return captions.photo(kinds[row["label"]], colors, chance)
+
+    return Source(("label",), _made(say), lambda row: kinds[row["label"]][0])
 
 
-SOURCES: dict[str, tuple[Any, Callable[[Mapping[str, Any]], str]]] = {
-    "flickr8k": (captions.sentence, _no_label),
-    "wikiart": (captions.painting, _genre),
-    "scenes": (_photo(captions.SCENES), partial(_named, captions.SCENES)),
-    "flowers": (_photo(captions.FLOWERS), partial(_named, captions.FLOWERS)),
-    "emoji": (captions.emoji, _no_label),
+SOURCES: dict[str, Source] = {
+    "flickr8k": Source(("captions",), _written),
+    "wikiart": Source(("genre", "title", "style", "artist"), _made(captions.painting), _genre),
+    "scenes": _photos(captions.SCENES),
+    "flowers": _photos(captions.FLOWERS),
+    "emoji": Source(("name", "keywords"), _made(captions.emoji)),
 }

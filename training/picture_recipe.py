@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from pipelines.settings import MAX_SEED, Choice, Real, Whole
+from training import loop
 from training.loop import Prediction
 
 Precision = Literal["no", "bf16", "fp16"]
@@ -97,11 +98,7 @@ class Recipe:
         differing = [name for name in names if saved.get(name) != getattr(self, name)]
         if math.prod(saved.get(name, 0) for name in division) != self.pictures_per_step:
             differing.append("number of pictures per step")
-        if differing:
-            raise ValueError(
-                "model_save_name must be a new name or that of a run of the same recipe, got one "
-                f"with another {', '.join(differing)}"
-            )
+        loop.refuse_another(differing)
 
 
 def held_out(num_pictures: int) -> int:

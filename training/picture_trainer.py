@@ -117,7 +117,7 @@ class Trainer:
             FloatingPointError: if the loss or its gradient is not finite; no weight has changed.
         """
         began = time.monotonic()
-        self._set_learning_rate()
+        loop.set_learning_rate(self.optimizer, self.step, self.recipe)
         loss = torch.zeros((), device=self.device)
         for micro in range(self.recipe.grad_accumulation_steps):
             with self._gradients_shared(micro + 1 == self.recipe.grad_accumulation_steps):
@@ -142,16 +142,6 @@ class Trainer:
     def _gradients_shared(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, in its last backward pass."""
         return nullcontext() if last else self.accelerator.no_sync(self.unet)
-
-    def _set_learning_rate(self) -> None:
-        rate = loop.learning_rate(
-            self.step,
-            peak=self.recipe.lr,
-            warmup_steps=self.recipe.warmup_steps,
-            max_steps=self.recipe.max_steps,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def _pictures(self, micro: int) -> tuple[Tensor, Tensor, Tensor]:
         """`(x0, eps, t)` of one forward pass of this process in this step."""

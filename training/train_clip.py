@@ -73,7 +73,8 @@ def main(
     with stopped_in_one_sentence(folder):
         with reporter:
             train(trainer, held_out, folder, reporter, save_every, judge_every)
-        export(trainer, folder / CHECKPOINT, clip_judging.judge(trainer, held_out))
+        figures = clip_judging.judge_trainer(trainer, held_out)
+        export(trainer, folder / CHECKPOINT, folder.name, figures)
         typer.echo(folder / CHECKPOINT)
 
 
@@ -100,7 +101,7 @@ def train(
             reporter.scalars({"loss": loss}, trainer.step)
             last = trainer.step == total
             if trainer.step % judge_every == 0 or last:
-                figures = clip_judging.judge(trainer, held_out)
+                figures = clip_judging.judge_trainer(trainer, held_out)
                 reporter.scalars(clip_judging.flat(figures), trainer.step)
                 line = {"step": trainer.step, "seconds": round(trainer.seconds), **figures}
                 bar.write(json.dumps(line))

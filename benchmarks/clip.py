@@ -1,0 +1,42 @@
+"""What the CLIP that comes with the app knows: its figures on pairs it was not trained on.
+
+    python -m benchmarks.clip
+
+Retrieval of sentences and pictures, and labels without training for them, each beside chance.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tqdm import tqdm
+
+from benchmarks.scoring import markdown
+from pipelines import clip, runtime
+from training.clip_cards import figure_rows
+from training.clip_judging import judge
+from training.clip_runs import DATA
+from training.pairs import SOURCES, load_pairs
+
+
+def main(
+    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
+    clip_model: Annotated[str, typer.Option(help="key of a CLIP of 64 px")] = "clip-small",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
+) -> None:
+    """Prints the table of a CLIP."""
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = clip.load(clip_model)
+    parts = {name: load_pairs(data_folder, name)[1] for name in tqdm(SOURCES, desc="data sets")}
+    held_out = {name: pairs for name, pairs in parts.items() if len(pairs)}
+    figures = judge(loaded.model, loaded.tokenizer, held_out)
+    print(markdown((f"{clip_model}, on held-out pairs", "", "chance"), figure_rows(figures)))
+    print(f"\nMeasured on {runtime.describe_device()}, weights {loaded.revision}.")
+
+
+if __name__ == "__main__":
+    typer.run(main)
