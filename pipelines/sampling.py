@@ -138,8 +138,12 @@ class SampleStep:
 
     @property
     def shown(self) -> Tensor:
-        """`(b, c, h, w)`, what to look at: the predicted images, after the last step the result."""
-        return self.x_prev if self.index + 1 == self.total else self.x0
+        """`(b, c, h, w)`, what to look at: what the network predicts, at the end the result.
+
+        Not what guidance has just moved it to, in which its last crop stands out.
+        """
+        last = self.index + 1 == self.total
+        return self.x_prev if last else self.x0_network.clamp(-1, 1)
 
 
 def rms(x: Tensor) -> Tensor:

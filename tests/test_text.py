@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, clip, color, guidance, images, losses, text
+from pipelines import checkpoints, clip, color, comparison, guidance, images, losses, text
 from pipelines.clip import Clip
 from pipelines.sampling import StepContext
 from pipelines.settings import ColorSettings, SettingsError, TextSettings, validate
@@ -106,6 +106,19 @@ def test_each_step_gives_one_pair_of_pictures_per_image_and_what_was_measured():
     assert (previews[-1].model, previews[-1].settings.seed) == ("paintings", 9)
     assert len(previews[-1].revision) == len(previews[-1].clip_revision) == 12
     assert previews[-1].clip_revision == clip.load("clip-small").revision
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_what_is_shown_is_what_the_network_predicts_and_not_what_was_just_moved():
+    settings = validate(TextSettings(**{**SHORT, **strong("balanced")}))
+    model = clip.load("clip-small")
+    terms = text.terms_of(settings, model, text.target_of(settings, model))
+    loaded, method = checkpoints.load(settings.model), guidance.TEXT_METHODS["balanced"]
+    *before, last = comparison.Comparison(settings, loaded, method, terms).guided()
+    for step in before:
+        assert torch.equal(step.shown, step.x0_network.clamp(-1, 1))
+        assert (step.shown - step.x0).abs().max() > 0.05
+    assert torch.equal(last.shown, last.x_prev)
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
