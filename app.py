@@ -6,6 +6,8 @@ python app.py
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from tabs import about, color, digits, text
+from pipelines.settings import own_checkpoints
+from tabs import about, color, digits, page, text, warm_up
+from tabs.look import theme
+from tabs.words import Phrase
 
 TITLE = "Guided Diffusion Studio"
 MAX_QUEUE = 24
-STYLE = Path(__file__).parent / "assets" / "style.css"
-FONTS = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
-MONOSPACE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
-
-
-def theme() -> gr.themes.Base:
-    """The look; only fonts that are on the visitor's machine, so nothing is fetched elsewhere."""
-    return gr.themes.Default(
-        primary_hue="teal",
-        secondary_hue="teal",
-        neutral_hue="slate",
-        font=FONTS,
-        font_mono=MONOSPACE,
-    )
+ASSETS = Path(__file__).parent / "assets"
 
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
@@ -41,15 +33,17 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
         max_queue: how many may wait; one more is told that the queue is full.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
-        gr.Markdown(f"# {TITLE}\nSteer a diffusion model, and see why it works.", elem_id="title")
-        with gr.Tab("Colour", id="color"):
-            color.build()
-        with gr.Tab("Text", id="text"):
-            text.build()
-        with gr.Tab("Digits", id="digits"):
-            digits.build()
-        with gr.Tab("About", id="about") as about_tab:
-            about.build(about_tab)
+        head = page.head(TITLE)
+        with gr.Tabs(selected="color", elem_id="tabs") as row:
+            with gr.Tab(Phrase("color.title"), id="color"):
+                of_color = color.build(head.language)
+            with gr.Tab(Phrase("text.title"), id="text"):
+                of_text = text.build(head.language)
+            with gr.Tab(Phrase("digits.title"), id="digits"):
+                of_digits = digits.build(head.language)
+            with gr.Tab(Phrase("about.title"), id="about") as about_tab:
+                about.build(about_tab, head.language)
+        page.wire(demo, head, row, {"color": of_color, "text": of_text, "digits": of_digits})
     return demo.queue(max_size=max_queue, api_open=False)
 
 
@@ -57,7 +51,8 @@ def launch_options() -> dict[str, Any]:
     """What `launch` takes besides the address, the same here, in tests and on Spaces."""
     return {
         "theme": theme(),
-        "css_paths": STYLE,
+        "css_paths": ASSETS / "style.css",
+        "js": (ASSETS / "studio.js").read_text(encoding="utf-8"),
         "ssr_mode": False,
         "max_file_size": "10mb",
         "run_history": False,
@@ -65,5 +60,16 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Starts the server, and measures the device beside it."""
+    try:
+        own_checkpoints()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    threading.Thread(target=warm_up.measure, daemon=True).start()
     build_demo().launch(**launch_options())
+
+
+if __name__ == "__main__":
+    main()

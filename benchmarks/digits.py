@@ -4,7 +4,7 @@
     python -m benchmarks.digits --conditioning channels --course-digits 200
     python -m benchmarks.digits --conditioning embedding --sweep
 
-The judge is a classifier that generation never saw (`benchmarks.judge`); the distance is the
+The judge is a classifier that generation never saw (`pipelines.digit_judge`); the distance is the
 Fréchet distance between its features of the pictures and of MNIST's test pictures. Pictures are
 judged as people get them, in 8 bits. `--sweep`, which serves to choose defaults, draws from other
 seeds than the report and measures the distance to training pictures instead.
@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from benchmarks import course, scoring, timing
 from benchmarks.figures import write_cards
-from benchmarks.judge import NUM_CLASSES, load_judge, stored_accuracy
 from benchmarks.scoring import Score, Scorer, cycled_labels
 from pipelines import checkpoints, runtime
+from pipelines.digit_judge import NUM_CLASSES, load_judge, stored_accuracy
 from pipelines.digits import generate
 from pipelines.settings import MAX_DIGITS, DigitsSettings, rule
 from training.data import Digits, default_mnist, load_digits

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import judge
+from pipelines import digit_judge
 from pipelines.images import from_uint8
 from training.captions import GENRES
 from training.clip_trainer import centred
@@ -60,7 +61,7 @@ class _Block(nn.Module):
         return F.relu(self.body(x) + self.around(x))
 
 
-class GenreJudge(judge.Judge):
+class GenreJudge(digit_judge.Judge):
     """A small residual classifier of 64x64 pictures."""
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ def load(path: Path = WEIGHTS) -> GenreJudge:
     Raises:
         FileNotFoundError: if it was never trained; the message says how to.
     """
-    return judge.with_weights(GenreJudge(), path, "python -m benchmarks.genre_judge")
+    return digit_judge.with_weights(GenreJudge(), path, "python -m benchmarks.genre_judge")
 
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:

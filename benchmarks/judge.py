@@ -11,23 +11,20 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 import typer
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 from tqdm import tqdm
 
+from pipelines.digit_judge import WEIGHTS, DigitJudge, Judge
 from pipelines.images import from_uint8
 from training.data import Digits, default_mnist, load_digits
 from training.loop import batch_indices, step_generator
 
-WEIGHTS = Path(__file__).resolve().parent / "weights" / "digit_judge.safetensors"
-NUM_CLASSES = 10
-NUM_FEATURES = 64
 _BATCH = 500
 
 # Augmentation: the most that a picture is turned, moved, sheared and scaled.
@@ -35,81 +32,6 @@ _MAX_DEGREES = 12.0
 _MAX_SHIFT_PX = 2.0
 _MAX_SHEAR = 0.15
 _MAX_SCALE = 0.12
-
-
-def _block(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    )
-
-
-class Judge(nn.Module):
-    """A classifier whose last layer but one tells how alike pictures are."""
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, d)`, of `(n, c, h, w)` in [-1, 1]."""
-        raise NotImplementedError
-
-
-JudgeT = TypeVar("JudgeT", bound=Judge)
-
-
-class DigitJudge(Judge):
-    """A small convolutional classifier of 28x28 grey pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _block(1, 32, size=5, stride=2),  # (n, 32, 14, 14)
-            _block(32, 64, stride=2),  # (n, 64, 7, 7)
-            _block(64, 64),
-            _block(64, 64),
-            nn.MaxPool2d(2),  # (n, 64, 3, 3)
-            nn.Flatten(),
-        )
-        self.bottleneck = nn.Sequential(
-            nn.Linear(64 * 3 * 3, NUM_FEATURES, bias=False),
-            nn.BatchNorm1d(NUM_FEATURES),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, 64)`, of `(n, 1, 28, 28)` in [-1, 1]."""
-        return self.bottleneck(self.body(pixels))  # (n, 576) -> (n, 64)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, 10)` of `(n, 1, 28, 28)` in [-1, 1]."""
-        return self.head(self.features(pixels))
-
-
-def load_judge(path: Path = WEIGHTS) -> DigitJudge:
-    """The trained judge, frozen, in evaluation mode, on the CPU.
-
-    Raises:
-        FileNotFoundError: if it was never trained; the message says how to.
-    """
-    return with_weights(DigitJudge(), path, "python -m benchmarks.judge")
-
-
-def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:
-    """A judge with the weights of a file, frozen, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: if there is none; the message names the command that makes it.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; {command} makes it")
-    judge.load_state_dict(load_file(path))
-    return judge.eval().requires_grad_(False)
-
-
-def stored_accuracy(path: Path = WEIGHTS) -> float:
-    """Share of MNIST's test pictures it got right after training, in [0, 1]."""
-    with safe_open(path, framework="pt") as file:
-        return float(file.metadata()["test_accuracy"])
 
 
 def classify(judge: Judge, pixels: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import frechet
-from benchmarks.judge import NUM_CLASSES, DigitJudge, classify, features
+from benchmarks.judge import classify, features
+from pipelines.digit_judge import NUM_CLASSES, DigitJudge
 from pipelines.images import from_uint8
 from training.data import Digits
 

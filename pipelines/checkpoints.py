@@ -8,7 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,15 +16,14 @@ from typing import Any, Generic, TypeVar
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
-from pipelines import runtime
+from pipelines import own_checkpoints, runtime
+from pipelines.own_checkpoints import Own
+from pipelines.sentences import CheckpointError
+from pipelines.settings import usable_own_checkpoints
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "checkpoints"
 
 T = TypeVar("T")
-
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be used; the message is one sentence for people."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,14 @@ class Checkpoint:
     Attributes:
         key: the name that settings use.
         summary: what it draws and how it is steered, in a few words.
-        size_px: side of its pictures.
+        size_px: side of its pictures; 0 for a model of the user's that cannot be read yet.
         licence: terms of the weights.
         data: what it was trained on.
         source: where it comes from.
         repo_id: of the repository on the Hub; empty if bundled.
         needed: the files without which it is nothing.
         weights: the files of its weights.
+        own: the folder or Hub id that the user gave; empty for all others.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Checkpoint:
     repo_id: str = ""
     needed: tuple[str, ...] = ("unet/config.json", "scheduler/scheduler_config.json")
     weights: str = "unet/diffusion_pytorch_model*.safetensors"
+    own: str = ""
 
     @property
     def folder(self) -> Path:
@@ -156,6 +157,33 @@ CLIPS: dict[str, Checkpoint] = {
 }
 
 
+def table() -> dict[str, Checkpoint]:
+    """The bundled checkpoints of `TABLE`, and the user's own models."""
+    return TABLE | {key: _own_row(key, name) for key, name in usable_own_checkpoints().items()}
+
+
+def _own_row(key: str, name: str) -> Checkpoint:
+    found, on_hub = _look(key, name), own_checkpoints.is_on_hub(name)
+    return Checkpoint(
+        key=key,
+        summary="your own model",
+        size_px=0 if isinstance(found, CheckpointError) else found.size_px,
+        licence="see the Hub" if on_hub else "your own",
+        data="unknown",
+        source=f"Hub: {name}" if on_hub else "folder",
+        repo_id=name if on_hub else "",
+        own=name,
+    )
+
+
+def _look(key: str, name: str) -> Own | CheckpointError:
+    """A model of the user's as far as it is on this machine, or what is wrong with it."""
+    try:
+        return own_checkpoints.find(key, name, fetch=False)
+    except CheckpointError as error:
+        return error
+
+
 class Shelf(Generic[T]):
     """Things that are made once, when first asked for, however many threads ask at once.
 
@@ -176,6 +204,11 @@ class Shelf(Generic[T]):
                 self._made[key] = make()
             return self._made[key]
 
+    def peek(self, key: str) -> T | None:
+        """What was made for the key, if it was."""
+        with self._guard:
+            return self._made.get(key)
+
     def clear(self) -> None:
         """Forgets everything."""
         with self._guard:
@@ -192,9 +225,21 @@ def load(key: str) -> Loaded:
         ValueError: for an unknown key.
         CheckpointError: if its files are missing or damaged.
     """
-    if key not in TABLE:
-        raise ValueError(f"checkpoint must be one of {', '.join(TABLE)}, got {key!r}")
-    return _shelf.get(key, lambda: _load(TABLE[key]))
+    row = TABLE.get(key) or table().get(key)
+    if row is None:
+        raise ValueError(f"checkpoint must be one of {', '.join(table())}, got {key!r}")
+    return _shelf.get(_place(key), lambda: _load_own(row) if row.own else _load(row))
+
+
+def _place(key: str) -> str:
+    """Where a checkpoint is kept: with where it lies, lest another of that name be taken for it."""
+    return key + usable_own_checkpoints().get(key, "")
+
+
+def loaded_revision(key: str) -> str:
+    """Of a checkpoint that is in memory, else empty."""
+    loaded = _shelf.peek(_place(key))
+    return loaded.revision if loaded else ""
 
 
 def unload_all() -> None:
@@ -204,27 +249,65 @@ def unload_all() -> None:
 
 
 def _load(row: Checkpoint) -> Loaded:
-    problem = missing_files(row)
+    problem = problem_of(row)
     if problem:
-        raise CheckpointError(problem)
+        raise problem
     try:
         config = json.loads((row.folder / "unet" / "config.json").read_text())
         scheduler = json.loads((row.folder / "scheduler" / "scheduler_config.json").read_text())
-        with _no_progress_bar():
-            unet = _network(config["_class_name"]).from_pretrained(
-                row.folder / "unet", use_safetensors=True, low_cpu_mem_usage=False
-            )
+        unet, _ = _read(config["_class_name"], row.folder / "unet", safetensors=True)
         revision = revision_of(row.folder, row.weights)
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
-        raise CheckpointError(
-            f"Checkpoint {row.key} cannot be loaded: its files are damaged; "
-            "restore them from the project's repository."
-        ) from error
+        raise CheckpointError("files_damaged", key=row.key) from error
     unet = unet.eval().requires_grad_(False).to(runtime.device())
     return Loaded(row, unet, scheduler, revision)
 
 
-def _network(class_name: str) -> Any:
+def _load_own(row: Checkpoint) -> Loaded:
+    found = own_checkpoints.find(row.key, row.own, fetch=True)
+    try:
+        unet, missing = _read(found.class_name, found.unet_folder, safetensors=found.safetensors)
+        revision = own_revision(found)
+    except Exception as error:  # safetensors, pickle and diffusers each have errors of their own
+        raise CheckpointError("own_damaged", key=row.key) from error
+    if missing:  # diffusers makes up random ones and only warns
+        raise CheckpointError("own_damaged", key=row.key)
+    _check_scheduler(row.key, found.scheduler_config)
+    unet = unet.float().eval().requires_grad_(False).to(runtime.device())
+    return Loaded(replace(row, size_px=found.size_px), unet, found.scheduler_config, revision)
+
+
+def _check_scheduler(key: str, config: dict[str, Any]) -> None:
+    from diffusers import DDIMScheduler
+
+    try:
+        DDIMScheduler.from_config(config)
+    except Exception as error:  # whatever its arithmetic makes of values that are none
+        raise CheckpointError("own_schedule_damaged", key=key) from error
+
+
+def own_revision(found: Own) -> str:
+    """Which weights a model of the user's has: the commit if it is of the Hub, else their hash."""
+    return found.commit or revision_of(found.unet_folder, found.weights)
+
+
+def _read(class_name: str, folder: Path, *, safetensors: bool) -> tuple[Any, list[str]]:
+    """A network, and the names of the weights that its files lack.
+
+    Pickles are read by torch with `weights_only`, which runs no code that they hold.
+    """
+    with _no_progress_bar():
+        unet, loading = network_class(class_name).from_pretrained(
+            folder,
+            use_safetensors=safetensors,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    return unet, loading["missing_keys"]
+
+
+def network_class(class_name: str) -> Any:
+    """The class that a config names, of the project's own or of diffusers."""
     import diffusers  # takes seconds, hence not before the first checkpoint is wanted
 
     from pipelines import unets
@@ -248,6 +331,14 @@ def _no_progress_bar() -> Iterator[None]:
 
 def missing_files(row: Checkpoint) -> str:
     """One sentence on what is missing, or an empty string if the checkpoint is complete."""
+    return str(problem_of(row) or "")
+
+
+def problem_of(row: Checkpoint) -> CheckpointError | None:
+    """What is missing, as an error to raise or to show; None if the checkpoint is complete."""
+    if row.own:
+        found = _look(row.key, row.own)
+        return found if isinstance(found, CheckpointError) else None
     if row.repo_id:
         return _not_fetched(row)
     needed = [Path(name) for name in row.needed]
@@ -255,19 +346,16 @@ def missing_files(row: Checkpoint) -> str:
     if not list(row.folder.glob(row.weights)) and row.weights not in missing:
         missing.append(row.weights)
     if not missing:
-        return ""
-    return (
-        f"Checkpoint {row.key} cannot be loaded, files are missing: {', '.join(missing)}; "
-        "restore them from the project's repository."
-    )
+        return None
+    return CheckpointError("files_missing", key=row.key, files=", ".join(missing))
 
 
-def _not_fetched(row: Checkpoint) -> str:
-    """One sentence if a checkpoint of the Hub is not in the cache."""
+def _not_fetched(row: Checkpoint) -> CheckpointError | None:
+    """The error if a checkpoint of the Hub is not in the cache."""
     kept = [try_to_load_from_cache(row.repo_id, name) for name in row.needed]
     if all(isinstance(path, str) for path in kept):
-        return ""
-    return f"Checkpoint {row.key} is fetched from the Hub when it is first used."
+        return None
+    return CheckpointError("not_fetched", key=row.key)
 
 
 def _shards(row: Checkpoint) -> list[Path]:
@@ -282,7 +370,7 @@ def _shards(row: Checkpoint) -> list[Path]:
 
 @cache
 def revision_of(folder: Path, weights: str) -> str:
-    """The first 12 hex digits of the SHA-256 of a bundled checkpoint's weights.
+    """The first 12 hex digits of the SHA-256 of the weights of a checkpoint.
 
     Args:
         folder: of the checkpoint.
@@ -295,8 +383,11 @@ def revision_of(folder: Path, weights: str) -> str:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Every row of both tables as plain data, with availability on this machine."""
-    return [_describe(row) for row in (*TABLE.values(), *CLIPS.values())]
+    """Every row of both tables as plain data, with availability on this machine.
+
+    Of the user's own models only configs are read, and no weights but to tell the revision.
+    """
+    return [_describe(row) for row in (*table().values(), *CLIPS.values())]
 
 
 def _describe(row: Checkpoint) -> dict[str, Any]:
@@ -308,7 +399,18 @@ def _describe(row: Checkpoint) -> dict[str, Any]:
         "licence": row.licence,
         "data": row.data,
         "source": row.source,
-        "revision": "" if problem or row.repo_id else revision_of(row.folder, row.weights),
+        "revision": "" if problem else _revision_on_disk(row),
         "available": not problem,
         "problem": problem,
     }
+
+
+def _revision_on_disk(row: Checkpoint) -> str:
+    """The revision of a checkpoint that is complete, empty where it is not known."""
+    if not row.own:
+        return "" if row.repo_id else revision_of(row.folder, row.weights)
+    found = _look(row.key, row.own)
+    try:
+        return "" if isinstance(found, CheckpointError) else own_revision(found)
+    except OSError:  # weights that may not be read
+        return ""

@@ -134,16 +134,15 @@ def _load(row: Checkpoint) -> Clip:
     try:
         return open_folder(row, folder)
     except Exception as error:  # open_clip, safetensors and JSON each have errors of their own
-        raise CheckpointError(
-            f"Checkpoint {row.key} cannot be loaded: its files are damaged; restore them from "
-            f"{'the Hub' if row.repo_id else 'the project'}."
-        ) from error
+        if row.repo_id:
+            raise CheckpointError("hub_clip_damaged", key=row.key) from error
+        raise CheckpointError("clip_damaged", key=row.key) from error
 
 
 def _bundled(row: Checkpoint) -> Path:
-    problem = checkpoints.missing_files(row)
+    problem = checkpoints.problem_of(row)
     if problem:
-        raise CheckpointError(problem)
+        raise problem
     return row.folder
 
 
@@ -155,10 +154,7 @@ def _fetched(row: Checkpoint) -> Path:
         paths = [Path(hf_hub_download(row.repo_id, name)) for name in row.needed]
     except Exception as error:  # no network, no such repository, a full disk: each has its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"Checkpoint {row.key} cannot be fetched from the Hub ({show(reason)}); "
-            "clip-small needs no network."
-        ) from error
+        raise CheckpointError("clip_unreachable", key=row.key, reason=show(reason)) from error
     return paths[0].parent
 
 
@@ -230,10 +226,8 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
         return known
     count = len(clip.tokenizer.encode(text))
     if count > clip.context_length - 2:
-        raise SettingsError(
-            f"{name} must be at most {clip.context_length - 2} tokens for {clip.checkpoint.key}, "
-            f"about as many words, got {count}"
-        )
+        most, key = clip.context_length - 2, clip.checkpoint.key
+        raise SettingsError("prompt_tokens", name=name, maximum=most, clip_model=key, came=count)
     with runtime.device_lock(clip.device), torch.no_grad():
         tokens = clip.tokenizer([text]).to(clip.device)  # (1, l)
         found = F.normalize(clip.model.encode_text(tokens), dim=-1)[0]

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines import checkpoints, colorimetry, comparison, guidance, images, losses
+from pipelines.pace import Work
 from pipelines.settings import OFF, ColorSettings, palette_entries, validate
 
 
@@ -20,7 +21,7 @@ class Preview(comparison.Preview):
 
     Attributes:
         losses: per step done, one value per image: of what the network predicts.
-        unguided_losses: the same without guidance.
+        unguided_losses: the same without guidance; empty where that is not drawn, as are:
         score_before: per unguided picture the distance to the target, see `score`.
         score_after: the same per guided picture.
     """
@@ -90,8 +91,19 @@ def mean_color(picture: Image.Image, settings: ColorSettings) -> str:
     return images.to_hex([round(value) for value in found])
 
 
-def generate(settings: ColorSettings) -> Iterator[Preview]:
+def work(settings: ColorSettings) -> Work:
+    """What a run of checked settings will compute, to tell how long it takes."""
+    method = guidance.METHODS[settings.method]
+    kind = ("color", settings.model, settings.method)
+    return comparison.work_of(settings, method, kind, terms_of(settings, size_px=8))
+
+
+def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Preview]:
     """Draws guided and unguided pictures of the same seeds, yielding once per step.
+
+    Args:
+        settings: of the run.
+        compare: whether the unguided pictures are drawn too.
 
     Raises:
         ValueError: if a setting is wrong; raised at once, before any step.
@@ -99,18 +111,21 @@ def generate(settings: ColorSettings) -> Iterator[Preview]:
     """
     settings = validate(settings)
     loaded = checkpoints.load(settings.model)
-    return _generate(settings, loaded)
+    return _generate(settings, loaded, compare)
 
 
-def _generate(settings: ColorSettings, loaded: checkpoints.Loaded) -> Iterator[Preview]:
+def _generate(
+    settings: ColorSettings, loaded: checkpoints.Loaded, compare: bool
+) -> Iterator[Preview]:
     method = guidance.METHODS[settings.method]
     terms = terms_of(settings, loaded.checkpoint.size_px)
     run, loss = comparison.Comparison(settings, loaded, method, terms), losses.total(terms)
     found: list[list[float]] = []
     unguided_found: list[list[float]] = []
-    for guided, unguided, both in run.steps():
+    for guided, unguided, both in run.steps(compare=compare):
         found.append(loss(guided.x0_network).tolist())
-        unguided_found.append(loss(unguided.x0_network).tolist())
+        if unguided is not None:
+            unguided_found.append(loss(unguided.x0_network).tolist())
         yield Preview(
             **vars(both),
             losses=list(found),

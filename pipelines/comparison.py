@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines import checkpoints, guidance, images, losses, sampling
+from pipelines.pace import Work
 from pipelines.settings import OFF
+from pipelines.trace import Trace
 
 _REMEMBERED_BYTES = 256 * 2**20
+_BACKWARD = 2.0  # what a backward pass costs, in evaluations of the network
 
 
 class Settings(Protocol):
@@ -29,6 +32,10 @@ class Settings(Protocol):
     def num_images(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def method(self) -> str: ...
     @property
     def start(self) -> float: ...
     @property
@@ -60,33 +67,113 @@ class Preview:
 
     Attributes:
         pictures: one per image; the predicted clean picture, after the last step the result.
-        unguided: the same of the same seeds without guidance.
+        unguided: the same of the same seeds without guidance; empty where that is not drawn.
         step: steps done, from 1.
         total_steps: steps of the run.
-        seconds: since the run began.
+        times: seconds since the run began, at the end of every step.
         settings: as checked, with the seed that was drawn.
         model: key of the checkpoint.
         revision: of its weights.
         failed_steps: steps in which guidance left an image alone: its gradient was not finite.
+        trace: what the run went through so far; it goes on growing with the run.
     """
 
     pictures: list[Image.Image]
     unguided: list[Image.Image]
     step: int
     total_steps: int
-    seconds: float
+    times: list[float]
     settings: Any
     model: str
     revision: str
     failed_steps: list[int]
+    trace: Trace
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return self.times[-1]
 
     @property
     def finished(self) -> bool:
         return self.step == self.total_steps
 
 
+Pair = tuple[sampling.SampleStep, Plain | None, Preview]
+
+
+def side_by_side(
+    guided: Iterator[sampling.SampleStep],
+    unguided: Iterator[Plain] | None,
+    settings: Any,
+    loaded: checkpoints.Loaded,
+) -> Iterator[Pair]:
+    """Step by step: guided, unguided, and what there is to show of both.
+
+    Args:
+        guided: a run.
+        unguided: the same number of steps; None where there is nothing to compare with.
+        settings: as checked.
+        loaded: the checkpoint that draws.
+    """
+    began, times, failed, trace = time.monotonic(), [], [], Trace()
+    for step in guided:
+        plain = None if unguided is None else next(unguided)
+        if step.failed is not None and bool(step.failed.any()):
+            failed.append(step.index + 1)
+        trace.add(step)
+        times.append(time.monotonic() - began)
+        preview = Preview(
+            pictures=images.to_pil(step.shown),
+            unguided=images.to_pil(plain.x0) if plain else [],
+            step=step.index + 1,
+            total_steps=step.total,
+            times=list(times),
+            settings=settings,
+            model=loaded.checkpoint.key,
+            revision=loaded.revision,
+            failed_steps=list(failed),
+            trace=trace,
+        )
+        yield step, plain, preview
+
+
+def remembered(key: tuple, run: Callable[[], Iterator[sampling.SampleStep]]) -> Iterator[Plain]:
+    """An unguided run, from memory if one of the same key was finished before."""
+    known = memory.get(key)
+    if known is not None:
+        yield from known
+        return
+    steps: list[Plain] = []
+    for step in run():
+        steps.append(Plain(step.shown, step.x0_network))
+        if step.index + 1 == step.total:
+            memory.put(key, steps)
+        yield steps[-1]
+
+
+def guide_of(
+    settings: Settings, method: guidance.Method, terms: Sequence[losses.Term]
+) -> guidance.Guide:
+    """How a run is guided, as its settings say."""
+    return guidance.Guide(
+        method,
+        terms,
+        settings.guidance_scale,
+        start=settings.start,
+        stop=settings.stop,
+        every=settings.every,
+        repeats=settings.repeats or None,
+    )
+
+
+def eta_of(settings: Settings, method: guidance.Method) -> float:
+    """Fresh noise per step, as the settings or else the method say."""
+    return method.eta if settings.eta == OFF else settings.eta
+
+
 class Comparison:
-    """Both runs of one set of settings.
+    """Both runs of one set of settings, of a network that knows no condition.
 
     Args:
         settings: as checked.
@@ -103,62 +190,19 @@ class Comparison:
         terms: Sequence[losses.Term],
     ):
         self.settings, self.loaded, self.method, self.terms = settings, loaded, method, terms
-        self.eta = method.eta if settings.eta == OFF else settings.eta
 
-    def steps(self) -> Iterator[tuple[sampling.SampleStep, Plain, Preview]]:
-        """Step by step: guided, unguided, and what there is to show of both."""
-        began, failed = time.monotonic(), []
-        for guided, unguided in zip(self.guided(), self.unguided(), strict=True):
-            if guided.failed is not None and bool(guided.failed.any()):
-                failed.append(guided.index + 1)
-            preview = Preview(
-                pictures=images.to_pil(guided.shown),
-                unguided=images.to_pil(unguided.x0),
-                step=guided.index + 1,
-                total_steps=guided.total,
-                seconds=time.monotonic() - began,
-                settings=self.settings,
-                model=self.loaded.checkpoint.key,
-                revision=self.loaded.revision,
-                failed_steps=list(failed),
-            )
-            yield guided, unguided, preview
+    def steps(self, *, compare: bool = True) -> Iterator[Pair]:
+        """See `side_by_side`; without `compare` the guided run alone."""
+        unguided = self.unguided() if compare else None
+        return side_by_side(self.guided(), unguided, self.settings, self.loaded)
 
     def guided(self) -> Iterator[sampling.SampleStep]:
-        settings = self.settings
-        return self._sample(
-            guidance.Guide(
-                self.method,
-                self.terms,
-                settings.guidance_scale,
-                start=settings.start,
-                stop=settings.stop,
-                every=settings.every,
-                repeats=settings.repeats or None,
-            )
-        )
+        return self._sample(guide_of(self.settings, self.method, self.terms))
 
     def unguided(self) -> Iterator[Plain]:
         """From memory if a run of the same seed and settings was finished before."""
-        settings = self.settings
-        key = (
-            self.loaded.revision,
-            self.method.solver,
-            self.eta,
-            settings.seed,
-            settings.num_images,
-            settings.num_inference_steps,
-        )
-        remembered = memory.get(key)
-        if remembered is not None:
-            yield from remembered
-            return
-        steps: list[Plain] = []
-        for step in self._sample(None):
-            steps.append(Plain(step.shown, step.x0_network))
-            if step.index + 1 == step.total:
-                memory.put(key, steps)
-            yield steps[-1]
+        key = unguided_key(self.settings, self.loaded.revision, self.method)
+        return remembered(key, lambda: self._sample(None))
 
     def _sample(self, guide: guidance.Guide | None) -> Iterator[sampling.SampleStep]:
         settings, loaded = self.settings, self.loaded
@@ -176,10 +220,43 @@ class Comparison:
                 device=device,
             ),
             prediction_type=loaded.scheduler_config["prediction_type"],
-            eta=self.eta,
+            eta=eta_of(settings, self.method),
             generators=generators,
             guide=guide,
         )
+
+
+def unguided_key(settings: Settings, revision: str, method: guidance.Method) -> tuple:
+    """What decides an unguided run; guidance may be whatever it is."""
+    return (
+        revision,
+        method.solver,
+        eta_of(settings, method),
+        settings.seed,
+        settings.num_images,
+        settings.num_inference_steps,
+    )
+
+
+def work_of(
+    settings: Settings, method: guidance.Method, kind: Sequence[str], terms: Sequence[losses.Term]
+) -> Work:
+    """What a run will compute, to tell how long it takes.
+
+    Args:
+        settings: as checked.
+        method: how it is guided.
+        kind: of the run, from general to particular.
+        terms: towards what; how many, and none if guidance is off.
+    """
+    guide, total = guide_of(settings, method, terms), settings.num_inference_steps
+    guided = sum(
+        guide.times(i, total) * (1 + _BACKWARD * guide.differentiates(i, total))
+        for i in range(total)
+    )
+    revision = checkpoints.loaded_revision(settings.model)
+    known = revision and memory.get(unguided_key(settings, revision, method)) is not None
+    return Work(tuple(kind), guided if known else guided + total, settings.num_images)
 
 
 class Memory:

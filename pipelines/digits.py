@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, images, sampling
+from pipelines import checkpoints, comparison, digit_judge, sampling
+from pipelines.pace import Work
 from pipelines.settings import DigitsSettings, validate
 
 NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        pictures: one per image; the predicted clean picture, after the last step the result.
-        step: steps done, from 1.
-        total_steps: steps of the run.
-        seconds: since the run began.
-        settings: as checked, with the seed that was drawn.
-        model: key of the checkpoint.
-        revision: of its weights.
+        sureness: per step done, one value per image: how sure a judge that generation never sees
+            is of the digit asked for, 0 to 1, in what the network predicts.
+        unguided_sureness: the same without guidance; empty where that is not drawn.
     """
 
-    pictures: list[Image.Image]
-    step: int
-    total_steps: int
-    seconds: float
-    settings: DigitsSettings
-    model: str
-    revision: str
+    sureness: list[list[float]]
+    unguided_sureness: list[list[float]]
 
     @property
-    def finished(self) -> bool:
-        return self.step == self.total_steps
+    def score_before(self) -> list[float]:
+        """How sure the judge is of each unguided picture; or nothing."""
+        return self.unguided_sureness[-1] if self.unguided_sureness else []
+
+    @property
+    def score_after(self) -> list[float]:
+        """The same per guided picture."""
+        return self.sureness[-1]
 
 
 def class_weights(settings: DigitsSettings) -> Tensor:
@@ -54,29 +51,87 @@ def class_weights(settings: DigitsSettings) -> Tensor:
     return weights
 
 
-def generate(settings: DigitsSettings) -> Iterator[Preview]:
+@cache
+def _judge() -> digit_judge.DigitJudge:
+    return digit_judge.load_judge()
+
+
+def work(settings: DigitsSettings) -> Work:
+    """What a run of checked settings will compute, to tell how long it takes."""
+    total = settings.num_inference_steps
+    guided = total * (1 if settings.cfg_scale == 1 else 2)
+    revision = checkpoints.loaded_revision(_model(settings))
+    known = revision and comparison.memory.get(_unguided_key(settings, revision)) is not None
+    kind = ("digits", settings.conditioning)
+    return Work(kind, guided if known else guided + total, len(settings.digits))
+
+
+def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Preview]:
     """Draws digits, yielding once per denoising step.
+
+    Args:
+        settings: of the run.
+        compare: whether the same digits are drawn without classifier-free guidance too.
 
     Raises:
         ValueError: if a setting is wrong; raised at once, before any step.
         CheckpointError: if the checkpoint cannot be loaded; likewise.
     """
     settings = validate(settings)
-    loaded = checkpoints.load(f"digits-{settings.conditioning}")
-    return _generate(settings, loaded)
+    loaded = checkpoints.load(_model(settings))
+    return _generate(settings, loaded, compare)
 
 
-def _generate(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Iterator[Preview]:
-    began = time.monotonic()
+def _model(settings: DigitsSettings) -> str:
+    return f"digits-{settings.conditioning}"
+
+
+def _generate(
+    settings: DigitsSettings, loaded: checkpoints.Loaded, compare: bool
+) -> Iterator[Preview]:
+    wanted = class_weights(settings)[:, :NUM_CLASSES] > 0  # (b, 10)
+    judge = _judge()
+
+    def unguided() -> Iterator[comparison.Plain]:
+        key = _unguided_key(settings, loaded.revision)
+        return comparison.remembered(key, lambda: _sample(settings, loaded, cfg_scale=1.0))
+
+    guided = _sample(settings, loaded, cfg_scale=settings.cfg_scale)
+    sure: list[list[float]] = []
+    unguided_sure: list[list[float]] = []
+    pairs = comparison.side_by_side(guided, unguided() if compare else None, settings, loaded)
+    for step, plain, both in pairs:
+        sure.append(digit_judge.probability(judge, step.shown, wanted).tolist())
+        if plain is not None:
+            unguided_sure.append(digit_judge.probability(judge, plain.x0, wanted).tolist())
+        yield Preview(**vars(both), sureness=list(sure), unguided_sureness=list(unguided_sure))
+
+
+def _unguided_key(settings: DigitsSettings, revision: str) -> tuple:
+    """What decides a run without guidance."""
+    return (
+        revision,
+        settings.digits,
+        settings.blend_with and (settings.blend_with, settings.blend),
+        settings.solver,
+        settings.eta,
+        settings.seed,
+        settings.num_inference_steps,
+    )
+
+
+def _sample(
+    settings: DigitsSettings, loaded: checkpoints.Loaded, *, cfg_scale: float
+) -> Iterator[sampling.SampleStep]:
     size_px = loaded.checkpoint.size_px
     device = next(loaded.unet.parameters()).device
     generators = sampling.image_generators(settings.seed, len(settings.digits))
-    noise = sampling.draw_noise(generators, (1, size_px, size_px)).to(device)  # (b, 1, 28, 28)
-    steps = sampling.sample(
+    noise = sampling.draw_noise(generators, (1, size_px, size_px))  # (b, 1, 28, 28)
+    return sampling.sample(
         sampling.classifier_free_guidance(
-            loaded.unet, class_weights(settings).to(device), settings.cfg_scale
+            loaded.unet, class_weights(settings).to(device), cfg_scale
         ),
-        noise,
+        noise.to(device),
         sampling.make_scheduler(
             loaded.scheduler_config,
             solver=settings.solver,
@@ -87,14 +142,3 @@ def _generate(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Iterator[
         eta=settings.eta,
         generators=generators,
     )
-    for step in steps:
-        last = step.index + 1 == step.total
-        yield Preview(
-            pictures=images.to_pil(step.x_prev if last else step.x0),
-            step=step.index + 1,
-            total_steps=step.total,
-            seconds=time.monotonic() - began,
-            settings=settings,
-            model=loaded.checkpoint.key,
-            revision=loaded.revision,
-        )

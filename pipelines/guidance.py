@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pipelines.losses import Loss, Projectable, Term
-from pipelines.sampling import Correction, StepContext, rms
+from pipelines.sampling import Correction, StepContext, length, rms
 
 _LEAST_COSINE = 0.1
 
@@ -286,7 +286,7 @@ class Guide:
         if not self.active(context.index, context.total):
             return None
         through = self._through(context) if self.method.differentiates else None
-        moved, losses = self._moved(context, through)
+        moved, losses, gradient = self._moved(context, through)
         push = None if self.method.push is None else self._pushed(context, through)
         failed = ~torch.isfinite(moved).flatten(1).all(dim=1)
         if push is not None:
@@ -298,6 +298,7 @@ class Guide:
             push=push,
             keep_eps=self.method.keep_eps,
             loss=weights @ losses,
+            gradient=length(gradient),
             failed=failed,
         )
 
@@ -306,34 +307,39 @@ class Guide:
 
     def _moved(
         self, context: StepContext, through: list[Differentiated] | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """x0 after every term has moved it, inside the trust region of all together.
 
-        Also every term's loss of the network's x0, `(number of terms, b)`.
+        Also every term's loss of the network's x0, `(number of terms, b)`, and the sum of their
+        gradients, `(b, c, h, w)`.
         """
+        weights = [term.weight for term in self.terms]
         if self.method.step is None:
             assert through is not None
-            return context.x0, torch.stack([found.loss for found in through])
-        x0, losses = context.x0, []
+            followed = [w * found.gradient for w, found in zip(weights, through, strict=True)]
+            losses = torch.stack([found.loss for found in through])
+            return context.x0, losses, torch.stack(followed).sum(dim=0)
+        x0, losses, gradient = context.x0, [], torch.zeros_like(context.x0)
         for i, term in enumerate(self.terms):
             along = None
             if through is not None and self.method.through_network:
                 found = through[i]
                 along = Differentiated(found.loss, found.gradient * context.alpha)
-            displacement, loss = self._displacement(term.loss, x0, along, context)
+            displacement, found = self._displacement(term.loss, x0, along, context)
             # What an earlier term has moved is no longer what the network predicted.
-            losses.append(term.loss(context.x0) if i else loss)
+            losses.append(term.loss(context.x0) if i else found.loss)
+            gradient = gradient + term.weight * found.gradient
             x0 = x0 - term.weight * displacement
-        if len(self.terms) == 1:
-            return x0, torch.stack(losses)
-        moved = x0 - context.x0
-        limit = trust_radius(context, self._strength()) / rms(moved)
-        return context.x0 + moved * limit.clamp(max=1.0), torch.stack(losses)
+        if len(self.terms) > 1:
+            moved = x0 - context.x0
+            limit = trust_radius(context, self._strength()) / rms(moved)
+            x0 = context.x0 + moved * limit.clamp(max=1.0)
+        return x0, torch.stack(losses), gradient
 
     def _displacement(
         self, loss: Loss, x0: Tensor, along: Differentiated | None, context: StepContext
-    ) -> tuple[Tensor, Tensor]:
-        """How far a loss moves x0, `(b, c, h, w)`, and its value before, `(b,)`.
+    ) -> tuple[Tensor, Differentiated]:
+        """How far a loss moves x0, `(b, c, h, w)`, and its value and gradient before.
 
         Args:
             loss: what to lower.
@@ -344,7 +350,8 @@ class Guide:
         method, strength = self.method, self._strength()
         if method.exact and along is None and isinstance(loss, Projectable):
             whole = x0 - loss.project(x0)
-            return whole * (trust_radius(context, strength) / rms(whole)).clamp(max=1.0), loss(x0)
+            limit = (trust_radius(context, strength) / rms(whole)).clamp(max=1.0)
+            return whole * limit, self._differentiated(loss, x0)
         # Without an end to reach, nobody asks how far it is, and one look is enough.
         endless = along is not None and math.isinf(loss.polyak)
         found = along if along and endless else self._differentiated(loss, x0)
@@ -354,7 +361,7 @@ class Guide:
             gradient = gradient / len(x0)
         assert method.step is not None
         pull = Pull(found.loss, gradient, slope, loss.polyak)
-        return method.step(pull, context, strength), found.loss
+        return method.step(pull, context, strength), Differentiated(found.loss, gradient)
 
     def _differentiated(self, loss: Loss, x0: Tensor) -> Differentiated:
         """A loss and dL/dx0, without the network."""

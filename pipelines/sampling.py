@@ -26,7 +26,23 @@ if TYPE_CHECKING:  # diffusers takes seconds to import, so it is imported at the
 
     Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
 
-Predictor = Callable[[Tensor, Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Steered:
+    """What a network answers with guidance already in it, and what that was made of.
+
+    Attributes:
+        output: `(b, c, h, w)`, guided.
+        conditional: `(b, c, h, w)`, without guidance.
+        unconditional: `(b, c, h, w)`, with no condition at all.
+    """
+
+    output: Tensor
+    conditional: Tensor
+    unconditional: Tensor
+
+
+Predictor = Callable[[Tensor, Tensor], Tensor | Steered]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
 
 SOLVERS = ("dpm++", "ddim", "ddim-leading")
@@ -84,6 +100,7 @@ class Correction:
         push: `(b, c, h, w)`, to be subtracted from the step's result; None is nothing.
         keep_eps: whether the solver goes on with the network's eps; else with one that fits `x0`.
         loss: `(b,)` of the network's x0.
+        gradient: `(b,)`, the length of the gradient that was followed.
         failed: `(b,)`, images whose gradient was not finite and that were left alone.
     """
 
@@ -91,6 +108,7 @@ class Correction:
     push: Tensor | None
     keep_eps: bool
     loss: Tensor
+    gradient: Tensor
     failed: Tensor
 
 
@@ -121,8 +139,12 @@ class SampleStep:
         x_t: `(b, c, h, w)`, the noisy images the step started from.
         x0: `(b, c, h, w)`, the clean images predicted from `x_t` and guided, about [-1, 1].
         x0_network: `(b, c, h, w)`, what the network alone predicted.
+        x0_unguided: `(b, c, h, w)`, what it would predict from the same `x_t` without guidance;
+            another one than `x0_network` only under classifier-free guidance.
         x_prev: `(b, c, h, w)`, the less noisy images after the step; after the last, the result.
         loss: `(b,)` of `x0_network`; None where the step was not guided.
+        gradient: `(b,)`, the length of what guidance follows: of the loss's gradient, or of the
+            difference that the class makes to x0; None where the step was not guided.
         failed: `(b,)`, images that guidance left alone since its gradient was not finite.
     """
 
@@ -132,8 +154,10 @@ class SampleStep:
     x_t: Tensor
     x0: Tensor
     x0_network: Tensor
+    x0_unguided: Tensor
     x_prev: Tensor
     loss: Tensor | None = None
+    gradient: Tensor | None = None
     failed: Tensor | None = None
 
     @property
@@ -144,6 +168,25 @@ class SampleStep:
         """
         last = self.index + 1 == self.total
         return self.x_prev if last else self.x0_network.clamp(-1, 1)
+
+    @property
+    def change(self) -> Tensor:
+        """What guidance changed in the predicted picture, `(b, c, h, w)`."""
+        return self.x0.clamp(-1, 1) - self.x0_unguided.clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """x0 `(b, c, h, w)`; under classifier-free guidance also the unguided one and its gradient."""
+
+    x0: Tensor
+    unguided: Tensor | None = None
+    gradient: Tensor | None = None
+
+
+def length(x: Tensor) -> Tensor:
+    """Euclidean length of each image, `(b, c, h, w)` to `(b,)`."""
+    return x.square().sum(dim=(1, 2, 3)).sqrt()
 
 
 def rms(x: Tensor) -> Tensor:
@@ -265,12 +308,12 @@ def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: f
     null = torch.zeros_like(class_labels)
     null[:, -1] = 1.0
 
-    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+    def predict(x_t: Tensor, t: Tensor) -> Tensor | Steered:
         if cfg_scale == 1:
             return _in_parts(unet, x_t, t, class_labels)
         both = _in_parts(unet, torch.cat([x_t, x_t]), t, torch.cat([null, class_labels]))
         uncond, cond = both.chunk(2)  # (b, c, h, w) each
-        return uncond + cfg_scale * (cond - uncond)
+        return Steered(uncond + cfg_scale * (cond - uncond), cond, uncond)
 
     return predict
 
@@ -326,8 +369,15 @@ def sample(
     # Noise of repeats has generators of its own, so that it does not change that of the steps.
     again = [offspring(generator) for generator in generators or []]
 
-    def predicted(x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return predict_x0(predict(x_t, t), x_t, alpha, sigma, prediction_type)
+    def predicted(x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> _Predicted:
+        def x0_of(output: Tensor) -> Tensor:
+            return predict_x0(output, x_t, alpha, sigma, prediction_type)
+
+        answer = predict(x_t, t)
+        if not isinstance(answer, Steered):
+            return _Predicted(x0_of(answer))
+        cond, uncond = x0_of(answer.conditional), x0_of(answer.unconditional)
+        return _Predicted(x0_of(answer.output), cond, length(cond - uncond))
 
     def denoise(x_t: Tensor, index: int, fresh: Tensor | None) -> SampleStep:
         t = scheduler.timesteps[index]
@@ -338,8 +388,11 @@ def sample(
         if guide is not None and guide.differentiates(index, total):
             with torch.enable_grad():
                 leaf = x_t.detach().requires_grad_()
-                graph = (leaf, predicted(leaf, t, alpha, sigma))
-        x0 = graph[1].detach() if graph else predicted(x_t, t, alpha, sigma)
+                found = predicted(leaf, t, alpha, sigma)
+                graph = (leaf, found.x0)
+        else:
+            found = predicted(x_t, t, alpha, sigma)
+        x0 = found.x0.detach()
         context = StepContext(
             index=index,
             total=total,
@@ -366,8 +419,19 @@ def sample(
             x_prev = ddim_step(guided, moved, alpha, sigma, alpha_prev, eta, fresh)
         if asked and asked.push is not None:
             x_prev = x_prev - asked.push
-        noted = (asked.loss, asked.failed) if asked else (None, None)
-        return SampleStep(index, total, context.t, x_t, guided, x0, x_prev, *noted)
+        return SampleStep(
+            index=index,
+            total=total,
+            t=context.t,
+            x_t=x_t,
+            x0=guided,
+            x0_network=x0,
+            x0_unguided=x0 if found.unguided is None else found.unguided,
+            x_prev=x_prev,
+            loss=asked.loss if asked else None,
+            gradient=asked.gradient if asked else found.gradient,
+            failed=asked.failed if asked else None,
+        )
 
     def step(x_t: Tensor, index: int) -> SampleStep:
         times = guide.times(index, len(scheduler.timesteps)) if guide else 1

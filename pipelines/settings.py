@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from pipelines import images
+from pipelines.sentences import Explained, Said
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
@@ -21,6 +23,7 @@ OFF = -1
 MAX_DIGITS = 64
 MAX_IMAGES = 8
 MAX_LAMBDA = 0.5
+MAX_STEPS = 250
 
 MAX_PROMPT_LENGTH = 500
 
@@ -31,10 +34,15 @@ _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
+_MODELS = ("paintings", "scenes")
+_CLIPS = ("clip-small", "ViT-B-32", "ViT-B-32-laion")
+_CONDITIONINGS = ("embedding", "cross-attention", "channels")
+_OWN = "STUDIO_CHECKPOINTS"
+_OWN_ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,40})\s*=\s*(?P<where>\S.*)")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
-class SettingsError(ValueError):
+class SettingsError(Explained, ValueError):
     """A setting is wrong; the message is one sentence for people and safe to show."""
 
 
@@ -62,8 +70,7 @@ class Whole:
         whole = _is_number(value) and math.isfinite(value) and value == int(value)
         if not whole or not self.minimum <= value <= self.maximum:
             raise SettingsError(
-                f"{name} must be a whole number from {self.minimum} to {self.maximum}, "
-                f"got {show(value)}"
+                "whole", name=name, minimum=self.minimum, maximum=self.maximum, came=show(value)
             )
         return int(value)
 
@@ -77,13 +84,15 @@ class Real:
     step: float = 0.1
 
     def check(self, name: str, value: Any) -> float:
-        # NaN compares false with everything, so it fails the range as it should.
-        if not _is_number(value) or not self.minimum <= value <= self.maximum:
+        if not self._accepts(value):
             raise SettingsError(
-                f"{name} must be a number from {self.minimum:g} to {self.maximum:g}, "
-                f"got {show(value)}"
+                "real", name=name, minimum=self.minimum, maximum=self.maximum, came=show(value)
             )
         return float(value)
+
+    def _accepts(self, value: Any) -> bool:
+        # NaN compares false with everything, so it fails the range as it should.
+        return _is_number(value) and self.minimum <= value <= self.maximum
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,12 @@ class RealOrOff(Real):
     def check(self, name: str, value: Any) -> float:
         if _is_number(value) and OFF <= value < 0:
             return float(OFF)
-        try:
-            return super().check(name, value)
-        except SettingsError as error:
-            raise SettingsError(str(error).replace(", got", f" (or {OFF}: off), got")) from None
+        if not self._accepts(value):
+            low, high = self.minimum, self.maximum
+            raise SettingsError(
+                "real_or_off", name=name, minimum=low, maximum=high, off=OFF, came=show(value)
+            )
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,50 @@ class Choice:
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in self.options:
             raise SettingsError(
-                f"{name} must be one of {', '.join(self.options)}, got {show(value)}"
+                "choice", name=name, options=", ".join(self.options), came=show(value)
             )
         return value
+
+
+def own_checkpoints() -> dict[str, str]:
+    """The user's own models, names and the folder or Hub id of each, as `STUDIO_CHECKPOINTS` says.
+
+    Raises:
+        SettingsError: one sentence on the first entry that is wrong.
+    """
+    found: dict[str, str] = {}
+    for entry in filter(None, map(str.strip, os.environ.get(_OWN, "").split(","))):
+        parts = _OWN_ENTRY.fullmatch(entry)
+        if parts is None or parts["name"] in found or parts["name"] in bundled_names():
+            raise SettingsError("own_checkpoints", came=show(entry))
+        found[parts["name"]] = parts["where"]
+    return found
+
+
+def usable_own_checkpoints() -> dict[str, str]:
+    """As `own_checkpoints`, but none where they are malformed; the app does not start with that."""
+    try:
+        return own_checkpoints()
+    except SettingsError:
+        return {}
+
+
+def bundled_names() -> set[str]:
+    """Names of all models that are not the user's own."""
+    return {*_MODELS, *_CLIPS, *(f"digits-{conditioning}" for conditioning in _CONDITIONINGS)}
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """The name of an unconditional model: a bundled one, or one of the user's own."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All such names, as they are now."""
+        return (*_MODELS, *usable_own_checkpoints())
+
+    def check(self, name: str, value: Any) -> str:
+        return Choice(self.options).check(name, value)
 
 
 @dataclass(frozen=True)
@@ -123,11 +175,11 @@ class DigitString:
     def check(self, name: str, value: Any) -> str:
         digits = isinstance(value, str) and all(c in "0123456789" for c in value)
         if not digits or not self.minimum <= len(value) <= self.maximum:
-            came = show(value)
-            if digits and len(value) > self.maximum:
-                came = f"{len(value)} of them"
-            length = f"{self.minimum} to {self.maximum}"
-            raise SettingsError(f"{name} must be {length} characters 0-9, got {came}")
+            many = digits and len(value) > self.maximum
+            came = Said("that_many", count=len(value)) if many else show(value)
+            raise SettingsError(
+                "digits", name=name, minimum=self.minimum, maximum=self.maximum, came=came
+            )
         return value
 
 
@@ -139,10 +191,7 @@ class Color:
         try:
             return images.to_hex(images.parse_color(value))
         except (ValueError, AttributeError, TypeError):
-            raise SettingsError(
-                f"{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, "
-                f"got {show(value)}"
-            ) from None
+            raise SettingsError("color", name=name, came=show(value)) from None
 
 
 @dataclass(frozen=True)
@@ -156,26 +205,22 @@ class Palette:
 
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:
-            raise self._refused(name, value)
+            raise SettingsError("palette", name=name, maximum=self.maximum, came=show(value))
         entries = [entry.strip() for entry in _ENTRY_END.split(value) if entry.strip()]
         if not entries:
             return ""
         if len(entries) > self.maximum:
-            came = len(entries)
-            raise SettingsError(f"{name} must be at most {self.maximum} colours, got {came}")
+            raise SettingsError("palette_count", name=name, maximum=self.maximum, came=len(entries))
         pairs = [self._pair(name, entry) for entry in entries]
         shares = [share for _, share in pairs if share is not None]
         if shares and len(shares) < len(pairs):
             raise SettingsError(
-                f"{name} must be colours that all have a share or none, got {len(shares)} of "
-                f"{len(pairs)} with one"
+                "palette_some_shares", name=name, shared=len(shares), count=len(pairs)
             )
         if not shares:
             shares = [100 / len(pairs)] * len(pairs)
         elif abs(sum(shares) - 100) > _SHARE_TOLERANCE:
-            raise SettingsError(
-                f"{name} must be colours whose shares add up to 100, got {sum(shares):g}"
-            )
+            raise SettingsError("palette_sum", name=name, came=sum(shares))
         return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
 
     def _pair(self, name: str, entry: str) -> tuple[str, float | None]:
@@ -185,16 +230,8 @@ class Palette:
         checked = Color().check(name, color)
         share = float(found["share"]) if found else None
         if share is not None and not 0 < share <= 100:
-            raise SettingsError(
-                f"{name} must be colours with shares above 0, up to 100, got {show(entry)}"
-            )
+            raise SettingsError("palette_share", name=name, came=show(entry))
         return checked, share
-
-    def _refused(self, name: str, value: Any) -> SettingsError:
-        return SettingsError(
-            f"{name} must be up to {self.maximum} colours with shares such as "
-            f"#102040 60, gold 40, got {show(value)}"
-        )
 
 
 def palette_entries(palette: str) -> list[tuple[str, float]]:
@@ -217,27 +254,23 @@ class Prompt:
         # Spaces do not count, for a checked prompt has other ones than what came.
         length = sum(not c.isspace() for c in value) if isinstance(value, str) else 0
         if not isinstance(value, str) or length > MAX_PROMPT_LENGTH:
-            came = show(value) if not isinstance(value, str) else f"{length} characters"
-            raise SettingsError(
-                f"{name} must be words, at most {MAX_PROMPT_LENGTH} characters, got {came}"
-            )
+            many = Said("that_many_characters", count=length)
+            came = many if isinstance(value, str) else show(value)
+            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, came=came)
         if not value.strip():
             return ""
         entries = value.split("|")
         if len(entries) > self.maximum:
-            raise SettingsError(
-                f"{name} must be at most {self.maximum} sentences between |, got {len(entries)}"
-            )
+            raise SettingsError("prompt_count", name=name, maximum=self.maximum, came=len(entries))
         return " | ".join(self._entry(name, entry) for entry in entries)
 
     def _entry(self, name: str, entry: str) -> str:
         text, weight = _weighted(entry)
         if not any(character.isalnum() for character in text):
-            raise SettingsError(f"{name} must be words before and after every |, got {show(entry)}")
+            raise SettingsError("prompt_words", name=name, came=show(entry))
         if not 0 < abs(weight) <= _MAX_PROMPT_WEIGHT:
             raise SettingsError(
-                f"{name} must be sentences with weights from -{_MAX_PROMPT_WEIGHT:g} to "
-                f"{_MAX_PROMPT_WEIGHT:g} other than 0, got {show(entry)}"
+                "prompt_weight", name=name, maximum=_MAX_PROMPT_WEIGHT, came=show(entry)
             )
         # A text such as "time 12:30" would be read as one with a weight, were its own left out.
         plain = weight == 1 and not _WEIGHT.search(text)
@@ -267,14 +300,11 @@ class Picture:
         try:
             picture = images.from_data_uri(value)
         except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError(
-                f"{name} must be a picture as a data:image/png;base64, address, got {show(value)}"
-            ) from error
+            raise SettingsError("picture", name=name, came=show(value)) from error
         if max(picture.size) > _MAX_PICTURE_PX:
             width, height = picture.size
             raise SettingsError(
-                f"{name} must be at most {_MAX_PICTURE_PX} px wide and high, got "
-                f"{width} x {height} px"
+                "picture_size", name=name, maximum=_MAX_PICTURE_PX, width=width, height=height
             )
         return value
 
@@ -299,18 +329,14 @@ class Mask:
         try:
             mask = images.to_mask(images.from_data_uri(value))
         except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError(
-                f"{name} must be a picture as a data:image/png;base64, address, got {show(value)}"
-            ) from error
+            raise SettingsError("picture", name=name, came=show(value)) from error
         height, width = mask.shape
         if height != width:
-            raise SettingsError(
-                f"{name} must be square as the pictures are, got {width} x {height} px"
-            )
+            raise SettingsError("mask_square", name=name, width=width, height=height)
         if height > _MAX_MASK_PX:
-            raise SettingsError(f"{name} must be at most {_MAX_MASK_PX} px wide, got {width} px")
+            raise SettingsError("mask_size", name=name, maximum=_MAX_MASK_PX, came=width)
         if float(mask.max()) < 0.5:
-            raise SettingsError(f"{name} must be white somewhere, got one that is wholly black")
+            raise SettingsError("mask_black", name=name)
         return value
 
 
@@ -323,7 +349,9 @@ def show(value: Any) -> str:
     """A value as an error message quotes it: short, and without characters that are HTML."""
     text = repr(value) if not isinstance(value, str) else f"'{value}'"
     text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
-    return "nothing" if text == "''" else text if len(text) <= 40 else text[:37] + "..."
+    if text == "''":
+        return Said("nothing")
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def rule(settings: Any, name: str) -> Any:
@@ -353,9 +381,9 @@ class DigitsSettings:
 
     digits: str = _setting("0123456789", DigitString(1, MAX_DIGITS))
     cfg_scale: float = _setting(2.2, Real(0.0, 10.0))
-    num_inference_steps: int = _setting(10, Whole(1, 250))
+    num_inference_steps: int = _setting(10, Whole(1, MAX_STEPS))
     seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    conditioning: str = _setting("embedding", Choice(("embedding", "cross-attention", "channels")))
+    conditioning: str = _setting("embedding", Choice(_CONDITIONINGS))
     blend_with: str = _setting("", DigitString(0, 1))
     blend: float = _setting(0.5, Real(0.0, 1.0, step=0.05))
     solver: str = _setting("dpm++", Choice(("dpm++", "ddim")))
@@ -363,7 +391,7 @@ class DigitsSettings:
 
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
-            raise SettingsError(f"eta must be 0 unless solver is ddim, got {self.eta:g}")
+            raise SettingsError("eta_solver", came=self.eta)
 
 
 @dataclass(frozen=True)
@@ -396,10 +424,10 @@ class ColorSettings:
 
     color: str = _setting("#44CCAA", Color())
     guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = _setting(20, Whole(1, 250))
+    num_inference_steps: int = _setting(20, Whole(1, MAX_STEPS))
     num_images: int = _setting(1, Whole(1, MAX_IMAGES))
     seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    model: str = _setting("paintings", Choice(("paintings", "scenes")))
+    model: str = _setting("paintings", ModelName())
     method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
     loss: str = _setting("mean", Choice(("mean", "pixels")))
     region: str = _setting("all", Choice(("all", "top", "bottom", "left", "right", "centre")))
@@ -418,15 +446,12 @@ class ColorSettings:
     def check_together(self) -> None:
         _check_guidance(self)
         if self.mask and self.region != "all":
-            raise SettingsError(f"region must be all when there is a mask, got {self.region}")
+            raise SettingsError("region_or_mask", came=self.region)
         if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
-            raise SettingsError("loss must be mean for a region, a mask or a palette, got pixels")
+            raise SettingsError("loss_pixels")
         if self.method == "course" and self.only_ours():
             name = self.only_ours()[0]
-            raise SettingsError(
-                f"{name} must be left at its default when method is course, which knows only one "
-                f"colour for every pixel, got {show(getattr(self, name))}"
-            )
+            raise SettingsError("course_only", name=name, came=show(getattr(self, name)))
 
     def only_ours(self) -> list[str]:
         """Settings in use that the course's notebook does not have."""
@@ -464,12 +489,12 @@ class TextSettings:
     prompt: str = _setting("a landscape with trees", Prompt())
     negative_prompt: str = _setting("", Prompt())
     guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = _setting(20, Whole(1, 250))
+    num_inference_steps: int = _setting(20, Whole(1, MAX_STEPS))
     num_images: int = _setting(1, Whole(1, MAX_IMAGES))
     seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    model: str = _setting("paintings", Choice(("paintings", "scenes")))
+    model: str = _setting("paintings", ModelName())
     method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
-    clip_model: str = _setting("clip-small", Choice(("clip-small", "ViT-B-32", "ViT-B-32-laion")))
+    clip_model: str = _setting("clip-small", Choice(_CLIPS))
     image_prompt: str = _setting("", Picture())
     image_weight: float = _setting(1.0, Real(0.0, 5.0))
     color: str = _setting("", ColorOrNone())
@@ -483,34 +508,23 @@ class TextSettings:
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):
-            raise SettingsError(
-                "prompt must be words such as a landscape with trees, or come with an "
-                "image_prompt, got nothing"
-            )
+            raise SettingsError("prompt_missing")
         _check_guidance(self)
         if self.method == "course" and self.color:
-            raise SettingsError(
-                "color must be left empty when method is course, which knows only words, got "
-                f"{show(self.color)}"
-            )
+            raise SettingsError("course_color", came=show(self.color))
 
 
 def _check_guidance(settings: ColorSettings | TextSettings) -> None:
     """What contradicts itself in how a run is guided, whatever it is guided towards."""
     scale, start, stop = settings.guidance_scale, settings.start, settings.stop
     if settings.method != "course" and scale > MAX_LAMBDA:
-        raise SettingsError(
-            f"guidance_scale must be a number from 0 to {MAX_LAMBDA:g} unless method is "
-            f"course, got {scale:g}"
-        )
+        raise SettingsError("scale_of_course", maximum=MAX_LAMBDA, came=scale)
     if start > stop:
-        raise SettingsError(f"start must be at most stop, {stop:g}, got {start:g}")
-    if settings.method == "fast" and (settings.eta > 0 or settings.repeats > 1):
-        wrong = f"eta must be 0 or {OFF}" if settings.eta > 0 else "repeats must be 0 or 1"
-        value = settings.eta if settings.eta > 0 else settings.repeats
-        raise SettingsError(
-            f"{wrong} when method is fast, whose solver allows no more, got {value:g}"
-        )
+        raise SettingsError("start_stop", start=start, stop=stop)
+    if settings.method == "fast" and settings.eta > 0:
+        raise SettingsError("fast_eta", off=OFF, came=settings.eta)
+    if settings.method == "fast" and settings.repeats > 1:
+        raise SettingsError("fast_repeats", came=settings.repeats)
 
 
 class Settings(Protocol):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipelines import checkpoints, clip, comparison, guidance, images, losses, runtime, sampling
 from pipelines.clip import COURSE_VIEWS, VIEWS, Clip
+from pipelines.pace import Work
 from pipelines.settings import TextSettings, prompt_entries, validate
 
 _VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
@@ -23,7 +24,7 @@ class Preview(comparison.Preview):
         clip_revision: of the CLIP's weights.
         losses: per guided step, one value per image: distance of its crops to the prompt.
         similarities: per step, one value per image, see `similarity`.
-        unguided_similarities: the same without guidance.
+        unguided_similarities: the same without guidance; empty where that is not drawn.
         unseen_words: words of the prompts that the CLIP never saw in training.
     """
 
@@ -35,8 +36,8 @@ class Preview(comparison.Preview):
 
     @property
     def score_before(self) -> list[float]:
-        """How near each unguided picture is to the prompt, see `similarity`."""
-        return self.unguided_similarities[-1]
+        """How near each unguided picture is to the prompt, see `similarity`; or nothing."""
+        return self.unguided_similarities[-1] if self.unguided_similarities else []
 
     @property
     def score_after(self) -> list[float]:
@@ -122,8 +123,20 @@ def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
     return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
-def generate(settings: TextSettings) -> Iterator[Preview]:
+def work(settings: TextSettings) -> Work:
+    """What a run of checked settings will compute, to tell how long it takes."""
+    method = guidance.TEXT_METHODS[settings.method]
+    looks = f"{settings.cutouts} cutouts, every {settings.every}"
+    kind = ("text", settings.model, settings.method, settings.clip_model, looks)
+    return comparison.work_of(settings, method, kind, [losses.Term(losses.Symmetry())])
+
+
+def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Preview]:
     """Draws guided and unguided pictures of the same seeds, yielding once per step.
+
+    Args:
+        settings: of the run.
+        compare: whether the unguided pictures are drawn too.
 
     Raises:
         ValueError: if a setting is wrong, or a sentence too long; raised at once.
@@ -131,11 +144,15 @@ def generate(settings: TextSettings) -> Iterator[Preview]:
     """
     settings = validate(settings)
     loaded, model = checkpoints.load(settings.model), clip.load(settings.clip_model)
-    return _generate(settings, loaded, model, target_of(settings, model))
+    return _generate(settings, loaded, model, target_of(settings, model), compare)
 
 
 def _generate(
-    settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target
+    settings: TextSettings,
+    loaded: checkpoints.Loaded,
+    model: Clip,
+    target: Target,
+    compare: bool,
 ) -> Iterator[Preview]:
     method = guidance.TEXT_METHODS[settings.method]
     run = comparison.Comparison(settings, loaded, method, terms_of(settings, model, target))
@@ -143,12 +160,14 @@ def _generate(
     found: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []
-    for guided, unguided, both in run.steps():
+    for guided, unguided, both in run.steps(compare=compare):
         if guided.loss is not None:
             found.append(guided.loss.tolist())
-        seen = similarity(model, target, torch.cat([guided.shown, unguided.x0])).tolist()
+        shown = [guided.shown] if unguided is None else [guided.shown, unguided.x0]
+        seen = similarity(model, target, torch.cat(shown)).tolist()
         similar.append(seen[: settings.num_images])
-        unguided_similar.append(seen[settings.num_images :])
+        if unguided is not None:
+            unguided_similar.append(seen[settings.num_images :])
         yield Preview(
             **vars(both),
             clip_revision=model.revision,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import platform
+import re
 from importlib.metadata import version
 from typing import Any
 
@@ -9,10 +12,17 @@ import gradio as gr
 
 from pipelines import checkpoints, runtime
 from pipelines.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings, rule
-from tabs import common
+from tabs import common, explain, words
 
-_COLUMNS = ("Checkpoint", "Draws", "Pixels", "Trained on", "Licence", "Source", "Revision")
-_PACKAGES = ("torch", "diffusers", "gradio")
+_COLUMNS = ("key", "summary", "size", "data", "licence", "source", "revision")
+_PACKAGES = ("torch", "diffusers", "open_clip_torch", "gradio")
+_PARAGRAPHS = ("data", "keyboard", "privacy")
+_LINKS = {
+    "course": explain.COURSE,
+    "diffusers": "https://github.com/huggingface/diffusers",
+    "open_clip": "https://github.com/mlfoundations/open_clip",
+    "gradio": "https://www.gradio.app",
+}
 
 
 def limits() -> dict[str, int]:
@@ -30,41 +40,126 @@ def endpoint() -> list[dict[str, Any]]:
     return [row | shared for row in checkpoints.describe()]
 
 
-def _row(entry: dict[str, Any]) -> str:
-    source = entry["source"] if entry["available"] else entry["problem"]
-    cells = (
-        f"`{entry['key']}`",
-        entry["summary"],
-        entry["size_px"],
-        entry["data"],
-        entry["licence"],
-        source,
-        entry["revision"],
-    )
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def text() -> str:
+def text(language: str = words.DEFAULT) -> str:
     """The page as Markdown, read when it is opened."""
-    rows = [_row(entry) for entry in checkpoints.describe()]
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    header = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
-    return "\n".join(
+    return "\n\n".join(
         [
-            "## Checkpoints",
-            header,
-            *rows,
-            "",
-            f"**Runs on** {runtime.describe_device()}, with {packages}.",
-            "",
-            f"**Limits** of a run: {MAX_IMAGES} pictures of a colour or {MAX_DIGITS} digits, "
-            f"{limits()['max_num_inference_steps']} steps. One run at a time; others wait.",
+            words.say(language, "about.idea"),
+            _heading(language, "checkpoints"),
+            _table(language),
+            *(part for name in _PARAGRAPHS for part in _section(language, name)),
+            _heading(language, "machine"),
+            _machine(language),
+            _limits(language),
+            _heading(language, "links"),
+            _links(language),
         ]
     )
 
 
-def build(tab: gr.Tab) -> None:
-    """Lays out the tab; call inside it."""
+def _heading(language: str, name: str) -> str:
+    return f"## {words.say(language, f'about.heading.{name}')}"
+
+
+def _section(language: str, name: str) -> tuple[str, str]:
+    return _heading(language, name), words.say(language, f"about.{name}")
+
+
+def _table(language: str) -> str:
+    names = [words.say(language, f"about.column.{name}") for name in _COLUMNS]
+    header = f"| {' | '.join(names)} |\n|{'---|' * len(_COLUMNS)}"
+    return "\n".join([header, *(_row(language, entry) for entry in checkpoints.describe())])
+
+
+def _row(language: str, entry: dict[str, Any]) -> str:
+    name = entry["key"].replace(".", "-")
+    cells = (
+        f"`{entry['key']}`",
+        _said(language, f"checkpoint.{name}", entry["summary"]),
+        entry["size_px"],
+        _said(language, f"trained.{name}", entry["data"]),
+        _said(language, f"licence.{entry['licence']}", entry["licence"]),
+        _source(language, entry),
+        entry["revision"],
+    )
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _source(language: str, entry: dict[str, Any]) -> str:
+    source = entry["source"]
+    if entry["available"]:
+        return _said(language, f"source.{source}", source)
+    if source.startswith("Hub:"):
+        return words.say(language, "about.fetched", source=source)
+    return entry["problem"]
+
+
+def _said(language: str, key: str, otherwise: str) -> str:
+    """What the page has to say under a key; what it knows nothing of is said as it came."""
+    try:
+        return words.say(language, f"about.{key}")
+    except KeyError:
+        return otherwise
+
+
+def _cell(content: Any) -> str:
+    """Anything as one cell of a table, which neither HTML nor a bar of its own can break."""
+    line = " ".join(str(content).split())
+    return html.escape(line, quote=False).replace("|", "\\|")
+
+
+def _machine(language: str) -> str:
+    packages = [f"{name} {version(name)}" for name in _PACKAGES]
+    return words.say(
+        language,
+        "about.machine",
+        device=_device(language),
+        packages=", ".join([f"Python {platform.python_version()}", *packages]),
+    )
+
+
+def _device(language: str) -> str:
+    """The device, whose threads are counted in the language."""
+    described = runtime.describe_device()
+    counted = re.fullmatch(r"(\w+), (\d+) threads?", described)
+    if counted is None or counted[2] == "1":
+        return described
+    return words.say(language, "about.threads", device=counted[1], count=counted[2])
+
+
+def _limits(language: str) -> str:
+    most = limits()
+    return words.say(
+        language,
+        "about.limits",
+        pictures=most["max_num_images"],
+        digits=most["max_digits"],
+        steps=most["max_num_inference_steps"],
+    )
+
+
+def _links(language: str) -> str:
+    said = (words.say(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
+    return "\n".join(f"- {link}" for link in said)
+
+
+def build(tab: gr.Tab, language: gr.Radio | gr.Dropdown | None = None) -> None:
+    """Lays out the tab; call inside it.
+
+    Args:
+        tab: fills the page when it is opened.
+        language: a component whose value is the language of the page, which it follows; None is
+            English.
+    """
     page = gr.Markdown(elem_id="about-text")
-    tab.select(text, outputs=page, api_visibility="private", show_progress="hidden")
+    events = [tab.select] if language is None else [tab.select, language.change]
+    gr.on(
+        events,
+        text,
+        inputs=language,
+        outputs=page,
+        queue=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     common.publish(endpoint, api_name="checkpoints", returns=list[dict], lane=False)

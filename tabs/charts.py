@@ -5,14 +5,38 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 480, 150
 _LEAST_GAP = 0.12  # between numbers, as a share of the axis
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a chart says of itself to those who do not see it.
+
+    Attributes:
+        whole: with places for what the values are, `y`, and the `lines`.
+        line: with places for a `name` and the values `first` and `last`.
+        nothing: in place of the lines where there are none.
+    """
+
+    whole: str = "{y} per step: {lines}"
+    line: str = "{name} from {first} to {last}"
+    nothing: str = "nothing yet"
+
+
+ENGLISH = Words()
+
+
 def line_chart(
-    series: Mapping[str, Sequence[float]], *, total: int, x_label: str, y_label: str
+    series: Mapping[str, Sequence[float]],
+    *,
+    total: int,
+    x_label: str,
+    y_label: str,
+    words: Words = ENGLISH,
 ) -> str:
     """Lines over the steps of a run, the first emphasised.
 
@@ -21,6 +45,7 @@ def line_chart(
         total: steps of the run, the right end of the axis.
         x_label: below the axis.
         y_label: what the values are.
+        words: of the description.
     """
     shown = [value for values in series.values() for value in values if math.isfinite(value)]
     ends = _ends(shown or [1.0])
@@ -30,7 +55,7 @@ def line_chart(
     legend = " ".join(
         f'<span class="line-{i}">{html.escape(name)}</span>' for i, name in enumerate(series)
     )
-    description = html.escape(describe(series, y_label))
+    description = html.escape(describe(series, y_label, words))
     return (
         f'<figure class="chart"><figcaption>{html.escape(y_label)} {legend}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{description}">'
@@ -38,10 +63,15 @@ def line_chart(
     )
 
 
-def describe(series: Mapping[str, Sequence[float]], y_label: str) -> str:
+def describe(series: Mapping[str, Sequence[float]], y_label: str, words: Words = ENGLISH) -> str:
     """The chart in words: where each line begins and ends."""
-    parts = [f"{n} from {v[0]:.3g} to {v[-1]:.3g}" for n, v in series.items() if v]
-    return f"{y_label} per step: {'; '.join(parts) or 'nothing yet'}"
+    known = {name: [v for v in values if math.isfinite(v)] for name, values in series.items()}
+    lines = [
+        words.line.format(name=name, first=f"{values[0]:.3g}", last=f"{values[-1]:.3g}")
+        for name, values in known.items()
+        if values
+    ]
+    return words.whole.format(y=y_label, lines="; ".join(lines) or words.nothing)
 
 
 def _line(values: Sequence[float], number: int, total: int, ends: tuple[float, float]) -> str:

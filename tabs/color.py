@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+import html
 from typing import Any
 
 import gradio as gr
 
-from pipelines import color, guidance
+from pipelines import color
+from pipelines.guidance import METHODS
 from pipelines.settings import ColorSettings, palette_entries
-from tabs import charts, common, guided
+from tabs import common, guided, results, shell, words
 from tabs.guided import Controls
+from tabs.results import Curve
+from tabs.words import Phrase
 
 DEFAULTS = ColorSettings()
 SWATCHES = {
-    "Turquoise": "#44CCAA",
-    "Sky": "#6FA8DC",
-    "Ultramarine": "#2A3F8F",
-    "Violet": "#8E5AA8",
-    "Rose": "#D98AA5",
-    "Vermilion": "#C8452F",
-    "Amber": "#E0A030",
-    "Moss": "#6B7F3A",
-    "Ivory": "#E8E0CC",
-    "Charcoal": "#3A3D42",
+    "turquoise": "#44CCAA",
+    "sky": "#6FA8DC",
+    "ultramarine": "#2A3F8F",
+    "violet": "#8E5AA8",
+    "rose": "#D98AA5",
+    "vermilion": "#C8452F",
+    "amber": "#E0A030",
+    "moss": "#6B7F3A",
+    "ivory": "#E8E0CC",
+    "charcoal": "#3A3D42",
 }
-_PREFIX = "color-"
-CONTROLS = Controls(ColorSettings, _PREFIX, guidance.METHODS, course_max=200)
-
-INTRODUCTION = """Choose a colour and press **Paint**. A model that has only ever learned to paint
-is steered, step by step, towards pictures of that colour; nothing is trained for it. Slide between
-the picture with and without guidance: both grow from the same noise.
-"""
+CONTROLS = Controls(ColorSettings, "color-", METHODS, course_max=200)
 
 # The first as #RRGGBB, or the second where it is no colour, or a translucent one.
 _HEX_SCRIPT = """(color, last) => {
@@ -43,71 +39,64 @@ _HEX_SCRIPT = """(color, last) => {
 }"""
 
 
-def describe(settings: ColorSettings) -> str:
+def describe(settings: ColorSettings, language: str) -> list[str]:
     """What the guided pictures are, as alternative text."""
     if settings.palette:
-        return f"Picture guided towards the palette {settings.palette}"
-    where = "" if settings.region == "all" else f" in its part {settings.region}"
-    return f"Picture guided towards {settings.color}{where}"
+        said = words.say(language, "color.alt_palette", palette=settings.palette)
+    elif settings.region != "all":
+        part = words.say(language, f"choice.{settings.region}")
+        said = words.say(language, "color.alt_part", color=settings.color, part=part)
+    else:
+        said = words.say(language, "color.alt", color=settings.color)
+    return [said] * settings.num_images
 
 
-def swatches(preview: color.Preview) -> str:
+def scores(preview: color.Preview, language: str) -> str:
     """Target and reached colour of each picture, and how far apart they are before and after."""
     if preview.settings.palette:
-        return _palette_scores(preview)
+        return _palette_scores(preview, language)
     target = preview.settings.color
     rows = []
     for i, picture in enumerate(preview.pictures):
         reached = color.mean_color(picture, preview.settings)
+        alt = words.say(language, "color.swatch_alt", target=target, reached=reached)
         rows.append(
-            f'<div class="swatch" role="img" aria-label="Target {target}, reached {reached}">'
+            f'<div class="swatch" role="img" aria-label="{html.escape(alt)}">'
             f'<i style="background: {target}"></i><i style="background: {reached}"></i></div>'
-            f"<div>reached <code>{reached}</code><br>"
+            f"<div>{words.say(language, 'color.reached')} <code>{reached}</code><br>"
             f"ΔE <b>{preview.score_after[i]:.1f}</b>, "
-            f"unguided {preview.score_before[i]:.1f}</div>"
+            f"{words.say(language, 'chart.unguided')} {preview.score_before[i]:.1f}</div>"
         )
     return (
-        f'<div class="scores"><p>Target <code>{target}</code></p>{"".join(rows)}'
-        "<small>ΔE tells how different two colours look: below 2 is hard to see.</small></div>"
+        f'<div class="scores"><p>{words.say(language, "color.target")} <code>{target}</code></p>'
+        f"{''.join(rows)}<small>{words.say(language, 'color.delta_e')}</small></div>"
     )
 
 
-def _palette_scores(preview: color.Preview) -> str:
+def _palette_scores(preview: color.Preview, language: str) -> str:
     palette = preview.settings.palette
     parts = "".join(
         f'<i style="background: {entry}; flex-grow: {share:g}"></i>'
         for entry, share in palette_entries(palette)
     )
-    rows = [
-        f"<p>Picture {i + 1}: <b>{after:.1f}</b>, unguided {before:.1f}</p>"
-        for i, (after, before) in enumerate(
-            zip(preview.score_after, preview.score_before, strict=True)
-        )
-    ]
+    alt = html.escape(words.say(language, "color.palette_alt", palette=palette))
     return (
-        f'<div class="scores">'
-        f'<div class="swatch wide" role="img" aria-label="Palette {palette}">{parts}</div>'
-        f"{''.join(rows)}<small>Distance to the palette, in steps of 255.</small></div>"
+        f'<div class="scores"><div class="swatch wide" role="img" aria-label="{alt}">{parts}</div>'
+        f"{guided.score_rows(preview, language, digits=1)}"
+        f"<small>{words.say(language, 'color.palette_distance')}</small></div>"
     )
 
 
-def loss_chart(preview: color.Preview) -> str:
+def curve(preview: color.Preview, language: str) -> Curve:
     """The mean distance of what the network predicts to the target, per step."""
     squared = preview.settings.loss == "mean" and preview.settings.method != "course"
 
     def in_steps(losses: list[list[float]]) -> list[float]:
-        means = [sum(values) / len(values) for values in losses]
+        means = [results.mean(values) for values in losses]
         return [127.5 * (mean**0.5 if squared else mean) for mean in means]
 
-    return charts.line_chart(
-        {
-            "guided": in_steps(preview.losses),
-            "unguided": in_steps(preview.unguided_losses),
-        },
-        total=preview.total_steps,
-        x_label="step",
-        y_label="Distance of the predicted picture to the target, in steps of 255",
-    )
+    label = words.say(language, "color.curve")
+    return Curve(label, in_steps(preview.losses), in_steps(preview.unguided_losses))
 
 
 def scores_of(preview: color.Preview) -> dict[str, Any]:
@@ -119,9 +108,30 @@ def scores_of(preview: color.Preview) -> dict[str, Any]:
     }
 
 
-def info_of(preview: color.Preview) -> dict[str, Any]:
-    """What API callers get beside the images."""
-    return (
+PRODUCT = results.Product(
+    name="color",
+    settings=ColorSettings,
+    generate=color.generate,
+    work=color.work,
+    preview=color.Preview,
+    describe=describe,
+    scores=scores,
+    facts=scores_of,
+    curve=curve,
+    noun="painting",
+    columns=guided.COLUMNS,
+    scale=guided.SCALE,
+)
+
+
+def answer(preview: color.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
+    """Paints pictures of a colour, without any training for it.
+
+    Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
+    revision, settings, versions, loss (per step, one value per image), score_before and score_after
+    (per image: CIEDE2000 between its mean colour and the wanted one). The last one is complete.
+    """
+    info = (
         common.info_of(preview)
         | scores_of(preview)
         | {
@@ -129,42 +139,23 @@ def info_of(preview: color.Preview) -> dict[str, Any]:
             "failed_steps": preview.failed_steps,
         }
     )
+    return results.answer(PRODUCT, preview), info
 
 
-@common.explained
-def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """The tab's run; `values` are those of the controls, in the order of `INPUTS`."""
-    given = dict(zip(INPUTS, values, strict=True))
-    given["mask"] = guided.upload_address(given["mask"])
-    if given["mask"]:
-        given["region"] = "all"
-    for preview in common.throttled(color.generate(ColorSettings(**given))):
-        wish, noted = describe(preview.settings), scores_of(preview)
-        yield guided.update(preview, wish, swatches(preview), loss_chart(preview), noted)
-
-
-def answer(preview: color.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
-    """Paints pictures of a colour, without any training for it.
-
-    Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
-    revision, settings, loss (per step, one value per image), score_before and score_after (per
-    image: CIEDE2000 between its mean colour and the wanted one). The last one is complete.
-    """
-    return guided.answer(preview, scores_of(preview)), info_of(preview)
-
-
-def build() -> None:
+def build(language: gr.Radio) -> shell.Tab:
     """Lays out the tab; call inside `gr.Blocks`."""
-    guided.build(
-        CONTROLS,
-        INTRODUCTION,
+    tab = shell.build(
+        PRODUCT,
+        language,
         wish=lambda: {"color": _color_row()},
-        extras=lambda: _more() | _advanced(),
-        draw=draw,
-        scores_name="swatches",
+        extras=lambda: CONTROLS.main() | _more() | _advanced(),
+        starting=guided.starting_noise(PRODUCT),
         submits=("color", "palette"),
+        of_settings=CONTROLS.of_settings,
     )
-    common.publish_run(ColorSettings, color.generate, answer, api_name="color")
+    CONTROLS.follow_method(tab.controls, language)
+    common.publish_run(ColorSettings, PRODUCT.run, answer, api_name="color")
+    return tab
 
 
 def _color_row() -> gr.Textbox:
@@ -172,14 +163,18 @@ def _color_row() -> gr.Textbox:
     with gr.Row(equal_height=True):
         text = gr.Textbox(
             DEFAULTS.color,
-            label="Colour",
-            info="#44CCAA, rgb(68, 204, 170) or teal",
+            label=Phrase("setting.color"),
+            info=Phrase("info.color"),
             elem_id="color-text",
             scale=3,
             min_width=160,
         )
         picker = gr.ColorPicker(
-            DEFAULTS.color, label="Pick", elem_id="color-picker", scale=1, min_width=80
+            DEFAULTS.color,
+            label=Phrase("color.pick"),
+            elem_id="color-picker",
+            scale=1,
+            min_width=80,
         )
     # In the browser, so that Paint never comes before the answer of a server far away.
     here: dict[str, Any] = {"fn": None, "queue": False, "api_visibility": "private"}
@@ -187,7 +182,13 @@ def _color_row() -> gr.Textbox:
     text.change(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **here)
     with gr.Row(elem_classes="swatch-row"):
         for name, value in SWATCHES.items():
-            button = gr.Button(name, size="sm", min_width=0, elem_id=f"swatch-{name.lower()}")
+            button = gr.Button(
+                Phrase(f"color.swatch.{name}"),
+                size="sm",
+                min_width=0,
+                elem_id=f"swatch-{name}",
+                elem_classes="wish-button",
+            )
             button.click(outputs=[text, picker], js=f"() => ['{value}', '{value}']", **here)
     return text
 
@@ -195,45 +196,33 @@ def _color_row() -> gr.Textbox:
 def _more() -> dict[str, Any]:
     """What else a picture can be steered by."""
     slider = CONTROLS.slider
-    with gr.Accordion("More to steer", open=False, elem_id="color-more"):
+    with gr.Accordion(Phrase("shared.more"), open=False, elem_id="color-more"):
         palette = gr.Textbox(
             DEFAULTS.palette,
-            label="Palette, instead of the colour",
-            info="Up to five colours with shares: #102040 60, gold 40",
+            label=Phrase("setting.palette"),
+            info=Phrase("info.palette"),
             elem_id="color-palette",
         )
-        region = CONTROLS.radio("region", "Part of the picture that the colour is for")
+        region = CONTROLS.radio("region")
         mask = gr.Image(
-            label="Or a square mask picture, white where the colour belongs",
+            label=Phrase("setting.mask"),
             type="pil",
             image_mode=None,
             sources=["upload"],
             elem_id="color-mask",
             height=120,
         )
-        symmetry = CONTROLS.radio("symmetry", "Symmetry")
         return {
             "palette": palette,
             "region": region,
             "mask": mask,
-            "symmetry": symmetry,
-            "brightness": slider("brightness", "Brightness", "0: black, 1: white, -1: off"),
-            "contrast": slider("contrast", "Contrast", "0: flat, 0.5: the most, -1: off"),
-            "extras_weight": slider(
-                "extras_weight", "Weight of these", "Symmetry, brightness, contrast"
-            ),
+            "symmetry": CONTROLS.radio("symmetry"),
+            "brightness": slider("brightness"),
+            "contrast": slider("contrast"),
+            "extras_weight": slider("extras_weight"),
         }
 
 
 def _advanced() -> dict[str, Any]:
-    with gr.Accordion("Advanced", open=False, elem_id="color-advanced"):
-        loss = gr.Radio(
-            [("the mean colour", "mean"), ("every pixel, as in the course", "pixels")],
-            value=DEFAULTS.loss,
-            label="What shall have the colour",
-            elem_id="color-loss",
-        )
-        return {"loss": loss} | CONTROLS.advanced()
-
-
-INPUTS = tuple(field.name for field in dataclasses.fields(ColorSettings))
+    with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id="color-advanced"):
+        return {"loss": CONTROLS.radio("loss")} | CONTROLS.advanced()

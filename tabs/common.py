@@ -7,20 +7,24 @@ import functools
 import html
 import inspect
 import logging
+import re
 import secrets
 import time
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import gradio as gr
 from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import images
-from pipelines.checkpoints import CheckpointError
-from pipelines.settings import MAX_SEED, Choice, Real, SettingsError, Whole, rule
+from pipelines import images, pace, record
+from pipelines.sentences import Explained
+from pipelines.settings import MAX_SEED, Choice, Real, Whole, rule
+from tabs import words
+from tabs.words import Phrase
 
 logger = logging.getLogger("studio")
 
@@ -36,7 +40,12 @@ LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": 1}
 PREVIEW_SECONDS = 0.1
 DEADLINE_SECONDS = 300.0
 
-P = ParamSpec("P")
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""What events take that compute nothing, so that they neither wait nor cover what they change."""
+
+_PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
+
+
 T = TypeVar("T")
 
 
@@ -49,6 +58,8 @@ class Preview(Protocol):
     def step(self) -> int: ...
     @property
     def total_steps(self) -> int: ...
+    @property
+    def times(self) -> list[float]: ...
     @property
     def seconds(self) -> float: ...
     @property
@@ -64,37 +75,43 @@ class Preview(Protocol):
 PreviewT = TypeVar("PreviewT", bound=Preview)
 
 
-def explained(stream: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
-    """The handler with its errors made fit for people.
+@contextmanager
+def errors_said_in(language: str) -> Iterator[None]:
+    """Makes errors fit for people, in their language.
 
     What a person can mend is shown as one sentence. Anything else is logged with an id, and only
     the id is shown.
     """
-
-    @functools.wraps(stream)
-    def handler(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        try:
-            yield from stream(*args, **kwargs)
-        except (SettingsError, CheckpointError) as error:
-            raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
-        except gr.Error:
-            raise
-        except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("incident %s", incident)
-            message = f"Something went wrong here. The log has the details under {incident}."
-            raise gr.Error(message, print_exception=False) from None
-
-    return handler
+    try:
+        yield
+    except Explained as error:
+        sentence = html.escape(words.sentence(language, error), quote=False)
+        raise gr.Error(sentence, print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception:
+        incident = secrets.token_hex(4)
+        logger.exception("incident %s", incident)
+        sentence = words.say(language, "status.incident", incident=incident)
+        raise gr.Error(sentence, print_exception=False) from None
 
 
 def throttled(
     stream: Iterator[PreviewT],
     *,
+    language: str = words.DEFAULT,
+    wanted: Callable[[], bool] = lambda: True,
     every_seconds: float = PREVIEW_SECONDS,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Iterator[PreviewT]:
     """At most one preview per `every_seconds`; the first and the last always.
+
+    Args:
+        stream: a run.
+        language: of the error.
+        wanted: asked after every step; the run ends where the answer is no.
+        every_seconds: between previews.
+        deadline_seconds: the most that a run may take.
 
     Raises:
         gr.Error: when the run takes longer than `deadline_seconds`.
@@ -103,53 +120,97 @@ def throttled(
     shown = -float("inf")
     for preview in stream:
         now = time.monotonic()
+        if not wanted():
+            return
         if preview.finished or now - shown >= every_seconds:
             shown = now
             yield preview
         if now - began > deadline_seconds and not preview.finished:
-            raise gr.Error(
-                f"Stopped after {deadline_seconds:g} seconds at step {preview.step} of "
-                f"{preview.total_steps}. Ask for fewer steps or fewer images.",
-                print_exception=False,
+            sentence = words.say(
+                language,
+                "status.deadline",
+                seconds=f"{deadline_seconds:g}",
+                step=preview.step,
+                total=preview.total_steps,
             )
+            raise gr.Error(sentence, print_exception=False)
 
 
-def status_of(preview: Preview) -> str:
+def spaced(stream: Iterator[T], seconds: float) -> Iterator[T]:
+    """The first and the last of a stream, and of those between one per so many seconds."""
+    shown, held = -float("inf"), None
+    for held in stream:
+        if time.monotonic() - shown >= seconds:
+            shown = time.monotonic()
+            yield held
+            held = None
+    if held is not None:
+        yield held
+
+
+def status_of(preview: Preview, language: str) -> str:
     """One line on where a run is: step, total, time left; when done, time taken and seed."""
+    total = preview.total_steps
     if preview.finished:
-        return status_line(
-            f"Done in {preview.seconds:.1f} s: {preview.total_steps} steps, "
-            f"seed {preview.settings.seed}, {preview.model}."
+        done = words.say(
+            language,
+            "status.done",
+            seconds=f"{preview.seconds:.1f}",
+            total=total,
+            seed=preview.settings.seed,
+            model=preview.model,
         )
-    left = preview.seconds / preview.step * (preview.total_steps - preview.step)
-    return status_line(f"Step {preview.step} of {preview.total_steps}, about {left:.1f} s left.")
+        return status_line(done)
+    left = pace.remaining(preview.times, total)
+    running = words.say(language, "status.step", step=preview.step, total=total, left=f"{left:.1f}")
+    return status_line(running, done=preview.step, total=total)
 
 
-def status_line(text: str) -> str:
-    """Text for the status component, read out by screen readers when it changes."""
-    return f'<p class="status" role="status" aria-live="polite">{html.escape(text)}</p>'
+def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
+    """Text for the status component, read out by screen readers when it changes.
+
+    Args:
+        text: one line.
+        done: steps of a run that goes on, for a bar.
+        total: its steps; 0 is no run.
+    """
+    line = f'<p class="status" role="status" aria-live="polite">{html.escape(text)}</p>'
+    bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
+    return line + bar
 
 
-def stopped(status: str) -> str:
+def stopped(status: str, language: str) -> str:
     """The status line after Stop: it keeps where the run was."""
-    if "Step " not in status:
+    where = _PROGRESS.search(status)
+    if where is None:
         return status
-    where = status.split(">", 1)[1].split(",", 1)[0]
-    return status_line(f"Stopped. {html.unescape(where)}: the picture is as far as it got.")
+    return status_line(words.say(language, "status.stopped", step=where[1], total=where[2]))
 
 
-def stops(button: gr.Button, event: Any, status: gr.components.Component) -> None:
+def stops(
+    button: gr.Button,
+    event: Any,
+    status: gr.components.Component,
+    language: gr.components.Component,
+    *,
+    halt: Callable[[str], None],
+    token: gr.components.Component,
+) -> None:
     """Makes `button` end the run behind `event`, and `status` say where that was.
 
     In this order: said while the run still streams, it is painted over by the run's last answer.
+
+    Args:
+        button: that is pressed.
+        event: the run.
+        status: of the run.
+        language: component that knows it.
+        halt: makes the run of a token an old one.
+        token: component that knows it.
     """
-    quiet: dict[str, Any] = {
-        "queue": False,
-        "show_progress": "hidden",
-        "api_visibility": "private",
-    }
-    button.click(None, cancels=[event], **quiet).then(
-        stopped, inputs=status, outputs=status, **quiet
+    button.click(halt, inputs=token, **QUIET)
+    button.click(None, cancels=[event], **QUIET).then(
+        stopped, inputs=[status, language], outputs=status, **QUIET
     )
 
 
@@ -163,13 +224,8 @@ def info_of(preview: Preview) -> dict[str, Any]:
         "model": preview.model,
         "revision": preview.revision,
         "settings": dataclasses.asdict(preview.settings),
+        "versions": record.versions(),
     }
-
-
-def metadata_of(preview: Preview) -> dict[str, Any]:
-    """What a saved PNG says of itself: enough to draw it again, and nothing that changes."""
-    info = info_of(preview)
-    return {key: info[key] for key in ("model", "revision", "settings")}
 
 
 def save_png(picture: Image.Image, name: str) -> str:
@@ -240,11 +296,11 @@ def publish_run(
     fields = dataclasses.fields(settings)
     hints = typing.get_type_hints(settings)
 
-    @explained
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         given = {field.name: value for field, value in zip(fields, values, strict=True)}
-        for preview in throttled(generate(settings(**given))):
-            yield answer(preview)
+        with errors_said_in(words.DEFAULT):
+            for preview in throttled(generate(settings(**given))):
+                yield answer(preview)
 
     endpoint.__doc__ = answer.__doc__
     endpoint.__annotations__ = {field.name: hints[field.name] for field in fields}
@@ -265,22 +321,40 @@ def _sign(function: Callable[..., Any], signature: inspect.Signature) -> None:
 def slider(
     settings: type[Any],
     name: str,
-    label: str,
-    info: str,
     *,
-    prefix: str = "",
+    prefix: str,
     maximum: float | None = None,
+    info: str = "",
 ) -> gr.Slider:
-    """A slider with the range and default of a setting; `maximum` may narrow the range."""
+    """A slider with the range, default and words of a setting.
+
+    Args:
+        settings: that have it.
+        name: of the setting.
+        prefix: of the element's id.
+        maximum: narrows the range.
+        info: key of other words on what its values mean.
+    """
     bounds: Whole | Real = rule(settings, name)
     return gr.Slider(
         min(bounds.minimum, getattr(settings, name)),  # -1 is off
         bounds.maximum if maximum is None else maximum,
         getattr(settings, name),
         step=bounds.step if isinstance(bounds, Real) else 1,
-        label=label,
-        info=info,
+        label=Phrase(f"setting.{name}"),
+        info=Phrase(info or f"info.{name}"),
         elem_id=element_id(prefix, name),
+    )
+
+
+def radio(settings: type[Any], name: str, *, prefix: str, **options: Any) -> gr.Radio:
+    """The names that a setting accepts, to choose one."""
+    return gr.Radio(
+        named(choices(settings, name)),
+        value=getattr(settings, name),
+        label=Phrase(f"setting.{name}"),
+        elem_id=element_id(prefix, name),
+        **options,
     )
 
 
@@ -288,6 +362,12 @@ def choices(settings: type[Any], name: str) -> list[str]:
     """The names that a setting accepts."""
     accepted: Choice = rule(settings, name)
     return list(accepted.options)
+
+
+def named(options: Sequence[str]) -> list[tuple[str, str]]:
+    """Each with what it is called on the page; what has no words of its own is called as it is."""
+    known = words.table(words.DEFAULT)
+    return [(Phrase(f"choice.{o}") if f"choice.{o}" in known else o, o) for o in options]
 
 
 def element_id(prefix: str, name: str) -> str:
@@ -300,17 +380,19 @@ def random_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def seed_row(default: int, prefix: str = "") -> gr.Number:
+def seed_row(default: int, prefix: str) -> gr.Number:
     """A seed field and a button that puts a random seed into it."""
     with gr.Row(equal_height=True, elem_classes="seed-row"):
         seed = gr.Number(
             default,
-            label="Seed",
-            info="-1: random",
+            label=Phrase("setting.seed"),
+            info=Phrase("info.seed"),
             precision=0,
             elem_id=f"{prefix}seed",
             min_width=120,
         )
-        button = gr.Button("New seed", size="sm", elem_id=f"{prefix}new-seed", min_width=100)
+        button = gr.Button(
+            Phrase("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
+        )
     button.click(random_seed, outputs=seed, api_visibility="private", show_progress="hidden")
     return seed

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
-from pipelines import guidance, text
+from pipelines import text
+from pipelines.guidance import TEXT_METHODS
 from pipelines.settings import TextSettings
-from tabs import charts, common, guided
+from tabs import common, guided, results, shell, words
 from tabs.guided import Controls
+from tabs.results import Curve
+from tabs.words import Phrase
 
 DEFAULTS = TextSettings()
 EXAMPLES = {
@@ -26,68 +27,51 @@ EXAMPLES = {
     ),
     "scenes": ("a forest", "a glacier", "mountains", "the sea", "a city street", "buildings"),
 }
-_PREFIX = "text-"
-CONTROLS = Controls(TextSettings, _PREFIX, guidance.TEXT_METHODS, course_max=100)
-
-INTRODUCTION = """Say what you want to see and press **Paint**. A model that has only learned to
-paint, and knows no words, is steered by a second one, a CLIP, that can tell how well words fit a
-picture. Slide between the picture with and without guidance: both grow from the same noise.
-"""
+CONTROLS = Controls(TextSettings, "text-", TEXT_METHODS, course_max=100)
 
 
-def describe(settings: TextSettings) -> str:
+def describe(settings: TextSettings, language: str) -> list[str]:
     """What the guided pictures are, as alternative text."""
-    parts = [f"towards the words: {settings.prompt}"] if settings.prompt else []
-    parts += ["towards an uploaded picture"] if settings.image_prompt else []
-    parts += [f"away from: {settings.negative_prompt}"] if settings.negative_prompt else []
-    parts += [f"towards the colour {settings.color}"] if settings.color else []
-    return f"Picture guided {', '.join(parts)}"
+    parts = {
+        "alt_prompt": settings.prompt,
+        "alt_picture": settings.image_prompt,
+        "alt_negative": settings.negative_prompt,
+        "alt_color": settings.color,
+    }
+    wishes = [words.say(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
+    said = words.say(language, "text.alt", wishes=words.say(language, "text.and").join(wishes))
+    return [said] * settings.num_images
 
 
-def scores(preview: text.Preview) -> str:
+def scores(preview: text.Preview, language: str) -> str:
     """How near each picture is to the words, and what the CLIP does not know."""
-    rows = [
-        f"<p>Picture {i + 1}: <b>{after:.2f}</b>, unguided {before:.2f}</p>"
-        for i, (after, before) in enumerate(
-            zip(preview.score_after, preview.score_before, strict=True)
-        )
-    ]
-    key = html.escape(preview.settings.clip_model)
+    clip = html.escape(preview.settings.clip_model)
     return (
-        f'<div class="scores"><p>Similarity to {_goal(preview)}</p>'
-        f"{''.join(rows)}{_unseen(preview)}"
-        f"<small>As {key} sees it: 1 is the best there could be, 0 is unrelated. It is the judge "
-        "of its own work here, so trust your eyes.</small></div>"
+        f'<div class="scores"><p>{_goal(preview, language, "score_of")}</p>'
+        f"{guided.score_rows(preview, language, digits=2)}{_unseen(preview, language)}"
+        f"<small>{words.say(language, 'text.judge', clip=clip)}</small></div>"
     )
 
 
-def _goal(preview: text.Preview) -> str:
-    settings = preview.settings
-    return "the words" if settings.prompt else "the picture"
+def _goal(preview: text.Preview, language: str, name: str) -> str:
+    """A sentence on similarity, to words or else to a picture."""
+    return words.say(language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}")
 
 
-def _unseen(preview: text.Preview) -> str:
+def _unseen(preview: text.Preview, language: str) -> str:
     if not preview.unseen_words:
         return ""
-    words = ", ".join(html.escape(word) for word in preview.unseen_words)
-    key = html.escape(preview.settings.clip_model)
-    return f'<p class="unseen">{key} never saw these words, and can only guess: <b>{words}</b></p>'
+    clip = html.escape(preview.settings.clip_model)
+    unseen = guided.emphasised(preview.unseen_words)
+    return f'<p class="unseen">{words.say(language, "text.unseen", clip=clip, words=unseen)}</p>'
 
 
-def similarity_chart(preview: text.Preview) -> str:
+def curve(preview: text.Preview, language: str) -> Curve:
     """The mean similarity of what the network predicts to the words, per step."""
-
-    def means(values: list[list[float]]) -> list[float]:
-        return [sum(step) / len(step) for step in values]
-
-    return charts.line_chart(
-        {
-            "guided": means(preview.similarities),
-            "unguided": means(preview.unguided_similarities),
-        },
-        total=preview.total_steps,
-        x_label="step",
-        y_label=f"Similarity of the predicted picture to {_goal(preview)}",
+    return Curve(
+        _goal(preview, language, "curve"),
+        [results.mean(step) for step in preview.similarities],
+        [results.mean(step) for step in preview.unguided_similarities],
     )
 
 
@@ -101,9 +85,30 @@ def scores_of(preview: text.Preview) -> dict[str, Any]:
     }
 
 
-def info_of(preview: text.Preview) -> dict[str, Any]:
-    """What API callers get beside the images."""
-    return (
+PRODUCT = results.Product(
+    name="text",
+    settings=TextSettings,
+    generate=text.generate,
+    work=text.work,
+    preview=text.Preview,
+    describe=describe,
+    scores=scores,
+    facts=scores_of,
+    curve=curve,
+    noun="painting",
+    columns=guided.COLUMNS,
+    scale=guided.SCALE,
+)
+
+
+def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
+    """Paints pictures of what words say, with a model that knows no words and a CLIP.
+
+    Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
+    revision, settings, versions, loss (per guided step, one value per image), score_before and
+    score_after (per image: cosine similarity to the prompt). The last one is complete.
+    """
+    info = (
         common.info_of(preview)
         | scores_of(preview)
         | {
@@ -113,76 +118,57 @@ def info_of(preview: text.Preview) -> dict[str, Any]:
             "unseen_words": preview.unseen_words,
         }
     )
+    return results.answer(PRODUCT, preview), info
 
 
-@common.explained
-def draw(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """The tab's run; `values` are those of the controls, in the order of `INPUTS`."""
-    given = dict(zip(INPUTS, values, strict=True))
-    given["image_prompt"] = guided.upload_address(given["image_prompt"])
-    for preview in common.throttled(text.generate(TextSettings(**given))):
-        wish, noted = describe(preview.settings), scores_of(preview)
-        yield guided.update(preview, wish, scores(preview), similarity_chart(preview), noted)
-
-
-def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
-    """Paints pictures of what words say, with a model that knows no words and a CLIP.
-
-    Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
-    revision, settings, loss (per guided step, one value per image), score_before and score_after
-    (per image: cosine similarity to the prompt). The last one is complete.
-    """
-    return guided.answer(preview, scores_of(preview)), info_of(preview)
-
-
-def build() -> None:
+def build(language: gr.Radio) -> shell.Tab:
     """Lays out the tab; call inside `gr.Blocks`."""
-    examples: list[gr.Row] = []
-    controls = guided.build(
-        CONTROLS,
-        INTRODUCTION,
-        wish=lambda: _wish(examples),
-        extras=lambda: _more() | _advanced(),
-        draw=draw,
-        scores_name="scores",
+    prompts: list[gr.Row] = []
+    tab = shell.build(
+        PRODUCT,
+        language,
+        wish=lambda: _wish(prompts),
+        extras=lambda: CONTROLS.main() | _more() | _advanced(),
+        starting=guided.starting_noise(PRODUCT),
         submits=("prompt", "negative_prompt"),
+        of_settings=CONTROLS.of_settings,
     )
-    controls["model"].change(
+    CONTROLS.follow_method(tab.controls, language)
+    tab.controls["model"].change(
         lambda model: [gr.Row(visible=model == name) for name in EXAMPLES],
-        inputs=controls["model"],
-        outputs=examples,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
+        inputs=tab.controls["model"],
+        outputs=prompts,
+        **common.QUIET,
     )
-    common.publish_run(TextSettings, text.generate, answer, api_name="text")
+    common.publish_run(TextSettings, PRODUCT.run, answer, api_name="text")
+    return tab
 
 
-def _wish(examples: list[gr.Row]) -> dict[str, Any]:
-    """The prompts; a row of examples for each model is added to `examples`."""
+def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
+    """The prompts; a row of prompts that work for each model is added to `prompts`."""
     prompt = gr.Textbox(
         DEFAULTS.prompt,
-        label="Prompt",
-        info="Several with weights: snow:1 | people:-0.5",
+        label=Phrase("setting.prompt"),
+        info=Phrase("info.prompt"),
         elem_id="text-text",
     )
-    for model, prompts in EXAMPLES.items():
+    for model, sentences in EXAMPLES.items():
         with gr.Row(elem_classes="examples", visible=model == DEFAULTS.model) as row:
-            gr.HTML(f"These work on {model}:", elem_classes="examples-label", min_width=0)
-            for example in prompts:
-                button = gr.Button(example, size="sm", min_width=0)
+            gr.Markdown(Phrase(f"text.try_{model}"), elem_classes="examples-label")
+            for sentence in sentences:
+                button = gr.Button(sentence, size="sm", min_width=0, elem_classes="wish-button")
                 button.click(
                     None,
                     outputs=prompt,
-                    js=f"() => '{example}'",
+                    js=f"() => '{sentence}'",
                     queue=False,
                     api_visibility="private",
                 )
-        examples.append(row)
+        prompts.append(row)
     negative = gr.Textbox(
         DEFAULTS.negative_prompt,
-        label="Negative prompt",
-        info="What it should not be like",
+        label=Phrase("setting.negative_prompt"),
+        info=Phrase("info.negative_prompt"),
         elem_id="text-negative-prompt",
     )
     return {"prompt": prompt, "negative_prompt": negative}
@@ -190,37 +176,29 @@ def _wish(examples: list[gr.Row]) -> dict[str, Any]:
 
 def _more() -> dict[str, Any]:
     """What else a picture can be steered by."""
-    with gr.Accordion("More to steer", open=False, elem_id="text-more"):
-        image = gr.Image(
-            label="A picture to be like",
-            type="pil",
-            image_mode=None,
-            sources=["upload"],
-            elem_id="text-image-prompt",
-            height=120,
-        )
-        weight = CONTROLS.slider("image_weight", "Weight of that picture", "A sentence weighs 1")
-        color = gr.Textbox(
-            DEFAULTS.color,
-            label="Mean colour as well",
-            info="#44CCAA, rgb(68, 204, 170) or teal; empty: none",
-            elem_id="text-color",
-        )
+    with gr.Accordion(Phrase("shared.more"), open=False, elem_id="text-more"):
         return {
-            "image_prompt": image,
-            "image_weight": weight,
-            "color": color,
-            "color_weight": CONTROLS.slider("color_weight", "Weight of the colour", "0: none"),
+            "image_prompt": gr.Image(
+                label=Phrase("setting.image_prompt"),
+                type="pil",
+                image_mode=None,
+                sources=["upload"],
+                elem_id="text-image-prompt",
+                height=120,
+            ),
+            "image_weight": CONTROLS.slider("image_weight"),
+            "color": gr.Textbox(
+                DEFAULTS.color,
+                label=Phrase("text.color_too"),
+                info=Phrase("text.color_too_info"),
+                elem_id="text-color",
+            ),
+            "color_weight": CONTROLS.slider("color_weight"),
         }
 
 
 def _advanced() -> dict[str, Any]:
-    with gr.Accordion("Advanced", open=False, elem_id="text-advanced"):
-        clip_model = CONTROLS.radio(
-            "clip_model", "CLIP", info="clip-small is here; the others are fetched from the Hub"
-        )
-        cutouts = CONTROLS.slider("cutouts", "Cutouts", "Crops it looks at in each guided step")
+    with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id="text-advanced"):
+        clip_model = CONTROLS.radio("clip_model", info=Phrase("info.clip_model"))
+        cutouts = CONTROLS.slider("cutouts")
         return {"clip_model": clip_model, "cutouts": cutouts} | CONTROLS.advanced()
-
-
-INPUTS = tuple(field.name for field in dataclasses.fields(TextSettings))

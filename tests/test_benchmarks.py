@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from benchmarks import course, digits, figures, finetuning, frechet, judge, scoring, timing
 from benchmarks.timing import Timing
-from pipelines import checkpoints
+from pipelines import checkpoints, digit_judge
 from pipelines.images import from_uint8
 from pipelines.settings import DigitsSettings
 from tests.conftest import tiny_painter
@@ -34,8 +34,8 @@ needs_mnist = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def trained() -> judge.DigitJudge:
-    return judge.load_judge()
+def trained() -> digit_judge.DigitJudge:
+    return digit_judge.load_judge()
 
 
 @pytest.fixture(scope="module")
@@ -138,27 +138,27 @@ def test_wilson_refuses_counts_that_cannot_be(successes: int, trials: int) -> No
 
 
 def test_the_judge_is_small_and_was_right_on_more_than_99_3_percent() -> None:
-    assert judge.WEIGHTS.stat().st_size < 1_000_000
-    assert judge.stored_accuracy() > 0.993
+    assert digit_judge.WEIGHTS.stat().st_size < 1_000_000
+    assert digit_judge.stored_accuracy() > 0.993
 
 
 @needs_mnist
 def test_the_judge_is_as_good_as_its_file_says(
-    trained: judge.DigitJudge, mnist_test: Digits
+    trained: digit_judge.DigitJudge, mnist_test: Digits
 ) -> None:
-    assert judge.accuracy(trained, mnist_test) == pytest.approx(judge.stored_accuracy(), abs=2e-4)
+    assert judge.accuracy(trained, mnist_test) == pytest.approx(digit_judge.stored_accuracy(), abs=2e-4)
 
 
-def test_features_and_logits_of_the_judge_belong_together(trained: judge.DigitJudge) -> None:
+def test_features_and_logits_of_the_judge_belong_together(trained: digit_judge.DigitJudge) -> None:
     pixels = torch.rand(3, 1, 28, 28) * 2 - 1
     found = judge.features(trained, pixels)
-    assert found.shape == (3, judge.NUM_FEATURES)
+    assert found.shape == (3, digit_judge.NUM_FEATURES)
     assert_close(trained.head(found).argmax(1), judge.classify(trained, pixels))
 
 
 def test_a_missing_judge_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.judge"):
-        judge.load_judge(tmp_path / "none.safetensors")
+        digit_judge.load_judge(tmp_path / "none.safetensors")
 
 
 def test_augmented_pictures_keep_range_background_and_seed() -> None:
@@ -182,8 +182,8 @@ def test_training_the_judge_stores_accuracy_with_weights_that_load(
     monkeypatch.setattr(judge, "load_digits", lambda name, split: data)
     path = tmp_path / "new" / "judge.safetensors"
     judge.main(dataset_name="any", epochs=1, batch_size=20, lr=1e-3, output=path)
-    assert judge.accuracy(judge.load_judge(path), data) == pytest.approx(
-        judge.stored_accuracy(path), abs=1e-4
+    assert judge.accuracy(digit_judge.load_judge(path), data) == pytest.approx(
+        digit_judge.stored_accuracy(path), abs=1e-4
     )
     assert [file.name for file in path.parent.iterdir()] == ["judge.safetensors"]
 
@@ -193,7 +193,7 @@ def test_training_the_judge_stores_accuracy_with_weights_that_load(
 
 @needs_mnist
 def test_real_digits_score_as_real_and_swapped_labels_as_wrong(
-    trained: judge.DigitJudge, mnist_test: Digits
+    trained: digit_judge.DigitJudge, mnist_test: Digits
 ) -> None:
     scorer = scoring.Scorer(trained, mnist_test)
     real = scoring.balanced_sample(mnist_test, 300)
@@ -275,7 +275,7 @@ class NoisyNetwork(nn.Module):
 
 
 @pytest.fixture
-def ideal(monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: judge.DigitJudge) -> Digits:
+def ideal(monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: digit_judge.DigitJudge) -> Digits:
     """Every checkpoint is a network that knows one test picture per class; returns the data."""
     some = scoring.balanced_sample(mnist_test, 100)
     seen = judge.classify(trained, from_uint8(some.pixels))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.judge import classify, load_judge
+from benchmarks.judge import classify
+from pipelines.digit_judge import load_judge
 from pipelines import checkpoints, digits, images
 from pipelines.settings import DigitsSettings, SettingsError
 

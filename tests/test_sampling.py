@@ -239,9 +239,8 @@ class SetX0:
         self.seen.append(context)
         x0 = context.x0 if self.target is None else self.target
         count = len(context.x0)
-        return sampling.Correction(
-            x0, None, False, torch.zeros(count), torch.zeros(count, dtype=torch.bool)
-        )
+        none, failed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
+        return sampling.Correction(x0, None, False, loss=none, gradient=none, failed=failed)
 
 
 def test_a_guide_that_differentiates_is_given_the_graph_of_the_very_same_x0(unet: UNet2DModel):
@@ -320,11 +319,14 @@ def test_cfg_is_the_formula_of_diffusers_and_scale_one_computes_half():
     x_t, t = torch.zeros(1, 1, 2, 2), torch.tensor(5)
     for scale, expected in ((0.0, 10.0), (1.0, 3.0), (2.0, -4.0)):
         out = sampling.classifier_free_guidance(Labelled(), labels, scale)(x_t, t)
-        assert torch.equal(out, torch.full_like(x_t, expected))
+        output = out.output if isinstance(out, sampling.Steered) else out
+        assert torch.equal(output, torch.full_like(x_t, expected))
     assert calls == [2, 1, 2]
     calls.clear()
     many = sampling.classifier_free_guidance(Labelled(), torch.eye(11)[[3] * 64], 2.0)
-    assert many(torch.zeros(64, 1, 2, 2), t).shape == (64, 1, 2, 2)
+    out = many(torch.zeros(64, 1, 2, 2), t)
+    assert isinstance(out, sampling.Steered)
+    assert out.output.shape == (64, 1, 2, 2)
     assert max(calls) <= 32
     assert sum(calls) == 128
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from huggingface_hub import snapshot_download
 
-from pipelines import checkpoints
+from pipelines import checkpoints, own_checkpoints
 from pipelines.unets import SpaceToDepthUNet2DModel
 from training.card_parts import FACTS_FILE, pictures_per_step
 from training.data import folder_name, is_local
@@ -19,11 +19,6 @@ from training.loop import Prediction
 from training.picture_recipe import Recipe
 
 NUM_TIMESTEPS = 1000
-_CLASSES: dict[str, type[UNet2DModel]] = {
-    "UNet2DModel": UNet2DModel,
-    "SpaceToDepthUNet2DModel": SpaceToDepthUNet2DModel,
-}
-_WANTED_FILES = ["*.json", "*.safetensors", "*.bin"]
 _MAX_ANCESTORS = 10
 
 
@@ -56,9 +51,7 @@ def load_model(name: str, image_size: int) -> tuple[UNet2DModel, DDPMScheduler]:
     Raises:
         ValueError: if it cannot be read, is of another kind, or cannot draw that size.
     """
-    folder = _folder_of(name)
-    unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
-    scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    unet_folder, scheduler_folder = own_checkpoints.parts_of(_folder_of(name))
     try:
         kind = _class_of(unet_folder)
         unet = kind.from_pretrained(unet_folder, low_cpu_mem_usage=False)
@@ -74,18 +67,17 @@ def load_model(name: str, image_size: int) -> tuple[UNet2DModel, DDPMScheduler]:
 def _class_of(unet_folder: Path) -> type[UNet2DModel]:
     config = json.loads((unet_folder / "config.json").read_text(encoding="utf-8"))
     name = config["_class_name"]
-    if name not in _CLASSES:
+    if name not in own_checkpoints.NETWORKS:
         raise ValueError(f"a network of the class {name}")
-    return _CLASSES[name]
+    return checkpoints.network_class(name)
 
 
 def _check_kind(name: str, unet: UNet2DModel) -> None:
-    config = unet.config
-    if config.get("num_class_embeds") or config.get("class_embed_type"):
+    if own_checkpoints.is_class_conditional(unet.config):
         raise _refused(name, "a class-conditional network")
-    if config["in_channels"] not in (1, 3) or config["out_channels"] != config["in_channels"]:
-        channels = f"{config['in_channels']} channels in and {config['out_channels']} out"
-        raise _refused(name, f"a network with {channels}")
+    taken, given = own_checkpoints.channels_of(unet.config)
+    if taken not in (1, 3) or given != taken:
+        raise _refused(name, f"a network with {taken} channels in and {given} out")
 
 
 def _folder_of(name: str) -> Path:
@@ -96,7 +88,7 @@ def _folder_of(name: str) -> Path:
     if is_local(name):
         raise _refused(name, "no such folder")
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
+        return Path(snapshot_download(name, allow_patterns=own_checkpoints.WANTED_FILES))
     except Exception as error:  # offline, unknown, gated: each has an error of its own
         raise _refused(name, _reason(error)) from error
 
@@ -118,7 +110,7 @@ def check_size(unet: UNet2DModel, image_size: int) -> None:
     Raises:
         ValueError: naming the nearest sizes that fit.
     """
-    stride = 2 ** (len(unet.config["block_out_channels"]) - 1) * unet.config.get("patch_size", 1)
+    stride = own_checkpoints.stride_of(unet.config)
     if image_size % stride:
         below = max(stride, image_size // stride * stride)
         raise ValueError(
@@ -135,7 +127,7 @@ def configs(unet: UNet2DModel, scheduler: DDPMScheduler) -> dict[str, str]:
 def rebuilt(saved: Mapping[str, Any]) -> tuple[UNet2DModel, DDPMScheduler]:
     """The network, with random weights, and the schedule that `configs` described."""
     config = json.loads(saved["unet_config"])
-    unet = _CLASSES[config["_class_name"]].from_config(config)
+    unet = checkpoints.network_class(config["_class_name"]).from_config(config)
     scheduler = DDPMScheduler.from_config(json.loads(saved["scheduler_config"]))
     return cast(UNet2DModel, unet), cast(DDPMScheduler, scheduler)
 

@@ -1,0 +1,139 @@
+// What the page does by itself, without asking the server. Run once, when the page is there.
+// Everything listens on the document, since Gradio draws and redraws what is inside.
+() => {
+  const tabOf = element => /^(color|text|digits)-/.exec(element?.id ?? '')?.[1];
+  const byId = id => document.getElementById(id);
+
+  // The line between unguided and guided: moved by its slider, or on the picture itself.
+  const cut = (tab, share) => byId(`${tab}-result`)?.style.setProperty('--cut', `${share}%`);
+
+  const setSlider = (slider, value) => {
+    const range = slider?.querySelector('input[type=range]');
+    if (!range) return;
+    range.value = value;
+    range.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+
+  const cutAt = (pair, clientX) => {
+    const box = pair.getBoundingClientRect();
+    const share = Math.round(100 * Math.min(1, Math.max(0, (clientX - box.left) / box.width)));
+    const tab = tabOf(pair.closest('[id$="-result"]'));
+    setSlider(byId(`${tab}-cut`), share);
+    cut(tab, share);
+  };
+
+  document.addEventListener('pointerdown', event => {
+    const pair = event.target.closest?.('.pair');
+    if (!pair || event.button) return;
+    event.preventDefault();
+    cutAt(pair, event.clientX);
+    const move = moved => cutAt(pair, moved.clientX);
+    const end = () => {
+      document.removeEventListener('pointermove', move);
+      document.removeEventListener('pointerup', end);
+      document.removeEventListener('pointercancel', end);
+    };
+    document.addEventListener('pointermove', move);
+    document.addEventListener('pointerup', end);
+    document.addEventListener('pointercancel', end);
+  });
+
+  // The filmstrip: its slider, its small pictures, and the choice of one of several pictures.
+  const lookAt = (inside, moment) => {
+    const label = JSON.parse(inside.dataset.labels)[moment];
+    const range = inside.querySelector('.scrub input');
+    inside.style.setProperty('--at', moment);
+    for (const frame of inside.querySelectorAll('.frame'))
+      frame.setAttribute('aria-current', Number(frame.dataset.at) === moment);
+    range.value = moment;
+    range.setAttribute('aria-valuetext', label);
+    inside.querySelector('.scrub output').textContent = label;
+  };
+
+  document.addEventListener('input', event => {
+    const slider = event.target.closest('[id$="-cut"]');
+    if (slider) cut(tabOf(slider), event.target.value);
+    const inside = event.target.closest('.inside');
+    if (!inside) return;
+    if (event.target.matches('select')) {
+      for (const part of inside.querySelectorAll('.of-picture'))
+        part.hidden = part.dataset.picture !== event.target.value;
+    } else lookAt(inside, Number(event.target.value));
+  });
+
+  document.addEventListener('click', event => {
+    const frame = event.target.closest?.('.frame');
+    if (frame) lookAt(frame.closest('.inside'), Number(frame.dataset.at));
+  });
+
+  // Live: a control that is let go draws again. `change` is what browsers call letting go, be it
+  // with mouse, finger or key.
+  const press = tab => {
+    if (byId(`${tab}-live`)?.querySelector('input')?.checked)
+      setTimeout(() => byId(`${tab}-draw`)?.click(), 30);
+  };
+
+  const controlled = element => {
+    const part = element.closest?.('.wish, .controls');
+    if (!part || element.closest('.live-row, input[type=file]')) return undefined;
+    return tabOf(part.closest('.workspace')?.querySelector('[id$="-draw"]'));
+  };
+
+  document.addEventListener('change', event => press(controlled(event.target)));
+  document.addEventListener('click', event => {
+    const button = event.target.closest?.('.wish-button, .seed-row button, ul.options li');
+    if (button) press(controlled(button));
+  });
+
+  // A saved picture may be dropped anywhere but where pictures are uploaded for something else.
+  const files = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
+  const elsewhere = event => event.target.closest?.('[data-testid=image], .image-container');
+
+  document.addEventListener('dragover', event => {
+    if (!files(event) || elsewhere(event)) return;
+    event.preventDefault();
+    document.body.classList.add('dropping');
+  });
+  for (const name of ['dragleave', 'drop', 'dragend'])
+    document.addEventListener(name, () => document.body.classList.remove('dropping'));
+  document.addEventListener('drop', event => {
+    if (!files(event) || elsewhere(event)) return;
+    event.preventDefault();
+    const input = document.querySelector('#open-picture input[type=file], input#open-picture') ??
+      byId('open-picture')?.parentElement?.querySelector('input[type=file]');
+    if (!input || !event.dataTransfer.files.length) return;
+    const one = new DataTransfer();
+    one.items.add(event.dataTransfer.files[0]);
+    input.files = one.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  });
+
+  const copy = async text => {
+    if (navigator.clipboard && window.isSecureContext)
+      return navigator.clipboard.writeText(text).then(() => true, () => false);
+    const area = document.createElement('textarea'); // pages without https have no clipboard
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done;
+  };
+
+  window.studio = {
+    // Copies the address of a run, and ticks the button for a moment.
+    async copyLink(query, button) {
+      const address = `${location.origin}${location.pathname}?${query}`;
+      if (!(await copy(address))) return;
+      const shown = document.querySelector(button);
+      shown?.classList.add('ticked');
+      setTimeout(() => shown?.classList.remove('ticked'), 2000);
+    },
+
+    // What screen readers and fonts need to know.
+    speak(language) {
+      document.documentElement.lang = language === 'zh' ? 'zh-CN' : language;
+    },
+  };
+  window.studio.speak(document.documentElement.lang || 'en');
+}

@@ -1,0 +1,231 @@
+"""The sweep of a tab: a labelled grid over two settings, drawn cell by cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pipelines import images, record
+from pipelines.sweep import Axis, Sweep, label, parameters, parse_axis, sheet, suggestion, sweep
+from tabs import common, words
+from tabs.results import Product
+from tabs.words import Phrase
+
+_SECONDS = 0.4  # between two looks at a grid, which is larger than a picture
+_FIRST = {
+    "color": ("guidance_scale", "seed"),
+    "text": ("guidance_scale", "prompt"),
+    "digits": ("cfg_scale", "digits"),
+}
+_CELL_PX = 128
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The components of a sweep."""
+
+    rows: gr.Dropdown
+    row_values: gr.Textbox
+    columns: gr.Dropdown
+    column_values: gr.Textbox
+    run: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    grid: gr.HTML
+    download: gr.DownloadButton
+
+
+def layout(product: Product) -> Panel:
+    """Lays the sweep out; call inside `gr.Blocks`."""
+    prefix = f"{product.prefix}sweep-"
+    gr.Markdown(Phrase("sweep.introduction"))
+    rows, columns = _FIRST[product.name]
+    with gr.Row(elem_classes="axis"):
+        row_choice, row_values = _axis(product, "rows", rows)
+    with gr.Row(elem_classes="axis"):
+        column_choice, column_values = _axis(product, "columns", columns)
+    with gr.Row(elem_classes="run-row"):
+        run = gr.Button(Phrase("sweep.run"), variant="primary", elem_id=f"{prefix}draw")
+        stop = gr.Button(Phrase("shared.stop"), elem_id=f"{prefix}stop")
+    status = gr.HTML(elem_id=f"{prefix}status")
+    grid = gr.HTML(elem_id=f"{prefix}grid")
+    download = gr.DownloadButton(
+        Phrase("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
+    )
+    return Panel(
+        row_choice, row_values, column_choice, column_values, run, stop, status, grid, download
+    )
+
+
+def _axis(product: Product, name: str, chosen: str) -> tuple[gr.Dropdown, gr.Textbox]:
+    prefix = f"{product.prefix}sweep-"
+    choice = gr.Dropdown(
+        [(Phrase(f"setting.{p}"), p) for p in parameters(product.settings)],
+        value=chosen,
+        label=Phrase(f"sweep.{name}"),
+        elem_id=prefix + name,
+        scale=1,
+        min_width=140,
+    )
+    values = gr.Textbox(
+        suggestion(product.settings(), chosen),
+        label=Phrase("sweep.values"),
+        info=Phrase("sweep.values_info"),
+        elem_id=f"{prefix}{name}-values",
+        scale=2,
+        min_width=160,
+    )
+    return choice, values
+
+
+def wire(
+    panel: Panel,
+    product: Product,
+    language: Component,
+    inputs: Sequence[Component],
+    settings_of: Callable[[Sequence[Any]], Any],
+) -> None:
+    """Makes the sweep run.
+
+    Args:
+        panel: of the tab.
+        product: what it draws.
+        language: component that knows it.
+        inputs: the controls that hold what all cells share.
+        settings_of: their values to settings.
+    """
+
+    def suggested(name: str, *values: Any) -> str:
+        try:
+            return suggestion(settings_of(values), name)
+        except Exception:  # half-typed controls must not keep one from choosing
+            return suggestion(product.settings(), name)
+
+    for choice, text in (
+        (panel.rows, panel.row_values),
+        (panel.columns, panel.column_values),
+    ):
+        choice.input(suggested, inputs=[choice, *inputs], outputs=text, **common.QUIET)
+
+    def draw(
+        spoken: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any
+    ) -> Iterator[list[Any]]:
+        with common.errors_said_in(spoken):
+            kind = product.settings
+            state = sweep(
+                settings_of(values),
+                parse_axis(kind, rows, row_text),
+                parse_axis(kind, columns, column_text),
+                lambda settings: product.run(settings, compare=False),
+            )
+            yield [
+                common.status_line(words.say(spoken, "status.begins")),
+                gr.skip(),
+                gr.DownloadButton(interactive=False),
+            ]
+            yield from (_update(product, s, spoken) for s in common.spaced(state, _SECONDS))
+
+    event = panel.run.click(
+        draw,
+        inputs=[
+            language,
+            panel.rows,
+            panel.row_values,
+            panel.columns,
+            panel.column_values,
+            *inputs,
+        ],
+        outputs=[panel.status, panel.grid, panel.download],
+        show_progress_on=panel.status,
+        api_visibility="private",
+        **common.LANE,
+    )
+    panel.stop.click(None, cancels=[event], **common.QUIET).then(
+        common.stopped, inputs=[panel.status, language], outputs=panel.status, **common.QUIET
+    )
+
+
+def _update(product: Product, state: Sweep, language: str) -> list[Any]:
+    if not state.finished:
+        return [_progress(state, language), table(product, state, language), gr.skip()]
+    done = words.say(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
+    return [
+        common.status_line(done),
+        table(product, state, language),
+        gr.DownloadButton(value=save(product, state), interactive=True),
+    ]
+
+
+def _progress(state: Sweep, language: str) -> str:
+    left = state.seconds / state.done * (state.total - state.done) if state.done else None
+    key = "sweep.progress" if left is not None else "sweep.first"
+    text = words.say(language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}")
+    return common.status_line(text, done=state.done, total=state.total)
+
+
+def save(product: Product, state: Sweep) -> str:
+    """Path of the grid as one picture that says how it was made."""
+    facts = {
+        "tab": product.name,
+        "model": state.model,
+        "revision": state.revision,
+        "settings": dataclasses.asdict(state.settings),
+        "versions": record.versions(),
+        "sweep": {
+            "rows": dataclasses.asdict(state.rows),
+            "columns": dataclasses.asdict(state.columns),
+            "scores": state.scores,
+        },
+    }
+    drawn = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
+    return common.save_png(drawn, f"{product.noun}-sweep")
+
+
+def table(product: Product, state: Sweep, language: str) -> str:
+    """The grid as an HTML table."""
+
+    def name(axis: Axis) -> str:
+        return html.escape(words.say(language, f"setting.{axis.name}"))
+
+    heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
+    rows = "".join(
+        f"<tr><th scope='row'>{html.escape(label(value))}</th>{_cells(state, i, language)}</tr>"
+        for i, value in enumerate(state.rows.values)
+    )
+    corner = f"{name(state.rows)} ↓ &nbsp; {name(state.columns)} →"
+    crisp = " crisp" if product.crisp else ""
+    return (
+        f'<div class="sweep{crisp}" tabindex="0" role="region" '
+        f'aria-label="{html.escape(words.say(language, "sweep.title"))}"><table>'
+        f"<caption>{corner}</caption><thead><tr><td></td>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cells(state: Sweep, row: int, language: str) -> str:
+    return "".join(
+        _cell(state, row, column, language) for column in range(len(state.columns.values))
+    )
+
+
+def _cell(state: Sweep, row: int, column: int, language: str) -> str:
+    picture = state.pictures[row][column]
+    if picture is None:
+        return '<td class="empty"></td>'
+    wish = words.say(
+        language,
+        "sweep.alt",
+        rows=words.say(language, f"setting.{state.rows.name}"),
+        row=label(state.rows.values[row]),
+        columns=words.say(language, f"setting.{state.columns.name}"),
+        column=label(state.columns.values[column]),
+    )
+    score = state.scores[row][column]
+    below = f"<small>{score:.3g}</small>" if score is not None else ""
+    return f'<td><img src="{images.to_data_uri(picture)}" alt="{html.escape(wish)}">{below}</td>'
