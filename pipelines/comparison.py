@@ -229,6 +229,7 @@ class Comparison:
 def unguided_key(settings: Settings, revision: str, method: guidance.Method) -> tuple:
     """What decides an unguided run; guidance may be whatever it is."""
     return (
+        settings.model,  # two may have the same weights, and another schedule
         revision,
         method.solver,
         eta_of(settings, method),

@@ -142,17 +142,23 @@ def build(
     """
     prefix = product.prefix
     gr.Markdown(Phrase(f"{product.name}.introduction"), elem_classes="introduction")
+    # The columns dissolve where the page is narrow, and the style puts their parts in order.
     with gr.Row(elem_classes="workspace"):
-        with gr.Column(elem_classes="wish", min_width=0):
-            controls = wish()
-            run, stop, estimate = _buttons(product)
-        with gr.Column(elem_classes="shown", min_width=0):
-            shown, copy = _result(product, starting)
-        with gr.Column(elem_classes="controls", min_width=0):
-            controls |= extras()
-    with gr.Accordion(Phrase("inside.title"), open=True, elem_id=f"{prefix}look"):
-        shown.charts.render()
-        shown.inside.render()
+        with gr.Column(elem_classes="hands", min_width=0):
+            with gr.Column(elem_classes="wish", min_width=0):
+                controls = wish()
+                run, stop, estimate = _buttons(product)
+            with gr.Column(elem_classes="controls", min_width=0):
+                controls |= extras()
+        with gr.Column(elem_classes="eyes", min_width=0):
+            with gr.Column(elem_classes="shown", min_width=0):
+                shown, copy = _result(product, starting)
+            with gr.Column(elem_classes="shelf", min_width=0):
+                gr.Markdown(Phrase("shared.examples"), elem_classes="shelf-title")
+                examples = gallery.build(product)
+            with gr.Column(elem_classes="look", min_width=0):
+                shown.charts.render()
+                shown.inside.render()
     with gr.Accordion(Phrase("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
     with gr.Accordion(Phrase("explain.title"), open=False, elem_id=f"{prefix}explain"):
@@ -162,9 +168,6 @@ def build(
             elem_classes="how",
         )
     token = gr.Textbox(new_token, visible=False)
-    with gr.Column(elem_classes="shelf", min_width=0):
-        gr.Markdown(Phrase("shared.examples"), elem_classes="shelf-title")
-        examples = gallery.build(product)
     tab = Tab(product, controls, shown, token, estimate, how, examples, sweep, of_settings)
     event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submits)])
     common.stops(stop, event, shown.status, language, halt=runs.halt, token=token)

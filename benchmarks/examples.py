@@ -1,0 +1,73 @@
+"""Draws the examples that the app answers with at once.
+
+    python -m benchmarks.examples
+
+Each becomes a PNG in `assets/examples` with its settings and all that the app shows of it inside.
+Their titles stand in `assets/words/*/examples.toml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines import color, digits, record, text
+from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
+
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "examples"
+
+_GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
+
+EXAMPLES: dict[str, Any] = {
+    "color-1-vermilion": ColorSettings(color="#C8452F", num_images=2, seed=11),
+    "color-2-half": ColorSettings(color="#2A3F8F", region="top", num_images=2, seed=4),
+    "color-3-palette": ColorSettings(palette="#102040 55, #E0A030 30, #C8452F 15", seed=8),
+    "color-4-mirror": ColorSettings(color="#6B7F3A", symmetry="left-right", seed=21),
+    "color-5-course": ColorSettings(
+        color="#44CCAA", method="course", guidance_scale=40, num_inference_steps=40, seed=11
+    ),
+    "text-1-sea": TextSettings(prompt="ships on the sea", method="thorough", num_images=2, seed=3),
+    "text-2-portrait": TextSettings(prompt="a portrait of a woman", method="thorough", seed=2),
+    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=6),
+    "text-4-weights": TextSettings(
+        prompt="a landscape with trees | snow:1.5", color="#D8E2EC", method="thorough", seed=5
+    ),
+    "text-5-course": TextSettings(
+        prompt="ships on the sea",
+        method="course",
+        guidance_scale=8,
+        num_inference_steps=50,
+        cutouts=4,
+        stop=1.0,
+        seed=3,
+    ),
+    "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
+    "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),
+    "digits-3-blend": DigitsSettings(digits="3333333333", blend_with="8", blend=0.5, seed=12),
+    "digits-4-attention": DigitsSettings(
+        digits="0123456789", conditioning="cross-attention", seed=6
+    ),
+}
+
+
+def drawn() -> Iterator[tuple[str, Any]]:
+    """Name and finished run of each."""
+    for name, settings in EXAMPLES.items():
+        *_, last = _GENERATE[record.tab_of(settings)](settings)
+        yield name, last
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, preview in drawn():
+        path = FOLDER / f"{name}.png"
+        record.save_example(preview, record.facts_of(preview), path)
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {preview.seconds:.1f} s")
+    for path in FOLDER.glob("*.png"):
+        if path.stem not in EXAMPLES:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
