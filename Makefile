@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: run train-tools test lint types tests bench pictures browser clean
+.PHONY: run train-tools test lint types tests bench examples pictures browser clean
 
 run: $(VENV)/.app
 	$(BIN)/python app.py
@@ -32,6 +32,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.clip
 	$(BIN)/python -m benchmarks.exact
 	$(BIN)/python -m benchmarks.finetuning
+
+# Draws the examples that the app answers with at once.
+examples: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.examples
 
 # Takes the pictures of the README in a real browser.
 pictures: $(VENV)/.dev browser

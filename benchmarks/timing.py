@@ -84,11 +84,11 @@ def time_row(conditioning: str, *, repeats: int, course_steps_timed: int) -> Tim
     warm_up, loop = CourseLoop(conditioning), CourseLoop(conditioning)
     timesteps = loop.scheduler.timesteps
     warm_up.advance(timesteps[:5])
-    list(generate(settings))
+    list(generate(settings, compare=False))
     ours, theirs, per_step = [], [], []
     pieces = timesteps[:course_steps_timed].chunk(repeats)
     for piece in tqdm(pieces, unit="repeat", desc=f"time {conditioning}"):
-        ours.append(_seconds(lambda: list(generate(settings))))
+        ours.append(_seconds(lambda: list(generate(settings, compare=False))))
         theirs.append(_seconds(lambda piece=piece: loop.advance(piece)))
         per_step.append(theirs[-1] / len(piece))
     timed, total = min(course_steps_timed, len(timesteps)), len(timesteps)

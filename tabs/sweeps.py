@@ -227,5 +227,5 @@ def _cell(state: Sweep, row: int, column: int, language: str) -> str:
         column=label(state.columns.values[column]),
     )
     score = state.scores[row][column]
-    below = f"<small>{score:.3g}</small>" if score is not None else ""
+    below = f"<small>{round(score, 2):g}</small>" if score is not None else ""
     return f'<td><img src="{images.to_data_uri(picture)}" alt="{html.escape(wish)}">{below}</td>'
