@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def main() -> None:
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    threading.Thread(target=warm_up.measure, daemon=True).start()
+    warm_up.start()
     build_demo().launch(**launch_options())
 
 

@@ -109,7 +109,7 @@ class Result:
 class Counter:
     """A predictor that counts its calls, and how often it is differentiated."""
 
-    def __init__(self, predict: sampling.Predictor):
+    def __init__(self, predict: sampling.PlainPredictor):
         self.forward = self.backward = 0
         self._predict = predict
 
@@ -152,7 +152,7 @@ def color_error(pictures: Tensor, color: Tensor) -> float:
 
 
 def draw(
-    predict: sampling.Predictor,
+    predict: sampling.PlainPredictor,
     guide: Guide,
     *,
     num_inference_steps: int,

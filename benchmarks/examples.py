@@ -23,24 +23,32 @@ EXAMPLES: dict[str, Any] = {
     "color-1-vermilion": ColorSettings(color="#C8452F", num_images=2, seed=11),
     "color-2-half": ColorSettings(color="#2A3F8F", region="top", num_images=2, seed=4),
     "color-3-palette": ColorSettings(palette="#102040 55, #E0A030 30, #C8452F 15", seed=8),
-    "color-4-mirror": ColorSettings(color="#6B7F3A", symmetry="left-right", seed=21),
+    "color-4-mirror": ColorSettings(color="#6B7F3A", symmetry="left-right", contrast=0.2, seed=61),
     "color-5-course": ColorSettings(
-        color="#44CCAA", method="course", guidance_scale=40, num_inference_steps=40, seed=11
+        color="#C8452F", method="course", guidance_scale=40, num_inference_steps=40, seed=11
     ),
-    "text-1-sea": TextSettings(prompt="ships on the sea", method="thorough", num_images=2, seed=3),
-    "text-2-portrait": TextSettings(prompt="a portrait of a woman", method="thorough", seed=2),
-    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=6),
-    "text-4-weights": TextSettings(
-        prompt="a landscape with trees | snow:1.5", color="#D8E2EC", method="thorough", seed=5
+    "text-1-sea": TextSettings(
+        prompt="ships on the sea", method="thorough", num_images=2, seed=105
     ),
-    "text-5-course": TextSettings(
+    "text-2-figure": TextSettings(prompt="a portrait of a woman", method="thorough", seed=104),
+    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=104),
+    "text-4-autumn": TextSettings(
+        prompt="a landscape with trees",
+        negative_prompt="a portrait of a woman",
+        color="#C88A3A",
+        color_weight=0.5,
+        method="thorough",
+        seed=103,
+    ),
+    "text-5-sketch": TextSettings(prompt="a pencil sketch", method="thorough", seed=103),
+    "text-6-course": TextSettings(
         prompt="ships on the sea",
         method="course",
         guidance_scale=8,
         num_inference_steps=50,
         cutouts=4,
         stop=1.0,
-        seed=3,
+        seed=105,
     ),
     "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
     "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),

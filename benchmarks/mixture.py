@@ -92,7 +92,7 @@ class Mixture:
     def _by_dtype(self) -> dict[torch.dtype, tuple[Tensor, ...]]:
         return {}
 
-    def predictor(self, config: Mapping[str, Any]) -> sampling.Predictor:
+    def predictor(self, config: Mapping[str, Any]) -> sampling.PlainPredictor:
         """The best network there can be, predicting "sample".
 
         Args:

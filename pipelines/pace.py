@@ -53,9 +53,14 @@ class Measured:
 
 
 class Pace:
-    """The last runs of each kind, and what they say of the next; safe from several threads."""
+    """The last runs of each kind, and what they say of the next; safe from several threads.
+
+    Attributes:
+        measuring: whether runs go on that are only there to be learned from.
+    """
 
     def __init__(self) -> None:
+        self.measuring = False
         self._runs: dict[tuple[str, ...], deque[Measured]] = {}
         self._lock = threading.Lock()
 

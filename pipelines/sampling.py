@@ -45,6 +45,9 @@ class Steered:
 Predictor = Callable[[Tensor, Tensor], Tensor | Steered]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
 
+PlainPredictor = Callable[[Tensor, Tensor], Tensor]
+"""One that knows no condition."""
+
 SOLVERS = ("dpm++", "ddim", "ddim-leading")
 
 # A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
@@ -318,7 +321,7 @@ def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: f
     return predict
 
 
-def unconditional(unet: nn.Module) -> Predictor:
+def unconditional(unet: nn.Module) -> PlainPredictor:
     """A predictor of a network that takes `(x_t, t)` alone."""
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:

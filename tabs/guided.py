@@ -103,8 +103,10 @@ class Controls:
         """
         chosen = self.methods[name]
         said = gr.update(info=words.say(language, f"method.{name}"))
-        scale = self._range(name) | {"value": chosen.default_scale}
-        scale["info"] = words.say(language, self._scale_info(name))
+        scale: dict[str, Any] = self._range(name) | {
+            "value": chosen.default_scale,
+            "info": words.say(language, self._scale_info(name)),
+        }
         return said, gr.update(**scale), 1.0 if self._is_course(name) else self.settings.stop
 
     def of_settings(self, settings: Any) -> dict[str, dict[str, Any]]:
@@ -112,6 +114,7 @@ class Controls:
         return {"guidance_scale": self._range(settings.method)}
 
     def _range(self, method: str) -> dict[str, Any]:
+        """Where the slider for the strength ends, and how fine it is."""
         course = self._is_course(method)
         return {
             "maximum": self.course_max if course else MAX_LAMBDA,

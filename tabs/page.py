@@ -1,4 +1,4 @@
-"""What lies around the tabs: language, files and links that bring a run back, and the first look."""
+"""What lies around the tabs: the language, and files and links that bring a run back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block, Blocks
 
-from pipelines import record
+from pipelines import pace, record
 from pipelines.sentences import Explained
 from tabs import common, shell, words
 from tabs.words import Phrase
@@ -53,9 +53,7 @@ def head(title: str) -> Head:
     return Head(language, upload)
 
 
-def wire(
-    demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]
-) -> None:
+def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]) -> None:
     """Makes the page speak the visitor's language and take runs back; call inside `demo`, last.
 
     Args:
@@ -112,7 +110,7 @@ def _outputs(
 ) -> list[Any]:
     """Everything that speaks or can be brought back, each once."""
     spoken = [c for tab in tabs.values() for c in (tab.how, tab.examples, *tab.shown.outputs())]
-    controls = [c for tab in tabs.values() for c in tab.inputs()]
+    controls = [c for tab in tabs.values() for c in (*tab.inputs(), *tab.sweep.axes())]
     return list(dict.fromkeys([found.language, tabs_row, *fixed, *spoken, *controls]))
 
 
@@ -153,8 +151,7 @@ def _wire_first_estimates(found: Head, tabs: Mapping[str, shell.Tab]) -> None:
             count = len(tab.inputs())
             said.append(shell.estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
-        known = words.say(language, "status.no_estimate") not in said
-        return [*said, gr.Timer(active=not known)]
+        return [*said, gr.Timer(active=pace.pace.measuring)]
 
     timer.tick(
         estimates,

@@ -48,7 +48,7 @@ class Tab:
     """
 
     product: Product
-    controls: Mapping[str, Component]
+    controls: Mapping[str, Any]
     shown: Shown
     token: gr.Textbox
     estimate: gr.HTML
@@ -241,9 +241,7 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
                     elem_id=f"{prefix}animation",
                     **small,
                 )
-                copy = gr.Button(
-                    Phrase("shared.copy_link"), elem_id=f"{prefix}copy-link", **small
-                )
+                copy = gr.Button(Phrase("shared.copy_link"), elem_id=f"{prefix}copy-link", **small)
     shown = Shown(
         pictures=pictures,
         status=status,
@@ -377,7 +375,8 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         return ""
     seconds = pace.pace.estimate(work)
     if seconds is None:
-        return words.say(language, "status.no_estimate")
+        measuring = "status.measuring" if pace.pace.measuring else "status.no_estimate"
+        return words.say(language, measuring)
     return words.say(language, "status.estimate", seconds=f"{pace.rounded(seconds):g}")
 
 
@@ -393,4 +392,8 @@ def bring_back(tabs: Mapping[str, Tab], found: record.Record, language: str) -> 
     loaded = record.revision_here(found)
     other = bool(found.revision and loaded and not loaded.startswith(found.revision))
     status = words.say(language, "status.restored_other" if other else "status.restored")
-    return {**tab.restored(found.settings), tab.shown.status: common.status_line(status)}
+    return {
+        **tab.restored(found.settings),
+        **sweeps.restored(tab.sweep, tab.product, found.facts),
+        tab.shown.status: common.status_line(status),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,17 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines import images, record
-from pipelines.sweep import Axis, Sweep, label, parameters, parse_axis, sheet, suggestion, sweep
+from pipelines.sheet import sheet
+from pipelines.sweep import (
+    NONE,
+    Axis,
+    Sweep,
+    label,
+    parameters,
+    parse_axis,
+    suggestion,
+    sweep,
+)
 from tabs import common, words
 from tabs.results import Product
 from tabs.words import Phrase
@@ -39,6 +49,10 @@ class Panel:
     status: gr.HTML
     grid: gr.HTML
     download: gr.DownloadButton
+
+    def axes(self) -> list[Component]:
+        """The components that say what is swept."""
+        return [self.rows, self.row_values, self.columns, self.column_values]
 
 
 def layout(product: Product) -> Panel:
@@ -133,14 +147,7 @@ def wire(
 
     event = panel.run.click(
         draw,
-        inputs=[
-            language,
-            panel.rows,
-            panel.row_values,
-            panel.columns,
-            panel.column_values,
-            *inputs,
-        ],
+        inputs=[language, *panel.axes(), *inputs],
         outputs=[panel.status, panel.grid, panel.download],
         show_progress_on=panel.status,
         api_visibility="private",
@@ -149,6 +156,31 @@ def wire(
     panel.stop.click(None, cancels=[event], **common.QUIET).then(
         common.stopped, inputs=[panel.status, language], outputs=panel.status, **common.QUIET
     )
+
+
+def restored(panel: Panel, product: Product, facts: Mapping[str, Any]) -> dict[Component, Any]:
+    """The updates that bring the two settings of a saved sweep back; none for another picture."""
+    try:
+        axes = [_saved_axis(product, facts["sweep"][side]) for side in ("rows", "columns")]
+    except (KeyError, TypeError, ValueError):  # of no sweep, or not as this version saves them
+        return {}
+    (rows, row_text), (columns, column_text) = axes
+    return {
+        panel.rows: gr.update(value=rows),
+        panel.row_values: gr.update(value=row_text),
+        panel.columns: gr.update(value=columns),
+        panel.column_values: gr.update(value=column_text),
+    }
+
+
+def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting and the text of its values.
+
+    Raises:
+        ValueError: if they are not a setting and values that it accepts.
+    """
+    text = "; ".join(str(value) if value != "" else NONE for value in saved["values"])
+    return parse_axis(product.settings, saved["name"], text).name, text
 
 
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Measures the device once when the app starts, so that the first visitor is told how long runs take.
+"""Measures the device when the app starts, to tell even the first visitor how long runs take.
 
 It also loads the models, which makes the first run as fast as the others.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.pace import pace
 from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import color, digits, text
 from tabs.results import Product
@@ -24,18 +26,24 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 )
 
 
+def start() -> None:
+    """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0."""
+    if os.environ.get("STUDIO_WARM_UP") != "0":
+        pace.measuring = True
+        threading.Thread(target=measure, daemon=True).start()
+
+
 def measure() -> None:
     """Draws a little of everything, twice: the first time much else happens too.
 
-    `STUDIO_WARM_UP=0` leaves it. What goes wrong is logged; whoever runs it is told then.
+    What goes wrong is logged, and told to whoever runs it.
     """
-    if os.environ.get("STUDIO_WARM_UP") == "0":
-        return
-    for product, settings in _RUNS:
-        try:
+    try:
+        for product, settings in _RUNS:
             for _ in range(2):
                 for _ in product.run(settings):
                     pass
-        except Exception:
-            logger.exception("%s could not be measured", product.name)
-            return
+    except Exception:
+        logger.exception("the device could not be measured")
+    finally:
+        pace.measuring = False
