@@ -40,7 +40,8 @@ class Checkpoint:
         repo_id: of the repository on the Hub; empty if bundled.
         needed: the files without which it is nothing.
         weights: the files of its weights.
-        own: the folder or Hub id that the user gave; empty for all others.
+        own: the folder or Hub id of a model that is read as it comes: one that the user gave, or
+            of `HUB`; empty for all others.
     """
 
     key: str
@@ -157,9 +158,46 @@ CLIPS: dict[str, Checkpoint] = {
 }
 
 
+def _hub_model(key: str, repo_id: str, summary: str, data: str, licence: str) -> Checkpoint:
+    return Checkpoint(
+        key=key,
+        summary=summary,
+        size_px=256,
+        licence=licence,
+        data=data,
+        source=f"Hub: {repo_id}",
+        repo_id=repo_id,
+        own=repo_id,
+    )
+
+
+HUB: dict[str, Checkpoint] = {
+    row.key: row
+    for row in (
+        _hub_model(
+            "wikiart-256",
+            "johnowhitaker/sd-class-wikiart-from-bedrooms",
+            "paintings of 256 px, the course's, fine-tuned from bedrooms-256",
+            "WikiArt",
+            "see the Hub",
+        ),
+        _hub_model(
+            "bedrooms-256", "google/ddpm-bedroom-256", "bedrooms", "LSUN bedrooms", "Apache 2.0"
+        ),
+        _hub_model("celebahq-256", "google/ddpm-celebahq-256", "faces", "CelebA-HQ", "Apache 2.0"),
+        _hub_model(
+            "churches-256", "google/ddpm-church-256", "churches", "LSUN churches", "Apache 2.0"
+        ),
+        _hub_model("cats-256", "google/ddpm-cat-256", "cats", "LSUN cats", "Apache 2.0"),
+    )
+}
+"""Stock models, which are read as the user's own are; fetched when they are first used."""
+
+
 def table() -> dict[str, Checkpoint]:
-    """The bundled checkpoints of `TABLE`, and the user's own models."""
-    return TABLE | {key: _own_row(key, name) for key, name in usable_own_checkpoints().items()}
+    """The bundled checkpoints of `TABLE`, those of `HUB`, and the user's own models."""
+    own = {key: _own_row(key, name) for key, name in usable_own_checkpoints().items()}
+    return TABLE | HUB | own
 
 
 def _own_row(key: str, name: str) -> Checkpoint:
@@ -225,7 +263,7 @@ def load(key: str) -> Loaded:
         ValueError: for an unknown key.
         CheckpointError: if its files are missing or damaged.
     """
-    row = TABLE.get(key) or table().get(key)
+    row = TABLE.get(key) or HUB.get(key) or table().get(key)
     if row is None:
         raise ValueError(f"checkpoint must be one of {', '.join(table())}, got {key!r}")
     return _shelf.get(_place(key), lambda: _load_own(row) if row.own else _load(row))

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines import checkpoints, images, runtime
+from pipelines import checkpoints, hub, images, runtime
 from pipelines.checkpoints import CLIPS, Checkpoint, CheckpointError
-from pipelines.settings import SettingsError, show
+from pipelines.settings import SettingsError
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, so it is imported when one is loaded
     from open_clip import CLIP
@@ -148,14 +148,11 @@ def _bundled(row: Checkpoint) -> Path:
 
 def _fetched(row: Checkpoint) -> Path:
     """The folder of a checkpoint of the Hub, in its cache."""
-    from huggingface_hub import hf_hub_download
-
     try:
-        paths = [Path(hf_hub_download(row.repo_id, name)) for name in row.needed]
-    except Exception as error:  # no network, no such repository, a full disk: each has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError("clip_unreachable", key=row.key, reason=show(reason)) from error
-    return paths[0].parent
+        return hub.fetch(row.key, row.repo_id, row.needed)
+    except CheckpointError as error:
+        reason = error.parts["reason"]
+        raise CheckpointError("clip_unreachable", key=row.key, reason=reason) from error
 
 
 def open_folder(row: Checkpoint, folder: Path) -> Clip:

@@ -91,6 +91,15 @@ def mean_color(picture: Image.Image, settings: ColorSettings) -> str:
     return images.to_hex([round(value) for value in found])
 
 
+def load(settings: ColorSettings) -> None:
+    """Loads what a run needs, and fetches what is not here yet.
+
+    Raises:
+        CheckpointError: if it cannot be had.
+    """
+    checkpoints.load(settings.model)
+
+
 def work(settings: ColorSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
     method = guidance.METHODS[settings.method]

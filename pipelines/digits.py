@@ -56,11 +56,20 @@ def _judge() -> digit_judge.DigitJudge:
     return digit_judge.load_judge()
 
 
+def load(settings: DigitsSettings) -> None:
+    """Loads what a run needs.
+
+    Raises:
+        CheckpointError: if it cannot be loaded.
+    """
+    checkpoints.load(checkpoint_of(settings))
+
+
 def work(settings: DigitsSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
     total = settings.num_inference_steps
     guided = total * (1 if settings.cfg_scale == 1 else 2)
-    revision = checkpoints.loaded_revision(_model(settings))
+    revision = checkpoints.loaded_revision(checkpoint_of(settings))
     known = revision and comparison.memory.get(_unguided_key(settings, revision)) is not None
     kind = ("digits", settings.conditioning)
     return Work(kind, guided if known else guided + total, len(settings.digits))
@@ -78,11 +87,12 @@ def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Prev
         CheckpointError: if the checkpoint cannot be loaded; likewise.
     """
     settings = validate(settings)
-    loaded = checkpoints.load(_model(settings))
+    loaded = checkpoints.load(checkpoint_of(settings))
     return _generate(settings, loaded, compare)
 
 
-def _model(settings: DigitsSettings) -> str:
+def checkpoint_of(settings: DigitsSettings) -> str:
+    """Key of the checkpoint that draws."""
     return f"digits-{settings.conditioning}"
 
 

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from pipelines.sentences import CheckpointError, Said
+from pipelines import hub
+from pipelines.sentences import CheckpointError
 from pipelines.settings import MAX_STEPS, show
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.bin"]
@@ -99,22 +95,17 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
 
 def _fetched(key: str, name: str, fetch: bool) -> Path:
     """The folder of a repository, in the cache of the Hub."""
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=WANTED_FILES, local_files_only=not fetch)
-        )
-    except Exception as error:  # offline, unknown, gated: each has an error of its own
-        if not fetch:
-            raise CheckpointError("not_fetched", key=key) from error
-        raise CheckpointError("own_unreachable", key=key, reason=_reason(error)) from error
+    if fetch:
+        return hub.fetch(key, name, WANTED_FILES)
+    folder = hub.cached(name, WANTED_FILES)
+    if folder is None or not _any_weights(parts_of(folder)[0]):
+        raise CheckpointError("not_fetched", key=key)
+    return folder
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, RepositoryNotFoundError):
-        return Said("no_repository")
-    if isinstance(error, LocalEntryNotFoundError):
-        return Said("no_answer")
-    return show((str(error) or type(error).__name__).splitlines()[0])
+def _any_weights(unet_folder: Path) -> bool:
+    """Whether a download got as far as the weights."""
+    return any(unet_folder.glob(f"{_WEIGHTS}*"))
 
 
 def parts_of(folder: Path) -> tuple[Path, Path]:

@@ -269,15 +269,16 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
 
 
 def _rebuilt(shown: Mapping[str, Any], found: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
+    count = getattr(found.settings, "num_images", 0) or len(found.settings.digits)
+    number = (len(_SHOWN) + len(_OF_MOMENTS) * len(shown["moments"])) * count
     with Image.open(path) as sheet:
-        side = sheet.width // _COLUMNS
+        side = sheet.width // min(_COLUMNS, number)
         tiles = _cut(sheet.convert(shown["mode"]), side)
         heat_tiles = _cut(sheet.convert("RGB"), side)
-    count = getattr(found.settings, "num_images", 0) or len(found.settings.digits)
     pictures, unguided = tiles[:count], tiles[count : 2 * count]
     trace = Trace(gradients=shown["gradients"], largest_change=shown["largest_change"])
     for i, (step, t) in enumerate(shown["moments"]):
-        first = (2 + len(_OF_MOMENTS) * i) * count
+        first = (len(_SHOWN) + len(_OF_MOMENTS) * i) * count
         noisy, predicted = tiles[first : first + count], tiles[first + count : first + 2 * count]
         change = heat_tiles[first + 2 * count : first + 3 * count]
         trace.moments.append(Moment(step, t, noisy, predicted, change))

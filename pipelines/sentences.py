@@ -107,7 +107,7 @@ SENTENCES: dict[str, str] = {
     "own_no_folder": (
         "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
     ),
-    "own_unreachable": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
+    "hub_failed": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
     "own_no_config": (
         "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but has no "
         "{file} that can be read as one's."
@@ -156,6 +156,14 @@ SENTENCES: dict[str, str] = {
     ),
     "no_repository": "no such repository, or one that is not open to you",
     "no_answer": "it does not answer",
+    "hub_slow": "it answers too slowly",
+    "hub_gated": "the repository is gated: ask for access on its page, and give the app a token",
+    "hub_no_revision": "the repository has no such revision",
+    "hub_no_file": "the repository has no {file}",
+    "hub_busy": "it was asked too often; try again in a few minutes",
+    "hub_broken": "it has a fault; try again later",
+    "hub_truncated": "what came was not whole; try again",
+    "hub_disk_full": "the disk is full",
     # What came, where that is said and not quoted.
     "nothing": "nothing",
     "that_many_characters": "{count} characters",

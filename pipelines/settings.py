@@ -35,6 +35,9 @@ _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
 _MODELS = ("paintings", "scenes")
+HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
+"""Names of the models that are fetched when they are first used."""
+
 _CLIPS = ("clip-small", "ViT-B-32", "ViT-B-32-laion")
 _CONDITIONINGS = ("embedding", "cross-attention", "channels")
 _OWN = "STUDIO_CHECKPOINTS"
@@ -149,17 +152,22 @@ def usable_own_checkpoints() -> dict[str, str]:
 
 def bundled_names() -> set[str]:
     """Names of all models that are not the user's own."""
-    return {*_MODELS, *_CLIPS, *(f"digits-{conditioning}" for conditioning in _CONDITIONINGS)}
+    return {
+        *_MODELS,
+        *HUB_MODELS,
+        *_CLIPS,
+        *(f"digits-{conditioning}" for conditioning in _CONDITIONINGS),
+    }
 
 
 @dataclass(frozen=True)
 class ModelName:
-    """The name of an unconditional model: a bundled one, or one of the user's own."""
+    """The name of an unconditional model: bundled, of the Hub, or one of the user's own."""
 
     @property
     def options(self) -> tuple[str, ...]:
         """All such names, as they are now."""
-        return (*_MODELS, *usable_own_checkpoints())
+        return (*_MODELS, *HUB_MODELS, *usable_own_checkpoints())
 
     def check(self, name: str, value: Any) -> str:
         return Choice(self.options).check(name, value)

@@ -123,6 +123,16 @@ def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
     return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
+def load(settings: TextSettings) -> None:
+    """Loads what a run needs, and fetches what is not here yet.
+
+    Raises:
+        CheckpointError: if it cannot be had.
+    """
+    checkpoints.load(settings.model)
+    clip.load(settings.clip_model)
+
+
 def work(settings: TextSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
     method = guidance.TEXT_METHODS[settings.method]

@@ -93,7 +93,7 @@ class Trace:
                 Moment(
                     step=step.index + 1,
                     t=step.t,
-                    noisy=images.to_pil(_within_range(step.x_t)),
+                    noisy=images.to_pil(_within_range(step)),
                     predicted=images.to_pil(step.shown),
                     change=images.to_pil(images.from_uint8(heat(share))),
                 )
@@ -101,9 +101,10 @@ class Trace:
         self._kept.clear()
 
 
-def _within_range(x_t: Tensor) -> Tensor:
+def _within_range(step: SampleStep) -> Tensor:
     """Noise reaches beyond [-1, 1]; the noisier a picture, the more it is toned down to be seen."""
-    return x_t / (2 * rms(x_t)).clamp(1, 2)
+    noise = step.x_t - step.x0_network.clamp(-1, 1)
+    return step.x_t / (2 * rms(noise)).clamp(1, 2)
 
 
 def spread(total: int, most: int) -> list[int]:

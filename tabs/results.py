@@ -46,6 +46,8 @@ class Product:
         name: of the tab, a key of `record.PRODUCTS`.
         settings: of a run.
         generate: settings to previews; with `compare=False` the guided pictures alone.
+        checkpoints: keys of the checkpoints that settings need.
+        load: loads them, and fetches what is not here yet.
         work: what checked settings will compute.
         preview: what `generate` yields.
         describe: settings and language to one alternative text per picture.
@@ -61,6 +63,8 @@ class Product:
     name: str
     settings: type[Any]
     generate: Callable[..., Iterator[Any]]
+    checkpoints: Callable[[Any], tuple[str, ...]]
+    load: Callable[[Any], None]
     work: Callable[[Any], pace.Work]
     preview: type[Any]
     describe: Callable[[Any, str], list[str]]

@@ -14,6 +14,7 @@ from typing import Any
 
 _PAGES = 512
 _KEPT = 64
+_MAX_DIGITS = 18  # of a number; a token comes from anywhere
 
 
 @dataclass
@@ -61,6 +62,8 @@ class Runs:
     def keep(self, token: str, shown: Any) -> None:
         """Remembers what a page shows, to show it again in another language."""
         name = _parts(token)[0]
+        if not name:  # what nobody shows, everybody could be shown
+            return
         with self._lock:
             self._shown[name] = shown
             self._shown.move_to_end(name)
@@ -90,7 +93,7 @@ def new_token() -> str:
 def _parts(token: str | None) -> tuple[str, int]:
     """Page and number; what is no token is that of nobody's page."""
     name, _, number = (token or "").rpartition(":")
-    return name, int(number) if number.isdigit() else 0
+    return name, int(number) if number.isdecimal() and len(number) <= _MAX_DIGITS else 0
 
 
 runs = Runs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from pipelines import images, pace, record
+from pipelines import hub, images, pace, record
 from pipelines.sentences import Explained
 from pipelines.settings import Mask, Picture, rule, validate
 from tabs import common, explain, gallery, results, sweeps, words
@@ -20,6 +21,7 @@ from tabs.runs import new_token, runs
 from tabs.words import Phrase
 
 _UPLOAD_PX = 256
+_LOOK_SECONDS = 0.4  # between two looks at a download
 
 # What is copied, and a tick on the button for a moment; the address is that of the page itself.
 _COPY_SCRIPT = """async (query, language) => {
@@ -267,6 +269,8 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
             with common.errors_said_in(spoken):
                 settings = validate(settings_of(product, values))
                 yield results.in_order(results.begun(spoken))
+                for status in loading(product, settings, spoken):
+                    yield results.in_order({"status": status})
                 stream = common.throttled(
                     product.run(settings),
                     language=spoken,
@@ -297,6 +301,32 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         api_visibility="private",
         **common.LANE,
     )
+
+
+def loading(product: Product, settings: Any, language: str) -> Iterator[str]:
+    """Loads what a run needs, yielding the status meanwhile, and fetches what is not here yet.
+
+    Raises:
+        CheckpointError: if it cannot be had.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    loaded = pool.submit(product.load, settings)
+    pool.shutdown(wait=False)  # it goes on, also for a visitor who leaves
+    while wait([loaded], timeout=_LOOK_SECONDS).not_done:
+        yield _loading_status(product, settings, language)
+    loaded.result()
+
+
+def _loading_status(product: Product, settings: Any, language: str) -> str:
+    for key in product.checkpoints(settings):
+        download = hub.download_of(key)
+        if download is not None and download.total:
+            done, total = download.done / 1e6, download.total / 1e6
+            text = words.say(
+                language, "status.fetching", name=key, done=f"{done:.0f}", total=f"{total:.0f}"
+            )
+            return common.status_line(text, done=download.done, total=download.total)
+    return common.status_line(words.say(language, "status.loading"))
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:

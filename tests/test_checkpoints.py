@@ -17,6 +17,7 @@ import torch
 from huggingface_hub import constants
 
 from pipelines import checkpoints
+from pipelines.settings import HUB_MODELS
 from tests import tiny_clip
 
 KEY = "digits-embedding"
@@ -32,6 +33,7 @@ SIZES_PX = {
     "clip-small": 64,
     "ViT-B-32": 224,
     "ViT-B-32-laion": 224,
+    **dict.fromkeys(HUB_MODELS, 256),
 }
 
 

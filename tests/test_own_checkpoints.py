@@ -119,13 +119,17 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
         settings.own_checkpoints()
-    assert rule(ColorSettings, "model").options == ("paintings", "scenes")
-    assert checkpoints.table() == checkpoints.TABLE
+    assert rule(ColorSettings, "model").options == ("paintings", "scenes", *settings.HUB_MODELS)
+    assert checkpoints.table() == checkpoints.TABLE | checkpoints.HUB
     assert validate(ColorSettings()).model == "paintings"
 
 
 def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():
-    assert settings.bundled_names() == {*checkpoints.TABLE, *checkpoints.CLIPS}
+    assert settings.bundled_names() == {
+        *checkpoints.TABLE,
+        *checkpoints.HUB,
+        *checkpoints.CLIPS,
+    }
 
 
 def test_the_app_does_not_start_with_a_malformed_variable_and_says_why():
@@ -144,14 +148,14 @@ def test_the_app_does_not_start_with_a_malformed_variable_and_says_why():
 
 @pytest.mark.parametrize("kind", [ColorSettings, TextSettings])
 def test_own_names_are_accepted_as_model_and_offered(kind: Any, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(
-        SettingsError, match=r"^model must be one of paintings, scenes, got 'mine'$"
-    ):
+    ours = ("paintings", "scenes", *settings.HUB_MODELS)
+    sentence = rf"^model must be one of {', '.join(ours)}, got 'mine'$"
+    with pytest.raises(SettingsError, match=sentence):
         validate(kind(model="mine"))
     monkeypatch.setenv("STUDIO_CHECKPOINTS", "mine=x,other=y")
-    assert rule(kind, "model").options == ("paintings", "scenes", "mine", "other")
+    assert rule(kind, "model").options == (*ours, "mine", "other")
     assert validate(kind(model="mine")).model == "mine"
-    sentence = r"^model must be one of paintings, scenes, mine, other, got 'cats'$"
+    sentence = rf"^model must be one of {', '.join(ours)}, mine, other, got 'cats'$"
     with pytest.raises(SettingsError, match=sentence):
         validate(kind(model="cats"))
 
