@@ -67,10 +67,29 @@
   });
 
   // Live: a control that is let go draws again. `change` is what browsers call letting go, be it
-  // with mouse, finger or key.
+  // with mouse, finger or key. What the control itself asked of the server, such as the strength
+  // that belongs to a method, is waited for.
+  let asked = 0;
+  const plainFetch = window.fetch;
+  window.fetch = async (...request) => {
+    const counts = String(request[0]?.url ?? request[0]).includes('/run/') ? 1 : 0;
+    asked += counts;
+    try {
+      return await plainFetch(...request);
+    } finally {
+      asked -= counts;
+    }
+  };
+
+  const due = {};
   const press = tab => {
-    if (byId(`${tab}-live`)?.querySelector('input')?.checked)
-      setTimeout(() => byId(`${tab}-draw`)?.click(), 30);
+    if (!byId(`${tab}-live`)?.querySelector('input')?.checked) return;
+    const once = () => {
+      if (asked) due[tab] = setTimeout(once, 30);
+      else byId(`${tab}-draw`)?.click();
+    };
+    clearTimeout(due[tab]);
+    due[tab] = setTimeout(once, 60);
   };
 
   const controlled = element => {
@@ -81,9 +100,17 @@
 
   document.addEventListener('change', event => press(controlled(event.target)));
   document.addEventListener('click', event => {
-    const button = event.target.closest?.('.wish-button, .seed-row button, ul.options li');
+    const button = event.target.closest?.('.wish-button, .seed-row button, .reset-button');
     if (button) press(controlled(button));
   });
+  // Lists are chosen from when the mouse goes down, or with Enter, and say nothing of it.
+  document.addEventListener('mousedown', event => {
+    if (event.target.closest?.('[role=option]')) press(controlled(event.target));
+  }, true);
+  document.addEventListener('keydown', event => {
+    if (event.key === 'Enter' && event.target.matches?.('[role=combobox]'))
+      press(controlled(event.target));
+  }, true);
 
   // A saved picture may be dropped anywhere but where pictures are uploaded for something else.
   const files = event => [...(event.dataTransfer?.types ?? [])].includes('Files');

@@ -204,7 +204,10 @@ def encode_images(clip: Clip, x0: Tensor) -> Tensor:
     if x0.shape[-2:] != (clip.size_px, clip.size_px):
         size = (clip.size_px, clip.size_px)
         x0 = F.interpolate(x0, size, mode=clip.interpolation, antialias=True)
-    return F.normalize(clip.model.encode_image(((x0 + 1) / 2 - clip.mean) / clip.std), dim=-1)
+    seen = ((x0 + 1) / 2 - clip.mean) / clip.std
+    with runtime.autocast(clip.device):
+        embeddings = clip.model.encode_image(seen)
+    return F.normalize(embeddings.float(), dim=-1)
 
 
 def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:

@@ -6,11 +6,20 @@ neither fails nor doubles the memory.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+"""Whether this is a Space that is lent a graphics card for every run anew."""
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _locks_guard = threading.Lock()
@@ -46,3 +55,59 @@ def device_lock(where: torch.device) -> threading.Lock:
     """The lock of one device; every caller gets the same one."""
     with _locks_guard:
         return _locks[str(where)]
+
+
+def precision(where: torch.device) -> torch.dtype | None:
+    """What the networks compute in: `STUDIO_PRECISION`, fp32, bf16 or fp16; None is fp32.
+
+    Raises:
+        ValueError: if it is none of these, or fp16 without a graphics card.
+    """
+    name = os.environ.get("STUDIO_PRECISION", "") or "fp32"
+    if name not in PRECISIONS or (name == "fp16" and where.type == "cpu"):
+        accepted = "fp32, bf16 or, on a graphics card, fp16"
+        raise ValueError(f"STUDIO_PRECISION must be {accepted}, got {name!r}")
+    return PRECISIONS[name]
+
+
+def autocast(where: torch.device) -> AbstractContextManager[Any]:
+    """Around a network: it computes in `precision`, and its weights stay as they are."""
+    dtype = precision(where)
+    return nullcontext() if dtype is None else torch.autocast(where.type, dtype=dtype)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a run failed since the device, or the machine, has too little memory for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # What PyTorch raises on a CPU is a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def free_memory() -> None:
+    """Gives back what a failed run held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def on_lent_gpu(
+    seconds: Callable[..., int],
+) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    """A decorator of generators that compute: on ZeroGPU each run is lent a graphics card.
+
+    There the generator runs in a process of its own, so that what it takes and yields must be
+    picklable. Elsewhere the decorator changes nothing.
+
+    Args:
+        seconds: the generator's arguments to how long it may take.
+    """
+
+    def decorate(generator: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        if not ZERO_GPU:
+            return generator
+        import spaces  # pyright: ignore[reportMissingImports]
+
+        return spaces.GPU(duration=seconds)(generator)
+
+    return decorate

@@ -325,7 +325,9 @@ def unconditional(unet: nn.Module) -> PlainPredictor:
     """A predictor of a network that takes `(x_t, t)` alone."""
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([unet(images, t).sample for images in x_t.split(_MAX_BATCH)])
+        with runtime.autocast(x_t.device):
+            parts = [unet(images, t).sample for images in x_t.split(_MAX_BATCH)]
+        return torch.cat(parts).float()
 
     return predict
 
@@ -333,7 +335,9 @@ def unconditional(unet: nn.Module) -> PlainPredictor:
 def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
     """The network on a batch of any size, a few images at a time, which bounds the memory."""
     parts = zip(x_t.split(_MAX_BATCH), class_labels.split(_MAX_BATCH), strict=True)
-    return torch.cat([unet(images, t, labels).sample for images, labels in parts])
+    with runtime.autocast(x_t.device):
+        outputs = [unet(images, t, labels).sample for images, labels in parts]
+    return torch.cat(outputs).float()
 
 
 def sample(

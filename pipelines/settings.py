@@ -70,7 +70,10 @@ class Whole:
 
     def check(self, name: str, value: Any) -> int:
         # JSON from JavaScript cannot tell 10.0 from 10, hence whole floats pass.
-        whole = _is_number(value) and math.isfinite(value) and value == int(value)
+        # A whole number may be larger than any float, so only the others are asked for their end.
+        whole = _is_number(value) and (
+            isinstance(value, int) or (math.isfinite(value) and value == int(value))
+        )
         if not whole or not self.minimum <= value <= self.maximum:
             raise SettingsError(
                 "whole", name=name, minimum=self.minimum, maximum=self.maximum, came=show(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL import Image
@@ -72,7 +72,7 @@ class Trace:
     moments: list[Moment] = field(default_factory=list)
     largest_change: float = 0.0
     frames: list[Tensor] = field(default_factory=list)
-    _kept: list[tuple[SampleStep, Tensor]] = field(default_factory=list)
+    _kept: list[tuple[Moment, Tensor]] = field(default_factory=list)
 
     def add(self, step: SampleStep) -> None:
         """Takes note of a step; the last one completes the moments."""
@@ -81,24 +81,28 @@ class Trace:
             self.frames.append(images.to_uint8(step.shown.cpu()))
         if step.index in spread(step.total, MOST_MOMENTS):
             change = step.change.square().mean(dim=1).sqrt().cpu() / 2  # (b, h, w)
-            self._kept.append((step, change))
+            self._kept.append((_seen_in(step), change))
         if step.index + 1 == step.total:
             self._complete()
 
     def _complete(self) -> None:
         self.largest_change = max(float(change.max()) for _, change in self._kept)
-        for step, change in self._kept:
+        for moment, change in self._kept:
             share = change / self.largest_change if self.largest_change else change
-            self.moments.append(
-                Moment(
-                    step=step.index + 1,
-                    t=step.t,
-                    noisy=images.to_pil(_within_range(step)),
-                    predicted=images.to_pil(step.shown),
-                    change=images.to_pil(images.from_uint8(heat(share))),
-                )
-            )
+            heat_map = images.to_pil(images.from_uint8(heat(share)))
+            self.moments.append(replace(moment, change=heat_map))
         self._kept.clear()
+
+
+def _seen_in(step: SampleStep) -> Moment:
+    """The moment without its heat map, for whose scale all steps must be known."""
+    return Moment(
+        step=step.index + 1,
+        t=step.t,
+        noisy=images.to_pil(_within_range(step)),
+        predicted=images.to_pil(step.shown),
+        change=[],
+    )
 
 
 def _within_range(step: SampleStep) -> Tensor:

@@ -20,7 +20,7 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import images, pace, record
+from pipelines import images, pace, record, runtime
 from pipelines.sentences import Explained
 from pipelines.settings import MAX_SEED, Choice, Real, Whole, rule
 from tabs import words
@@ -31,11 +31,12 @@ logger = logging.getLogger("studio")
 
 class Lane(TypedDict):
     concurrency_id: str
-    concurrency_limit: int
+    concurrency_limit: int | None
 
 
-LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": 1}
-"""Every generating event takes these, so that all tabs and the API together run one at a time."""
+LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": None if runtime.ZERO_GPU else 1}
+"""Every generating event takes these, so that all tabs and the API together run one at a time; on
+ZeroGPU each run is lent a card of its own."""
 
 PREVIEW_SECONDS = 0.1
 DEADLINE_SECONDS = 300.0
@@ -89,7 +90,13 @@ def errors_said_in(language: str) -> Iterator[None]:
         raise gr.Error(sentence, print_exception=False) from None
     except gr.Error:
         raise
-    except Exception:
+    except Exception as error:
+        if runtime.is_out_of_memory(error):
+            logger.exception("out of memory")
+            error.__traceback__ = None  # which holds on to what the run had
+            runtime.free_memory()
+            sentence = words.say(language, "status.out_of_memory")
+            raise gr.Error(sentence, print_exception=False) from None
         incident = secrets.token_hex(4)
         logger.exception("incident %s", incident)
         sentence = words.say(language, "status.incident", incident=incident)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import images, pace, record, trace
+from pipelines import images, pace, record, runtime, trace
 from pipelines.comparison import Preview
 from pipelines.settings import validate
 from tabs import charts, common, inside, words
@@ -89,12 +89,37 @@ class Product:
             CheckpointError: if a checkpoint cannot be loaded.
         """
         settings = validate(settings)
-        stream = self.generate(settings, compare=compare)
-        return _learned_from(stream, self.work(settings)) if compare else stream
+        work = self.work(settings)
+        if runtime.ZERO_GPU:
+            stream = _on_lent_gpu(self.generate, settings, compare, work)
+        else:
+            stream = self.generate(settings, compare=compare)
+        return _learned_from(stream, work) if compare else stream
 
     def metadata(self, preview: Any) -> dict[str, Any]:
         """What a saved picture says of itself."""
         return record.facts_of(preview) | self.facts(preview)
+
+
+_MIN_LENT_SECONDS, _MAX_LENT_SECONDS = 10, 120
+_UNKNOWN_SECONDS = 0.15  # of one evaluation, where none was measured yet
+
+
+def lent_seconds(_generate: Any, _settings: Any, _compare: bool, work: pace.Work) -> int:
+    """How long to ask for a graphics card: twice what the run should take, with loading."""
+    known = pace.pace.estimate(work)
+    seconds = work.evaluations * _UNKNOWN_SECONDS if known is None else known
+    return round(min(max(_MIN_LENT_SECONDS + 2 * seconds, _MIN_LENT_SECONDS), _MAX_LENT_SECONDS))
+
+
+@runtime.on_lent_gpu(lent_seconds)
+def _on_lent_gpu(
+    generate: Callable[..., Iterator[Any]], settings: Any, compare: bool, work: pace.Work
+) -> Iterator[Any]:
+    """A run whose previews come from another process, without what only the last one needs."""
+    for preview in generate(settings, compare=compare):
+        light = trace.Trace(gradients=preview.trace.gradients)
+        yield preview if preview.finished else replace(preview, trace=light)
 
 
 def _learned_from(stream: Iterator[Any], work: pace.Work) -> Iterator[Any]:

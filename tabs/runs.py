@@ -34,10 +34,11 @@ class Runs:
     def announce(self, token: str | None) -> str:
         """The token of a new run of the page, which makes those before it old."""
         name, _ = _parts(token)
+        token = token if name else new_token()
         with self._lock:
             page = self._page(token)
             page.latest += 1
-            return f"{name}:{page.latest}"
+            return f"{_parts(token)[0]}:{page.latest}"
 
     def halt(self, token: str | None) -> None:
         """Makes the run of the page old, with none in its place."""

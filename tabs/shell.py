@@ -17,7 +17,7 @@ from pipelines.sentences import Explained
 from pipelines.settings import Mask, Picture, rule, validate
 from tabs import common, explain, gallery, results, sweeps, words
 from tabs.results import Product, Shown
-from tabs.runs import new_token, runs
+from tabs.runs import runs
 from tabs.words import Phrase
 
 _UPLOAD_PX = 256
@@ -159,6 +159,7 @@ def build(
                 gr.Markdown(Phrase("shared.examples"), elem_classes="shelf-title")
                 examples = gallery.build(product)
             with gr.Column(elem_classes="look", min_width=0):
+                gr.Markdown(Phrase("inside.title"), elem_classes="look-title")
                 shown.charts.render()
                 shown.inside.render()
     with gr.Accordion(Phrase("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
@@ -169,7 +170,7 @@ def build(
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
-    token = gr.Textbox(new_token, visible=False)
+    token = gr.Textbox(visible=False)
     tab = Tab(product, controls, shown, token, estimate, how, examples, sweep, of_settings)
     event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submits)])
     common.stops(stop, event, shown.status, language, halt=runs.halt, token=token)
@@ -347,17 +348,17 @@ def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
 def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     """Makes a press on an example show it, and put its settings into the controls."""
     names = list(tab.controls)
-    outputs = [*tab.shown.outputs(), *(tab.controls[name] for name in names)]
+    outputs = [tab.token, *tab.shown.outputs(), *(tab.controls[name] for name in names)]
 
     def show(token: str, spoken: str, event: gr.EventData) -> list[Any]:
-        runs.halt(token)
+        token = runs.announce(token)  # which ends a run in flight
         with common.errors_said_in(spoken):
             preview = gallery.load(tab.product, str(event.name))
         runs.keep(token, preview)
         status = common.status_line(words.say(spoken, "status.example"))
         found = results.in_order(results.updates(tab.product, preview, spoken, status=status))
         controls = tab.restored(preview.settings)
-        return [*found, *(controls[tab.controls[name]] for name in names)]
+        return [token, *found, *(controls[tab.controls[name]] for name in names)]
 
     tab.examples.click(show, inputs=[tab.token, language], outputs=outputs, **common.QUIET)
 

@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: small checkpoints, a served app."""
+"""Fixtures that several test files share: small checkpoints, a served app, its visitors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from playwright.sync_api import Browser
 from torch import Tensor
 
 import app
 from pipelines import checkpoints, clip, comparison, sampling
 from pipelines.unets import ClassChannelsUNet, ClassCrossAttentionUNet, SpaceToDepthUNet2DModel
+from tabs.runs import runs
 from tests import tiny_clip
+from tests.browser import Visit, chromium, hasten, visit
 
 # Command lines fold what they say to the width of the terminal, in which tests look for sentences.
 os.environ["COLUMNS"] = "400"
@@ -146,3 +149,50 @@ def serve(**options: Any) -> Iterator[str]:
         yield url
     finally:
         demo.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def wide(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Digits tab in a wide window."""
+    found = visit(browser, served)
+    yield found
+    found.leave()
+
+
+@pytest.fixture
+def easel(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Colour tab in a wide window, set to the fast method and few steps."""
+    found = visit(browser, served, tab="Colour")
+    hasten(found)
+    yield found
+    found.leave()
+
+
+@pytest.fixture
+def desk(browser: Browser, served: str) -> Iterator[Visit]:
+    """The Text tab in a wide window, set to the fast method and few steps."""
+    found = visit(browser, served, tab="Text")
+    hasten(found)
+    yield found
+    found.leave()
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens of the runs that pages began."""
+    tokens, begin = [], runs.begin
+
+    def noted(token: str) -> bool:
+        begins = begin(token)
+        if begins:
+            tokens.append(token)
+        return begins
+
+    monkeypatch.setattr(runs, "begin", noted)
+    return tokens

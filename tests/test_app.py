@@ -20,8 +20,8 @@ from huggingface_hub import constants
 from PIL import Image
 
 import app
-from pipelines import checkpoints, clip, color, digits, images, text
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines import checkpoints, clip, color, digits, images, record, text
+from pipelines.settings import HUB_MODELS, ColorSettings, DigitsSettings, TextSettings
 from tabs import common
 from tests.conftest import Meter, serve
 
@@ -83,11 +83,18 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     "/checkpoints": {},
 }
+FACTS = ("model", "revision", "settings", "versions", "score", "score_before", "score_after")
+"""What `info` and every saved picture say alike."""
 
 
 @pytest.fixture
 def client(served: str) -> Client:
     return Client(served, verbose=False)
+
+
+def facts_inside(picture: Image.Image) -> dict[str, Any]:
+    """What a saved picture says of itself."""
+    return json.loads(picture.info[images.METADATA_KEY])
 
 
 def assert_works(client: Client) -> None:
@@ -143,13 +150,16 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
     assert info["step"] == info["total_steps"] == DigitsSettings.num_inference_steps
     assert info["model"] == "digits-embedding"
     assert info["revision"] == checkpoints.load("digits-embedding").revision
-    assert info["settings"]["digits"] == "0123456789"
+    assert info["settings"] == PUBLISHED["/digits"]
     assert info["seconds"] > 0
+    assert info["versions"] == record.versions()
+    assert info["score"].startswith("probability of the digit")
+    assert len(info["score_before"]) == len(info["score_after"]) == 10
+    assert all(0 <= score <= 1 for score in info["score_before"] + info["score_after"])
     for path in files:
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (28, 28))
-        inside = json.loads(picture.info[images.METADATA_KEY])
-        assert inside == {key: info[key] for key in ("model", "revision", "settings")}
+        assert facts_inside(picture) == {"tab": "digits"} | {key: info[key] for key in FACTS}
 
 
 def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_inside(client: Client):
@@ -163,6 +173,7 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
         "method": "fast",
     }
     assert info["seconds"] > 0
+    assert info["versions"] == record.versions()
     assert info["score"] == "CIEDE2000"
     assert len(info["score_before"]) == len(info["score_after"]) == 2
     assert [len(losses) for losses in info["loss"]] == [2] * 5
@@ -171,9 +182,7 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
     for path in files:
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
-        inside = json.loads(picture.info[images.METADATA_KEY])
-        names = ("model", "revision", "settings", "score", "score_before", "score_after")
-        assert inside == {key: info[key] for key in names}
+        assert facts_inside(picture) == {"tab": "color"} | {key: info[key] for key in FACTS}
 
 
 def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside(client: Client):
@@ -189,6 +198,7 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
         "method": "fast",
     }
     assert info["seconds"] > 0
+    assert info["versions"] == record.versions()
     assert info["score"] == "cosine similarity"
     assert len(info["score_before"]) == len(info["score_after"]) == 2
     assert [len(losses) for losses in info["loss"]] == [2] * 3  # not the first and the last
@@ -200,9 +210,8 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
     for path in files:
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
-        inside = json.loads(picture.info[images.METADATA_KEY])
-        names = ("model", "revision", "settings", "score", "score_before", "score_after")
-        assert inside == {key: info[key] for key in (*names, "clip_revision")}
+        told = {key: info[key] for key in (*FACTS, "clip_revision")}
+        assert facts_inside(picture) == {"tab": "text"} | told
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -210,11 +219,13 @@ def test_what_the_readme_says_of_the_answer_is_in_it(client: Client):
     readme = (ROOT / "README.md").read_text()
     sentence = readme.partition("\n`info` has ")[2].partition("Every PNG")[0]
     documented = set(re.findall(r"`(\w+)`", sentence))
-    assert len(documented) >= 12
+    assert len(documented) >= 13
     _, of_color = client.predict(num_inference_steps=1, api_name="/color")
     _, of_text = client.predict(num_inference_steps=1, api_name="/text")
     assert documented <= set(of_text)
+    _, of_digits = client.predict(num_inference_steps=1, api_name="/digits")
     assert documented - {"unseen_words", "clip_revision"} <= set(of_color)
+    assert documented - {"unseen_words", "clip_revision", "loss"} <= set(of_digits)
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -452,7 +463,7 @@ def test_requests_of_all_kinds_take_turns_and_finish(client: Client, served: str
     assert painted["settings"]["color"] == "#FFD700"
     assert told["settings"]["prompt"] == "snow"
     assert meter.most_at_once == 1
-    assert meter.calls == 10 + 2 * 10 + 2 * 10  # guided and unguided paintings
+    assert meter.calls == 3 * 2 * 10  # guided and unguided
 
 
 @pytest.mark.parametrize(
@@ -519,9 +530,10 @@ def test_checkpoints_lists_what_is_bundled_with_device_and_limits(client: Client
         "clip-small": 64,
         "ViT-B-32": 224,
         "ViT-B-32-laion": 224,
+        **dict.fromkeys(HUB_MODELS, 256),
     }
     for row in rows:
-        bundled = not row["key"].startswith("ViT")
+        bundled = not row["key"].startswith("ViT") and row["key"] not in HUB_MODELS
         assert row["available"] or not bundled  # those of the Hub are here once they were asked for
         assert row["licence"]
         assert (row["source"] == "bundled") is bundled

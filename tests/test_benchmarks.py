@@ -146,7 +146,9 @@ def test_the_judge_is_small_and_was_right_on_more_than_99_3_percent() -> None:
 def test_the_judge_is_as_good_as_its_file_says(
     trained: digit_judge.DigitJudge, mnist_test: Digits
 ) -> None:
-    assert judge.accuracy(trained, mnist_test) == pytest.approx(digit_judge.stored_accuracy(), abs=2e-4)
+    assert judge.accuracy(trained, mnist_test) == pytest.approx(
+        digit_judge.stored_accuracy(), abs=2e-4
+    )
 
 
 def test_features_and_logits_of_the_judge_belong_together(trained: digit_judge.DigitJudge) -> None:
@@ -275,7 +277,9 @@ class NoisyNetwork(nn.Module):
 
 
 @pytest.fixture
-def ideal(monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: digit_judge.DigitJudge) -> Digits:
+def ideal(
+    monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: digit_judge.DigitJudge
+) -> Digits:
     """Every checkpoint is a network that knows one test picture per class; returns the data."""
     some = scoring.balanced_sample(mnist_test, 100)
     seen = judge.classify(trained, from_uint8(some.pixels))
@@ -339,7 +343,7 @@ def test_the_command_refuses_what_it_cannot_compare(wrong: str) -> None:
 def test_our_digits_never_share_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[DigitsSettings] = []
     generate = digits.generate
-    monkeypatch.setattr(digits, "generate", lambda s: asked.append(s) or generate(s))
+    monkeypatch.setattr(digits, "generate", lambda s, **how: asked.append(s) or generate(s, **how))
     drawn = digits.draw(DigitsSettings(num_inference_steps=1), 150, seed=1000)
     seeds = [s.seed + i for s in asked for i in range(len(s.digits))]
     assert seeds == list(range(1000, 1150))

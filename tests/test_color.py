@@ -127,6 +127,17 @@ def test_the_unguided_run_is_computed_once_for_all_colours_and_strengths(meter: 
     assert calls() == 6
 
 
+def test_without_comparing_the_same_guided_pictures_are_painted_and_no_others(meter: Meter):
+    meter.seconds = 0
+    settings = ColorSettings(num_inference_steps=5, num_images=2, method="fast")
+    *_, alone = color.generate(settings, compare=False)
+    assert meter.calls == 5
+    assert (alone.unguided, alone.unguided_losses, alone.score_before) == ([], [], [])
+    both = paint(num_inference_steps=5, num_images=2, method="fast")
+    assert np.array_equal(pixels(alone.pictures), pixels(both.pictures))
+    assert (alone.score_after, alone.losses) == (both.score_after, both.losses)
+
+
 def test_remembering_the_unguided_run_changes_no_pixel(tiny_checkpoints: Path):
     first, again = run(num_images=2), run(num_images=2)
     for one, other in zip(first, again, strict=True):

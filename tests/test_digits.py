@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.judge import classify
+from pipelines import checkpoints, digit_judge, digits, images
 from pipelines.digit_judge import load_judge
-from pipelines import checkpoints, digits, images
 from pipelines.settings import DigitsSettings, SettingsError
+from tabs import words
+from tests.conftest import Meter
 
 
 def draw(**options) -> digits.Preview:
@@ -21,7 +27,11 @@ def draw(**options) -> digits.Preview:
 
 
 def pixels(preview: digits.Preview) -> np.ndarray:
-    return np.stack([np.asarray(picture) for picture in preview.pictures]).astype(int)
+    return stacked(preview.pictures)
+
+
+def stacked(pictures: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(picture) for picture in pictures]).astype(int)
 
 
 def test_each_step_gives_one_picture_per_character(tiny_checkpoints: Path):
@@ -29,6 +39,13 @@ def test_each_step_gives_one_picture_per_character(tiny_checkpoints: Path):
     assert [p.step for p in previews] == [1, 2, 3, 4]
     assert [p.finished for p in previews] == [False, False, False, True]
     assert all(len(p.pictures) == 3 and p.pictures[0].size == (28, 28) for p in previews)
+    for preview in previews:
+        assert [(p.mode, p.size) for p in preview.unguided] == [("L", (28, 28))] * 3
+        for noted in (preview.sureness, preview.unguided_sureness):
+            assert [len(values) for values in noted] == [3] * preview.step
+            assert all(0 <= value <= 1 for values in noted for value in values)
+        assert preview.score_after == preview.sureness[preview.step - 1]
+        assert preview.score_before == preview.unguided_sureness[preview.step - 1]
     assert previews[-1].model == "digits-embedding"
     assert len(previews[-1].revision) == 12
 
@@ -92,3 +109,113 @@ def test_the_bundled_models_draw_what_was_asked(conditioning: str):
     judged = classify(load_judge(), images.from_uint8(drawn[:, None]))
     wanted = torch.tensor([int(digit) for digit in asked])
     assert (judged == wanted).float().mean() >= 0.95
+
+
+# The same digits without guidance, and what a judge says of both.
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver": "ddim", "eta": 0.7},
+        {"blend_with": "8", "blend": 0.3},
+        {"conditioning": "channels"},
+        {"conditioning": "cross-attention"},
+    ],
+    ids=str,
+)
+def test_the_unguided_pictures_are_those_of_scale_one(options: dict[str, Any]):
+    common = {"digits": "472", "seed": 5, "num_inference_steps": 4, **options}
+    last, plain = draw(cfg_scale=6.0, **common), draw(cfg_scale=1.0, **common)
+    assert np.array_equal(stacked(last.unguided), pixels(plain))
+    assert last.score_before == plain.score_after == plain.score_before
+    assert np.array_equal(pixels(plain), stacked(plain.unguided))
+
+
+def test_the_unguided_pictures_of_the_bundled_model_are_those_of_scale_one_and_not_the_guided():
+    common: dict[str, Any] = {"digits": "472", "seed": 5}
+    last, plain = draw(cfg_scale=4.0, **common), draw(cfg_scale=1.0, **common)
+    assert np.array_equal(stacked(last.unguided), pixels(plain))
+    assert np.abs(pixels(last) - stacked(last.unguided)).max() > 30
+
+
+def test_the_unguided_run_is_computed_once_per_seed_and_settings_for_all_strengths(meter: Meter):
+    meter.seconds = 0
+
+    def calls(**options: Any) -> int:
+        before = meter.calls
+        draw(**{"digits": "12", "num_inference_steps": 6, **options})
+        return meter.calls - before
+
+    assert calls() == 12
+    assert calls() == 6
+    assert calls(cfg_scale=5.0) == 6
+    assert calls(cfg_scale=1.0) == 6
+    assert calls(blend=0.3) == 6, "how much of nothing is blended makes no difference"
+    assert calls(seed=1) == 12
+    assert calls(digits="21") == 12
+    assert calls(digits="123") == 12
+    assert calls(num_inference_steps=5) == 10
+    assert calls(conditioning="channels") == 12
+    assert calls(blend_with="7") == 12
+    assert calls(blend_with="7", blend=0.3) == 12
+    assert calls(solver="ddim") == 12
+    assert calls(solver="ddim", eta=0.5) == 12
+    assert calls() == 6
+
+
+def test_an_unguided_run_that_was_stopped_is_not_taken_for_a_whole_one(meter: Meter):
+    meter.seconds = 0
+    settings = DigitsSettings(digits="12", num_inference_steps=6)
+    assert len(list(islice(digits.generate(settings), 3))) == 3
+    before = meter.calls
+    assert draw(digits="12", num_inference_steps=6).finished
+    assert meter.calls - before == 12
+
+
+def test_without_comparing_the_same_guided_pictures_are_drawn_and_no_others(meter: Meter):
+    meter.seconds = 0
+    settings = DigitsSettings(digits="12", num_inference_steps=5)
+    *_, alone = digits.generate(settings, compare=False)
+    assert meter.calls == 5
+    assert (alone.unguided, alone.unguided_sureness, alone.score_before) == ([], [], [])
+    both = draw(digits="12", num_inference_steps=5)
+    assert np.array_equal(pixels(alone), pixels(both))
+    assert alone.score_after == both.score_after
+
+
+def test_the_judge_of_a_blend_counts_both_digits():
+    alone = draw(digits="3", blend_with="8", blend=0.5, seed=12)
+    judge = load_judge()
+    x0 = images.from_uint8(torch.from_numpy(pixels(alone)[:, None]))
+    sure = judge(x0).softmax(dim=1)
+    assert alone.score_after == pytest.approx((sure[:, 3] + sure[:, 8]).tolist(), abs=1e-2)
+
+
+def test_of_a_known_judge_the_probability_is_that_of_the_wanted_digits():
+    class Known(digit_judge.DigitJudge):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            shares = torch.tensor([0.5, 0.25, 0.125, 0.125, *[1e-9] * 6])
+            return shares.log().expand(len(pixels), 10)
+
+    wanted = torch.zeros(3, 10, dtype=torch.bool)
+    wanted[0, 0] = wanted[1, 1] = wanted[1, 2] = wanted[2, 9] = True
+    found = digit_judge.probability(Known(), torch.zeros(3, 1, 28, 28), wanted)
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.375, 0.0]), atol=1e-6, rtol=1e-6)
+
+
+def test_the_judge_is_sure_of_the_guided_digits_of_the_bundled_model():
+    last = draw(digits="0123456789" * 2, cfg_scale=4.0, seed=77)
+    assert all(0 <= value <= 1 for value in last.score_after + last.score_before)
+    assert np.mean(np.array(last.score_after) > 0.9) >= 0.9
+    assert np.mean(last.score_after) > np.mean(last.score_before)
+    assert np.mean(last.sureness[0]) < np.mean(last.sureness[-1])
+
+
+def test_the_judge_is_as_good_as_the_page_says():
+    said = words.say("en", "digits.judge")
+    share = re.search(r"(\d+\.\d) %", said)
+    assert share is not None
+    assert float(share[1]) == pytest.approx(100 * digit_judge.stored_accuracy(), abs=0.05)

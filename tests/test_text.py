@@ -495,6 +495,18 @@ def test_the_unguided_run_is_computed_once_for_all_prompts_and_strengths(meter: 
     assert calls() == 6
 
 
+def test_without_comparing_the_same_guided_pictures_are_painted_and_no_others(meter: Meter):
+    meter.seconds = 0
+    settings = TextSettings(**{**SHORT, "num_images": 2, "method": "fast"})
+    *_, alone = text.generate(settings, compare=False)
+    assert meter.calls == 6
+    assert (alone.unguided, alone.unguided_similarities, alone.score_before) == ([], [], [])
+    both = paint(num_images=2, method="fast")
+    assert np.array_equal(pixels(alone.pictures), pixels(both.pictures))
+    assert alone.score_after == pytest.approx(both.score_after, abs=1e-6)
+    assert alone.losses == both.losses
+
+
 def test_colours_and_words_share_the_unguided_run(meter: Meter):
     meter.seconds = 0
     colours = ColorSettings(method="fast", num_inference_steps=6)

@@ -1,0 +1,222 @@
+"""Which run of a page goes on: the latest, once; and what a page showed last."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tabs.runs import Runs, new_token
+
+PAGE = "0123456789abcdef"
+
+
+def test_a_run_that_was_announced_begins_once_and_goes_on():
+    found = Runs()
+    token = found.announce(f"{PAGE}:0")
+    assert token == f"{PAGE}:1"
+    assert found.begin(token)
+    assert not found.begin(token)
+    assert found.is_latest(token)
+
+
+def test_what_was_never_announced_does_not_begin():
+    found = Runs()
+    assert not found.begin(f"{PAGE}:0")
+    found.announce(f"{PAGE}:0")
+    assert not found.begin(f"{PAGE}:2")
+    assert not found.begin(f"{PAGE}:0")
+
+
+def test_a_newer_run_makes_those_before_it_old():
+    found = Runs()
+    first = found.announce(f"{PAGE}:0")
+    assert found.begin(first)
+    second = found.announce(first)
+    assert not found.is_latest(first)
+    assert found.is_latest(second)
+    assert found.begin(second)
+
+
+def test_of_two_that_wait_only_the_latest_begins():
+    found = Runs()
+    first = found.announce(f"{PAGE}:0")
+    second = found.announce(f"{PAGE}:0")  # pressed twice, before the page knew of the first
+    assert first != second
+    assert not found.begin(first)
+    assert found.begin(second)
+
+
+def test_stop_makes_a_run_old_with_none_in_its_place():
+    found = Runs()
+    token = found.announce(f"{PAGE}:0")
+    assert found.begin(token)
+    found.halt(token)
+    assert not found.is_latest(token)
+    assert not found.begin(token)
+    again = found.announce(token)
+    assert found.begin(again)
+    assert found.is_latest(again)
+
+
+def test_stop_ends_a_run_that_waits_too():
+    found = Runs()
+    token = found.announce(f"{PAGE}:0")
+    found.halt(token)
+    assert not found.begin(token)
+
+
+def test_pages_do_not_end_one_another():
+    found = Runs()
+    one, other = (found.announce(new_token()) for _ in range(2))
+    assert found.begin(one)
+    assert found.begin(other)
+    found.announce(one)
+    found.halt(one)
+    assert found.is_latest(other)
+
+
+def test_a_page_that_is_older_than_the_server_goes_on_with_its_numbers():
+    found = Runs()
+    token = found.announce(f"{PAGE}:41")
+    assert token == f"{PAGE}:42"
+    assert found.begin(token)
+
+
+def test_of_very_many_pages_the_oldest_are_forgotten_and_can_still_draw():
+    found = Runs()
+    first = found.announce(new_token())
+    assert found.begin(first)
+    for _ in range(600):
+        found.announce(new_token())
+    assert len(found._pages) <= 512
+    assert found.is_latest(first), "a run in flight goes on"
+    assert found.begin(found.announce(first))
+
+
+def test_a_page_that_is_used_is_not_forgotten():
+    found = Runs()
+    first = found.announce(new_token())
+    second = found.announce(first)
+    for _ in range(600):
+        found.announce(new_token())
+        assert not found.is_latest(first)
+    assert found.is_latest(second)
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", ":", "no number", "page:", "page:-1", "page:one", "page:²", ":" * 50]
+)
+def test_what_is_no_token_does_no_harm(token: str | None):
+    found = Runs()
+    announced = found.announce(token)
+    assert found.begin(announced)
+    assert not found.begin(announced)
+    found.halt(token)
+    found.halt(announced)
+    assert not found.is_latest(announced)
+    assert found.shown(token) is None
+
+
+def test_every_page_that_has_no_token_yet_gets_a_name_of_its_own():
+    found = Runs()
+    first, second = found.announce(""), found.announce("")
+    assert first.split(":")[0] != second.split(":")[0]
+    found.keep(first, "seen")
+    assert found.shown(second) is None
+
+
+def test_a_number_of_thousands_of_digits_is_none():
+    found = Runs()
+    assert found.announce(f"{PAGE}:" + "9" * 5000) == f"{PAGE}:1"
+
+
+def test_a_page_may_have_colons_in_its_name():
+    found = Runs()
+    assert found.announce("a:b:7") == "a:b:8"
+
+
+def test_every_page_has_a_token_of_its_own_that_ran_nothing():
+    tokens = {new_token() for _ in range(1000)}
+    assert len(tokens) == 1000
+    assert all(token.endswith(":0") and len(token) == 18 for token in tokens)
+
+
+def test_a_page_is_shown_again_what_it_showed_last_whichever_run_asks():
+    found = Runs()
+    first = found.announce(f"{PAGE}:0")
+    assert found.shown(first) is None
+    found.keep(first, "one")
+    second = found.announce(first)
+    assert found.shown(second) == found.shown(first) == "one"
+    found.keep(second, "two")
+    assert found.shown(first) == "two"
+    assert found.shown(new_token()) is None
+
+
+def test_what_nobody_showed_is_shown_to_nobody():
+    found = Runs()
+    for token in (None, "", ":3", "no number"):
+        found.keep(found.announce(token), "somebody's picture")
+    assert found.shown(None) is None
+    assert found.shown("") is None
+
+
+def test_of_what_was_shown_the_last_stays_and_the_oldest_goes():
+    found = Runs()
+    tokens = [new_token() for _ in range(70)]
+    found.keep(tokens[0], 0)
+    for i, token in enumerate(tokens):
+        found.keep(token, i)
+        found.keep(tokens[0], "looked at again and again")
+    assert found.shown(tokens[0]) == "looked at again and again"
+    assert found.shown(tokens[1]) is None
+    assert [found.shown(token) for token in tokens[-60:]] == list(range(10, 70))
+    assert len(found._shown) == 64
+
+
+def test_many_threads_at_once_announce_different_runs_and_only_the_last_begins():
+    found = Runs()
+    gate = threading.Barrier(8)
+
+    def press(_: int) -> list[str]:
+        gate.wait(timeout=20)
+        return [found.announce(f"{PAGE}:0") for _ in range(200)]
+
+    with ThreadPoolExecutor(8) as pool:
+        tokens = [token for some in pool.map(press, range(8)) for token in some]
+    assert len(set(tokens)) == len(tokens) == 1600
+    assert [token for token in tokens if found.begin(token)] == [f"{PAGE}:1600"]
+
+
+def test_many_threads_at_once_begin_a_run_only_once():
+    found = Runs()
+    gate = threading.Barrier(8)
+
+    def begin(token: str) -> bool:
+        gate.wait(timeout=20)
+        return found.begin(token)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            token = found.announce(f"{PAGE}:0")
+            assert list(pool.map(begin, [token] * 8)).count(True) == 1
+
+
+def test_many_threads_at_once_keep_and_ask_without_losing_their_own():
+    found = Runs()
+    gate = threading.Barrier(8)
+
+    def work(number: int) -> bool:
+        token, good = new_token(), True
+        gate.wait(timeout=20)
+        for i in range(300):
+            token = found.announce(token)
+            found.keep(token, (number, i))
+            good &= found.begin(token) and found.is_latest(token)
+            good &= found.shown(token) == (number, i)
+        return good
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
