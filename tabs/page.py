@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ class Head:
 
     language: gr.Radio
     upload: gr.UploadButton
+    notice: gr.HTML
 
 
 def head(title: str) -> Head:
@@ -50,7 +52,7 @@ def head(title: str) -> Head:
                 elem_id="language",
                 min_width=140,
             )
-    return Head(language, upload)
+    return Head(language, upload, gr.HTML(elem_id="notice"))
 
 
 def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]) -> None:
@@ -80,7 +82,7 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
         updates: dict[Any, Any] = {found.language: language}
         if language != words.DEFAULT:
             updates |= say_all(language, *[""] * len(tabs))
-        for name, update in _linked(tabs, query, language).items():
+        for name, update in _linked(found, tabs, query, language).items():
             updates[name] = _merged(updates.get(name), update)
         if query.get("tab") in (*tabs, "about"):
             updates[tabs_row] = gr.Tabs(selected=query["tab"])
@@ -88,10 +90,12 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
 
     def open_picture(path: str, language: str) -> dict[Any, Any]:
         """The run of a file, in its tab."""
-        with common.errors_said_in(language):
+        try:
             run = record.read(path)
-            updates = shell.bring_back(tabs, run, language)
-        return {**updates, tabs_row: gr.Tabs(selected=run.tab)}
+        except Explained as error:
+            return {found.notice: _notice(words.sentence(language, error))}
+        updates = shell.bring_back(tabs, run, language)
+        return {**updates, tabs_row: gr.Tabs(selected=run.tab), found.notice: ""}
 
     demo.load(open_page, outputs=outputs, **common.QUIET).then(
         None, inputs=found.language, js=_LANGUAGE_SCRIPT, **common.QUIET
@@ -111,7 +115,8 @@ def _outputs(
     """Everything that speaks or can be brought back, each once."""
     spoken = [c for tab in tabs.values() for c in (tab.how, tab.examples, *tab.shown.outputs())]
     controls = [c for tab in tabs.values() for c in (*tab.inputs(), *tab.sweep.axes())]
-    return list(dict.fromkeys([found.language, tabs_row, *fixed, *spoken, *controls]))
+    around = [found.language, found.notice, tabs_row]
+    return list(dict.fromkeys([*around, *fixed, *spoken, *controls]))
 
 
 def _language(query: Mapping[str, str], accepted: str) -> str:
@@ -119,8 +124,13 @@ def _language(query: Mapping[str, str], accepted: str) -> str:
     return wanted if wanted in words.LANGUAGES else words.chosen(accepted)
 
 
+def _notice(sentence: str) -> str:
+    """What went wrong above the tabs, where it stays until it is mended."""
+    return f'<p role="alert">{html.escape(sentence, quote=False)}</p>'
+
+
 def _linked(
-    tabs: Mapping[str, shell.Tab], query: Mapping[str, str], language: str
+    found: Head, tabs: Mapping[str, shell.Tab], query: Mapping[str, str], language: str
 ) -> dict[Any, Any]:
     """The updates that bring back the run of a link; a wrong link is told, and nothing is lost."""
     if query.get("tab") == "about":
@@ -128,8 +138,8 @@ def _linked(
     try:
         run = record.from_query(query)
     except Explained as error:
-        gr.Warning(words.say(language, "page.bad_link") + " " + words.sentence(language, error))
-        return {}
+        why = f"{words.say(language, 'page.bad_link')} {words.sentence(language, error)}"
+        return {found.notice: _notice(why)}
     return shell.bring_back(tabs, run, language) if run else {}
 
 

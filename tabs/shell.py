@@ -205,6 +205,7 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
             info=Phrase("shared.live_info"),
             elem_id=f"{prefix}live",
             container=False,
+            interactive=True,  # `assets/studio.js` reads it
         )
         estimate = gr.HTML(elem_id=f"{prefix}estimate", elem_classes="estimate")
     return run, stop, estimate
@@ -223,6 +224,7 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
                 50,
                 step=1,
                 label=Phrase("shared.cut"),
+                interactive=True,  # though no event of Gradio's hangs on it
                 buttons=[],
                 elem_id=f"{prefix}cut",
                 elem_classes="cut",
@@ -331,15 +333,16 @@ def _loading_status(product: Product, settings: Any, language: str) -> str:
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
-    def explain_why_not(query: str, spoken: str) -> None:
-        if query == results.TOO_LONG:
-            raise gr.Error(words.say(spoken, "shared.link_too_long"), print_exception=False)
-        if not query:
-            raise gr.Error(words.say(spoken, "shared.no_link_yet"), print_exception=False)
+    def explain_why_not(query: str, spoken: str) -> Any:
+        if query and query != results.TOO_LONG:
+            return gr.skip()
+        key = "shared.link_too_long" if query else "shared.no_link_yet"
+        return common.status_line(words.say(spoken, key))
 
     copy.click(
         explain_why_not,
         inputs=[tab.shown.link, language],
+        outputs=tab.shown.status,
         js=_COPY_SCRIPT % copy.elem_id,
         **common.QUIET,
     )
@@ -352,8 +355,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
 
     def show(token: str, spoken: str, event: gr.EventData) -> list[Any]:
         token = runs.announce(token)  # which ends a run in flight
-        with common.errors_said_in(spoken):
-            preview = gallery.load(tab.product, str(event.name))
+        preview = gallery.load(tab.product, str(event.name))
         runs.keep(token, preview)
         status = common.status_line(words.say(spoken, "status.example"))
         found = results.in_order(results.updates(tab.product, preview, spoken, status=status))

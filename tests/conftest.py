@@ -96,7 +96,7 @@ class Meter:
     started: threading.Event = field(default_factory=threading.Event)
 
     def wrap(self, predict: sampling.Predictor) -> sampling.Predictor:
-        def slow(x_t: Tensor, t: Tensor) -> Tensor:
+        def slow(x_t: Tensor, t: Tensor) -> Tensor | sampling.Steered:
             self.calls += 1
             self.running += 1
             self.most_at_once = max(self.most_at_once, self.running)

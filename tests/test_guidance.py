@@ -27,7 +27,7 @@ OURS = ("fast", "balanced", "thorough")
 COURSES = ("course", "course, through the network")
 
 
-def ideal_gaussian(std: float = 0.4, schedule: dict[str, Any] = COSINE) -> sampling.Predictor:
+def ideal_gaussian(std: float = 0.4, schedule: dict[str, Any] = COSINE) -> sampling.PlainPredictor:
     """The exact x0 network for pixels that are `N(0, std**2)`."""
     alphas_cumprod = DDIMScheduler(**schedule).alphas_cumprod
 
