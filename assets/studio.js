@@ -82,10 +82,10 @@
   };
 
   const due = {};
-  const press = tab => {
+  const press = (tab, ready = () => true) => {
     if (!byId(`${tab}-live`)?.querySelector('input')?.checked) return;
     const once = () => {
-      if (asked) due[tab] = setTimeout(once, 30);
+      if (asked || !ready()) due[tab] = setTimeout(once, 30);
       else byId(`${tab}-draw`)?.click();
     };
     clearTimeout(due[tab]);
@@ -101,7 +101,10 @@
   document.addEventListener('change', event => press(controlled(event.target)));
   document.addEventListener('click', event => {
     const button = event.target.closest?.('.wish-button, .seed-row button, .reset-button');
-    if (button) press(controlled(button));
+    if (!button) return;
+    const seed = button.closest('.seed-row')?.querySelector('input');
+    const before = seed?.value; // another one comes from the server
+    press(controlled(button), () => !seed || seed.value !== before);
   });
   // Lists are chosen from when the mouse goes down, or with Enter, and say nothing of it.
   document.addEventListener('mousedown', event => {

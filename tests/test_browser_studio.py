@@ -22,7 +22,6 @@ from tests.browser import (
     chromium,
     facts_in,
     hasten,
-    keep_screenshot,
     set_slider,
     visit,
 )
@@ -440,22 +439,3 @@ def violations(found: Visit) -> list[str]:
         if v["impact"] in SERIOUS
         for node in v["nodes"]
     ]
-
-
-def test_the_pictures_of_the_readme_show_what_every_tab_can_do(browser: Browser, served: str):
-    found = visit(browser, served, tab="Text")
-    found.part("examples").locator("button").nth(3).click()
-    expect(found.status).to_contain_text("An example")
-    found.page.wait_for_timeout(300)
-    keep_screenshot(found.page.locator(".look:visible"), "inside")
-    found.leave()
-    found = visit(browser, served, tab="Digits")
-    found.unfold("sweep")
-    found.part("sweep-draw").click()
-    expect(found.part("sweep-status")).to_contain_text("30 cells")
-    keep_screenshot(found.part("sweep-grid"), "sweep")
-    found.leave()
-    found = visit(browser, served, tab="Digits", locale="zh-CN")
-    found.finish(said="完成")
-    keep_screenshot(found.page, "chinese", whole=False)
-    found.leave()
