@@ -72,6 +72,7 @@ except OSError as error:
 OWNED = """
 import os
 for name in ("HF_HOME", "GRADIO_TEMP_DIR"):
+    os.makedirs(os.environ[name], exist_ok=True)
     assert os.access(os.environ[name], os.W_OK), name
 assert os.getuid() == 1000, os.getuid()
 assert not os.access("app.py", os.W_OK) and not os.access("/opt/venv", os.W_OK)
@@ -354,7 +355,6 @@ def started(root: Path, stage: Stage, *, read_only: bool) -> Iterator[Container]
         script += [
             f"mount -t tmpfs -o mode=1777 tmpfs {inside(root, '/tmp')}",
             f"mount -t tmpfs -o uid=1000,gid=1000 tmpfs {cache}",
-            f"mkdir -m 777 {cache}/gradio {cache}/huggingface",
             f"mount -o remount,bind,ro {root}",
         ]
     script.append('exec "$@"')

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from benchmarks import examples
 from benchmarks.examples import EXAMPLES
@@ -17,6 +21,7 @@ from tabs import color, digits, gallery, results, text, words
 
 PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 MAX_BYTES = 800_000
+DRAWN_ON = "AVX512"
 
 
 def product_of(name: str) -> results.Product:
@@ -85,16 +90,37 @@ def test_guidance_brings_what_was_asked_for_nearer_in_an_example(name: str):
     assert any(guided.tobytes() != unguided.tobytes() for guided, unguided in pictures)
 
 
+@pytest.fixture
+def _as_drawn() -> Iterator[None]:
+    """As many threads as drew the examples: with others, sums are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def away(pictures: list[Image.Image], others: list[Image.Image]) -> int:
+    """The most that a pixel of one list differs from the same of another."""
+    pairs = zip(pictures, others, strict=True)
+    return max(int(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max()) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("_as_drawn")
 @pytest.mark.parametrize("name", first_of_each_tab())
 def test_an_example_drawn_anew_has_the_same_pixels(name: str):
     found = record.load_example(path_of(name), product_of(name).preview)
     *_, anew = product_of(name).generate(EXAMPLES[name])
-    for kept, drawn in ((found.pictures, anew.pictures), (found.unguided, anew.unguided)):
-        for one, other in zip(kept, drawn, strict=True):
-            away = np.abs(np.asarray(one).astype(int) - np.asarray(other))
-            assert away.max() <= 1, "more than another device or number of threads makes"
-    assert found.score_after == pytest.approx(anew.score_after, abs=0.01)
     assert [m.t for m in found.trace.moments] == [m.t for m in anew.trace.moments]
+    assert away(found.unguided, anew.unguided) <= 1
+    for kept, drawn in list(zip(found.trace.moments, anew.trace.moments, strict=True))[:3]:
+        assert away(kept.predicted, drawn.predicted) <= 2
+    # Gradients through a CLIP let the last bit, which differs between processors, grow to a picture
+    # that differs to the eye.
+    same = torch.backends.cpu.get_cpu_capability() == DRAWN_ON
+    if same or not name.startswith("text"):
+        assert away(found.pictures, anew.pictures) <= 1
+        assert found.score_after == pytest.approx(anew.score_after, abs=1e-3)
+    assert found.score_after == pytest.approx(anew.score_after, abs=0.05)
 
 
 def test_an_example_that_there_is_not_is_refused_whatever_its_name():
@@ -111,4 +137,5 @@ def test_the_shelf_has_a_button_with_a_picture_and_the_title_for_each():
             assert shelf.count("<button") == shelf.count("<img") == len(names)
             for name in names:
                 assert f'data-name="{name}"' in shelf
-                assert f"<span>{words.say(language, f'example.{name}')}</span>" in shelf
+                title = html.escape(words.say(language, f"example.{name}"))
+                assert f"<span>{title}</span>" in shelf
