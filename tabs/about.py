@@ -158,6 +158,7 @@ def build(tab: gr.Tab, language: gr.Radio | gr.Dropdown | None = None) -> None:
         text,
         inputs=language,
         outputs=page,
+        trigger_mode="always_last",  # else the language of a page that still loads is missed
         queue=False,
         api_visibility="private",
         show_progress="hidden",

@@ -401,5 +401,5 @@ def seed_row(default: int, prefix: str) -> gr.Number:
         button = gr.Button(
             Phrase("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
         )
-    button.click(random_seed, outputs=seed, api_visibility="private", show_progress="hidden")
+    button.click(random_seed, outputs=seed, **QUIET)
     return seed

@@ -185,6 +185,7 @@ def _more() -> dict[str, Any]:
                 type="pil",
                 image_mode=None,
                 sources=["upload"],
+                format="png",  # a run brought back must have the very same picture
                 elem_id="text-image-prompt",
                 height=120,
             ),

@@ -119,6 +119,8 @@ def test_an_example_drawn_anew_has_the_same_pixels(name: str):
     same = torch.backends.cpu.get_cpu_capability() == DRAWN_ON
     if same or not name.startswith("text"):
         assert away(found.pictures, anew.pictures) <= 1
+        for kept, drawn in zip(found.trace.moments, anew.trace.moments, strict=True):
+            assert away(kept.noisy, drawn.noisy) <= 2, "draw the examples anew"
         assert found.score_after == pytest.approx(anew.score_after, abs=1e-3)
     assert found.score_after == pytest.approx(anew.score_after, abs=0.05)
 
