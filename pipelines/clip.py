@@ -207,7 +207,7 @@ def encode_images(clip: Clip, x0: Tensor) -> Tensor:
     seen = ((x0 + 1) / 2 - clip.mean) / clip.std
     with runtime.autocast(clip.device):
         embeddings = clip.model.encode_image(seen)
-    return F.normalize(embeddings.float(), dim=-1)
+    return F.normalize(embeddings.to(x0.dtype), dim=-1)
 
 
 def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:

@@ -327,7 +327,7 @@ def unconditional(unet: nn.Module) -> PlainPredictor:
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         with runtime.autocast(x_t.device):
             parts = [unet(images, t).sample for images in x_t.split(_MAX_BATCH)]
-        return torch.cat(parts).float()
+        return torch.cat(parts).to(x_t.dtype)
 
     return predict
 
@@ -337,7 +337,7 @@ def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, class_labels: Tensor) -> 
     parts = zip(x_t.split(_MAX_BATCH), class_labels.split(_MAX_BATCH), strict=True)
     with runtime.autocast(x_t.device):
         outputs = [unet(images, t, labels).sample for images, labels in parts]
-    return torch.cat(outputs).float()
+    return torch.cat(outputs).to(x_t.dtype)
 
 
 def sample(
