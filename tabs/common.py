@@ -279,6 +279,7 @@ def publish(
     chosen.__annotations__ = hints
     typed = signature.replace(parameters=parameters, return_annotation=returns)
     _sign(chosen, typed)
+    chosen.__name__ = api_name  # what MCP calls the tool
     if lane:
         gr.api(chosen, api_name=api_name, **LANE)
     else:

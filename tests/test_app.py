@@ -542,22 +542,6 @@ def test_checkpoints_lists_what_is_bundled_with_device_and_limits(client: Client
         assert row["limits"] == limits
 
 
-def python_examples(readme: str) -> list[str]:
-    """The README's Python code blocks, in order."""
-    return re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-
-
-def test_the_python_code_of_the_readme_runs(
-    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    blocks = python_examples((ROOT / "README.md").read_text())
-    assert sum("Client(" in block for block in blocks) >= 2
-    for block in blocks:
-        exec(block.replace("http://127.0.0.1:7860", served), {})
-    assert list(tmp_path.glob("*.png"))
-
-
 def test_no_thread_is_left_behind_by_a_finished_run(client: Client):
     assert_works(client)
     before = threading.active_count()

@@ -347,6 +347,7 @@ def test_the_card_says_where_the_weights_come_from(folded: Path):
     card = ModelCard.load(folded / CHECKPOINT / cards.CARD_FILE)
     assert card.data.to_dict() == {
         "license": "other",
+        "license_name": "non-commercial-research",
         "library_name": "diffusers",
         "tags": ["diffusion", "unconditional-image-generation", "pictures", "fine-tuned"],
         "datasets": ["huggan/wikiart"],

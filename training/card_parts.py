@@ -12,12 +12,35 @@ CARD_FILE = "README.md"
 FACTS_FILE = "recipe.json"
 FIGURES_FILE = "figures.json"
 SAMPLES_FILE = "samples.png"
+NETWORKS_FILE = "unets.py"
+"""What a repository with a network of our own has besides, so that it can be loaded."""
 
 ANSWERS = {
     "epsilon": "the noise in `x_t`",
     "v_prediction": "v, which is alpha · noise - sigma · picture",
     "sample": "the clean picture",
 }
+
+
+_FROM_HUB = """\
+import sys
+from huggingface_hub import snapshot_download
+
+folder = snapshot_download("{repo_id}")
+sys.path.append(folder)
+from unets import {network}
+
+unet = {network}.from_pretrained(folder, subfolder="unet")
+"""
+WHERE_FROM_HUB = (
+    f". The network's class is the project's own; `{NETWORKS_FILE}`, which defines it with "
+    "diffusers and nothing else, comes with the weights"
+)
+
+
+def load_from_hub(network: str, repo_id: str) -> str:
+    """Python that loads a network of our own from the Hub, without the project."""
+    return _FROM_HUB.format(network=network, repo_id=repo_id)
 
 
 def with_front_matter(metadata: ModelCardData, text: str) -> str:

@@ -18,32 +18,51 @@ import typer
 from training import clip_cards, digit_cards, picture_cards
 from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
-__all__ = ["CARD_FILE", "FACTS_FILE", "FIGURES_FILE", "SAMPLES_FILE", "render", "write_card"]
+__all__ = [
+    "CARD_FILE",
+    "FACTS_FILE",
+    "FIGURES_FILE",
+    "SAMPLES_FILE",
+    "card_of",
+    "render",
+    "write_card",
+]
 
 
-def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = "") -> str:
     """The card's text.
 
     Args:
         facts: what an export wrote to `recipe.json`; a `remark` may be added by hand.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
+        repo_id: where on the Hub it says that the model can be loaded from; empty is the folder.
     """
     recipe = facts["recipe"]
     if "architecture" in recipe:
-        return clip_cards.render(facts, figures)
-    return (digit_cards if "conditioning" in recipe else picture_cards).render(facts, figures)
+        return clip_cards.render(facts, figures, repo_id)
+    kind = digit_cards if "conditioning" in recipe else picture_cards
+    return kind.render(facts, figures, repo_id)
 
 
-def write_card(folder: Path) -> None:
-    """Writes the card of a checkpoint folder from its `recipe.json` and `figures.json`.
+def card_of(folder: Path, repo_id: str = "") -> str:
+    """The card of a checkpoint folder, from its `recipe.json` and `figures.json`.
 
     Raises:
-        OSError: if there is no `recipe.json`, or the card cannot be written.
+        OSError: if there is no `recipe.json`.
     """
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     figures = folder / FIGURES_FILE
     measured = json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {}
-    (folder / CARD_FILE).write_text(render(facts, measured), encoding="utf-8")
+    return render(facts, measured, repo_id)
+
+
+def write_card(folder: Path) -> None:
+    """Writes the card of a checkpoint folder.
+
+    Raises:
+        OSError: if there is no `recipe.json`, or the card cannot be written.
+    """
+    (folder / CARD_FILE).write_text(card_of(folder), encoding="utf-8")
 
 
 def main(

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from training import sources
 from training.card_parts import (
     command_line,
     figures_table,
@@ -25,19 +26,7 @@ _TEXT = """\
 
 ## How to load it
 
-In a notebook, in the project's folder:
-
-```python
-import open_clip
-
-folder = "{folder}"
-model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{{folder}}")
-model.eval()  # it comes ready for training
-tokenizer = open_clip.get_tokenizer(
-    f"local-dir:{{folder}}", bpe_path=f"{{folder}}/bpe_simple_vocab.txt.gz"
-)
-```
-
+{load}
 {what}
 
 ## Data and terms
@@ -65,6 +54,37 @@ On pictures that it was not trained on:
 {limits}
 """
 
+_FROM_FOLDER = """\
+In a notebook, in the project's folder:
+
+```python
+import open_clip
+
+folder = "{folder}"
+model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{{folder}}")
+model.eval()  # it comes ready for training
+tokenizer = open_clip.get_tokenizer(
+    f"local-dir:{{folder}}", bpe_path=f"{{folder}}/bpe_simple_vocab.txt.gz"
+)
+```
+"""
+_FROM_HUB = """\
+In a notebook:
+
+```python
+import open_clip
+from huggingface_hub import hf_hub_download
+
+model, preprocess = open_clip.create_model_from_pretrained("hf-hub:{repo_id}")
+model.eval()  # it comes ready for training
+tokenizer = open_clip.get_tokenizer(
+    "hf-hub:{repo_id}",
+    bpe_path=hf_hub_download("{repo_id}", "bpe_simple_vocab.txt.gz"),
+)
+embedding = model.encode_text(tokenizer(["ships on the sea"]), normalize=True)
+```
+"""
+
 _PURPOSE = (
     "A small CLIP for pictures of 64 x 64 pixels: it tells how well a sentence fits a picture, and "
 )
@@ -78,16 +98,19 @@ _TERMS = (
 )
 
 
-def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = "") -> str:
     """The card's text.
 
     Args:
         facts: what `training.export_clip` wrote to `recipe.json`; a `remark` may be added.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
+        repo_id: where on the Hub it can be loaded from; empty is the folder.
     """
     text = _TEXT.format(
         name=facts["name"],
-        folder=facts["folder"],
+        load=(_FROM_HUB if repo_id else _FROM_FOLDER).format(
+            folder=facts["folder"], repo_id=repo_id
+        ),
         purpose=wrap(_PURPOSE + (_GUIDES if facts["half_formed_share"] else _JUDGES)),
         what=wrap(" ".join(_what(facts))),
         data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_TERMS}"),
@@ -103,6 +126,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         library_name="open_clip",
         pipeline_tag="zero-shot-image-classification",
         tags=["clip", "guidance"],
+        datasets=_hub_datasets(facts["pairs"]) or None,
     )
     return with_front_matter(metadata, text)
 
@@ -136,6 +160,12 @@ def _what(facts: Mapping[str, Any]) -> Iterator[str]:
             "level of noise, since that is what guidance looks at; all were cropped, and some "
             "blurred or made noisy."
         )
+
+
+def _hub_datasets(pairs: Mapping[str, int]) -> list[str]:
+    """Ids for the Hub's links, of those that are a part of a data set there."""
+    known = (sources.SOURCES.get(name, sources.OTHER) for name in pairs)
+    return [source.subset_of for source in known if source.subset_of]
 
 
 def _pairs(facts: Mapping[str, Any]) -> str:

@@ -112,7 +112,7 @@ class Pictures:
     Attributes:
         rows: a data set with the column `pixels`: the bytes of `(size, size, channels)` uint8.
         image_size: side in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         skipped: how many of the source could not be read and were left out.
         enlarged: how many were smaller than `image_size` and were scaled up.
     """
@@ -148,13 +148,14 @@ def load_pictures(
 ) -> Pictures:
     """All pictures of one split: scaled so that the shorter side fits, the middle square kept.
 
-    Transparent ones are laid on white. What has been prepared once is kept by `datasets` and read
-    from disk, so neither the size of the data nor a restart costs memory or time.
+    Transparent ones are laid on white, unless four channels are asked for. What has been prepared
+    once is kept by `datasets` and read from disk, so neither the size of the data nor a restart
+    costs memory or time.
 
     Args:
         dataset_name: a Hub id, a folder of parquet files, or a folder of pictures.
         image_size: side in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         image_column: the column that holds the pictures (or their encoded bytes); empty takes the
             only one there is.
         split: part of the data set.
@@ -234,16 +235,19 @@ def _opened(source: Mapping[str, Any]) -> PIL.Image.Image:
 
 
 def fitted(picture: PIL.Image.Image, image_size: int, channels: int) -> np.ndarray:
-    """A picture as `(size, size, channels)` uint8: upright, on white, scaled, its middle kept."""
+    """A picture as `(size, size, channels)` uint8: upright, scaled, its middle kept.
+
+    With one or three channels, what is transparent is laid on white.
+    """
     picture = PIL.ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255
         grey = (np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8)
         picture = PIL.Image.fromarray(grey)
-    if picture.has_transparency_data:
+    if picture.has_transparency_data and channels != 4:
         picture = picture.convert("RGBA")
         ground = PIL.Image.new("RGBA", picture.size, "white")
         picture = PIL.Image.alpha_composite(ground, picture)
-    picture = picture.convert("RGB" if channels == 3 else "L")
+    picture = picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     square = (image_size, image_size)
     picture = PIL.ImageOps.fit(picture, square, PIL.Image.Resampling.LANCZOS)
     return np.asarray(picture).reshape(image_size, image_size, channels)

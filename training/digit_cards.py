@@ -10,9 +10,11 @@ from huggingface_hub import ModelCardData
 from training.card_parts import (
     ANSWERS,
     SAMPLES_FILE,
+    WHERE_FROM_HUB,
     command_line,
     errors_table,
     figures_table,
+    load_from_hub,
     loss_weights,
     pictures_per_step,
     remark_rows,
@@ -22,6 +24,7 @@ from training.card_parts import (
     wrap,
 )
 from training.data import HUB_MNIST
+from training.sources import OTHER
 
 _HOW = {
     "channels": (
@@ -39,15 +42,16 @@ _HOW = {
     ),
 }
 
-# front matter id, and the terms in a sentence
+# id and name for the Hub (the name only where it has no such licence), the terms in a sentence
 _TERMS = {
     HUB_MNIST: (
         "cc-by-sa-3.0",
+        None,
         "The pictures are MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, under "
         "CC BY-SA 3.0; these weights are under the same terms.",
     )
 }
-_OTHER_TERMS = ("other", "The terms are those of the data set.")
+_OTHER_TERMS = ("other", OTHER.licence, OTHER.terms)
 
 _NO_LABEL = (
     'An eleventh class stands for "no label": it was learned by dropping labels, and '
@@ -58,6 +62,13 @@ _CALL = (
     "Call it with `unet(x_t, t, class_labels)`: pictures `(b, 1, 28, 28)` in [-1, 1], timesteps "
     "0 to 999, labels 0 to 9 (10 is no label)."
 )
+
+_IN_PROJECT = " in the project's folder"
+_LOAD = """\
+from pipelines.unets import {network}
+
+unet = {network}.from_pretrained("assets/checkpoints/{name}/unet")
+"""
 
 _TEXT = """\
 # {name}
@@ -77,17 +88,14 @@ on black. It is one of three that differ in how the network learns which digit i
 
 ## How to load it
 
-The network, in a notebook in the project's folder:
+{where}
 
 ```python
-from pipelines.unets import {network}
-
-unet = {network}.from_pretrained("assets/checkpoints/{name}/unet")
-```
+{load}```
 
 {call}
 
-Or let the project draw:
+Or{elsewhere} let the project draw:
 
 ```python
 from pipelines.digits import generate
@@ -129,23 +137,26 @@ held out, per timestep (0 is clean, 999 is noise):
 """
 
 
-def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = "") -> str:
     """The card's text.
 
     Args:
         facts: what `training.export` wrote to `recipe.json`; a `remark` may be added by hand.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
+        repo_id: where on the Hub it can be loaded from; empty is the project's folder.
     """
     recipe = facts["recipe"]
     dataset = recipe["dataset_name"]
-    licence, terms = _TERMS.get(dataset, _OTHER_TERMS)
+    licence, licence_name, terms = _TERMS.get(dataset, _OTHER_TERMS)
     text = _TEXT.format(
         name=facts["name"],
         samples=SAMPLES_FILE,
         drawn=_drawn(facts["samples"]),
         parameters=f"{facts['parameters'] / 1e6:.1f} million",
         how=wrap(f"{_HOW[recipe['conditioning']]} {_NO_LABEL}"),
-        network=facts["network"],
+        where=wrap(f"The network, in a notebook{WHERE_FROM_HUB if repo_id else _IN_PROJECT}:"),
+        load=load_from_hub(facts["network"], repo_id) if repo_id else _LOAD.format(**facts),
+        elsewhere=_IN_PROJECT if repo_id else "",
         call=wrap(f"{_CALL} It answers with {ANSWERS[recipe['prediction']]}."),
         conditioning=recipe["conditioning"],
         data=wrap(f"{_trained_on(dataset, facts['held_out'])} {terms}"),
@@ -157,6 +168,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     )
     metadata = ModelCardData(
         license=licence,
+        license_name=licence_name,
         library_name="diffusers",
         tags=["diffusion", "class-conditional", "classifier-free-guidance", "mnist"],
         datasets=[dataset],

@@ -25,9 +25,10 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from tqdm import tqdm
 
-from training import hub, loop, start_models
+from training import loop, publish, start_models
 from training.data import Pictures, load_pictures
 from training.export_pictures import export
+from training.grounds import Grounds
 from training.loop import Prediction
 from training.picture_recipe import Precision, Recipe, steps_per_epoch
 from training.picture_trainer import Trainer
@@ -63,6 +64,9 @@ def main(
     ema_decay: Annotated[float, typer.Option(help="of the averaged weights")] = 0.999,
     snr_gamma: Annotated[float, typer.Option(help="min-SNR clamp; 0 is off")] = 5.0,
     flip: Annotated[bool, typer.Option(help="mirror half of the pictures")] = True,
+    grounds: Annotated[
+        Grounds, typer.Option(help="what transparent pictures stand on; colors: any, every time")
+    ] = "white",
     prediction: Annotated[
         Prediction | None,
         typer.Option(help="network output; without: the start model's, v_prediction from scratch"),
@@ -103,11 +107,12 @@ def main(
             mixed_precision=mixed_precision,
             seed=seed,
             prediction=prediction or "v_prediction",
+            grounds=grounds,
         )
         state = saved_state(folder, resume, accelerator)
         repo_id = push_to_hub
         if push_to_hub and accelerator.is_main_process:
-            repo_id = hub.make_repository(push_to_hub)
+            repo_id = publish.reserve(push_to_hub)
         trainer = prepare(
             recipe,
             state,
@@ -122,8 +127,8 @@ def main(
         if accelerator.is_main_process:
             export(trainer, folder / CHECKPOINT, folder.resolve().name, repo_id)
             typer.echo(folder / CHECKPOINT)
-    if push_to_hub and accelerator.is_main_process:
-        _upload(folder / CHECKPOINT, repo_id)
+    if accelerator.is_main_process:
+        publish.push(folder / CHECKPOINT, repo_id)
     accelerator.end_training()
 
 
@@ -213,7 +218,7 @@ def prepare(
         data = load_pictures(
             recipe.dataset_name,
             image_size=recipe.image_size,
-            channels=unet.config["in_channels"],
+            channels=_channels(recipe, unet.config["in_channels"]),
             image_column=recipe.image_column,
         )
     if num_epochs:
@@ -224,6 +229,15 @@ def prepare(
     if accelerator.is_main_process:
         typer.echo(in_words(trainer, data))
     return trainer
+
+
+def _channels(recipe: Recipe, taken: int) -> int:
+    """How many channels to read of each picture, for a network that takes so many."""
+    if recipe.grounds == "white":
+        return taken
+    if taken != 3:
+        raise ValueError(f"grounds must be white for a network with {taken} channel, got colors")
+    return 4
 
 
 def _reporter(report_to: Report, folder: Path, trainer: Trainer) -> Reporter:
@@ -298,15 +312,6 @@ def log_progress(trainer: Trainer, reporter: Reporter, bar: tqdm) -> None:
     reporter.picture("samples", trainer.draw_samples(), trainer.step)
     line = {"step": trainer.step, "seconds": round(trainer.seconds), "x0_error": errors}
     bar.write(json.dumps(line))
-
-
-def _upload(folder: Path, repo_id: str) -> None:
-    """Uploads the checkpoint, or ends the program with a sentence."""
-    try:
-        typer.echo(f"uploaded: {hub.upload(folder, repo_id)}")
-    except ConnectionError as error:
-        typer.echo(f"Trained, but not uploaded: {error}.", err=True)
-        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

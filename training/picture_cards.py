@@ -11,9 +11,11 @@ from pipelines import checkpoints
 from training.card_parts import (
     ANSWERS,
     SAMPLES_FILE,
+    WHERE_FROM_HUB,
     command_line,
     errors_table,
     figures_table,
+    load_from_hub,
     loss_weights,
     pictures_per_step,
     remark_rows,
@@ -41,6 +43,13 @@ scheduler = DDPMScheduler.from_pretrained("{source}", subfolder="scheduler")
 pipeline = DDPMPipeline(unet, scheduler)
 pipeline(num_inference_steps=50).images[0]
 """
+_HUB_DRAWS = """\
+from diffusers import DDPMPipeline, DDPMScheduler
+
+scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+pipeline = DDPMPipeline(unet, scheduler)
+pipeline(num_inference_steps=50).images[0]
+"""
 _STOCK_DRAWS = """\
 pipeline(num_inference_steps=50).images[0]
 """
@@ -60,7 +69,7 @@ Drawn without guidance in {drawn}.
 
 ## How to load it
 
-In a notebook{where}:
+{where}
 
 ```python
 {load}```
@@ -96,15 +105,16 @@ To draw a picture in diffusers' own way:
 """
 
 
-def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = "") -> str:
     """The card's text.
 
     Args:
         facts: what `training.export_pictures` wrote to `recipe.json`; a `remark` may be added.
         figures: what a benchmark wrote to `figures.json`; empty if none was run.
+        repo_id: where on the Hub it can be loaded from; empty is where the facts say.
     """
     recipe, samples, stock = facts["recipe"], facts["samples"], facts["network"] == "UNet2DModel"
-    code = {"source": facts["source"], "network": facts["network"]}
+    where, load, draw = _code(facts, repo_id)
     text = _TEXT.format(
         name=facts["name"],
         summary=_summary(facts),
@@ -113,10 +123,10 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         drawn=f"{samples['num_inference_steps']} steps of {samples['solver']}, seeds 0 to "
         f"{samples['num_images'] - 1}",
         what=wrap(" ".join(_what(facts))),
-        where="" if stock else " in the project's folder",
-        load=(_STOCK if stock else _OWN).format(**code),
+        where=wrap(where),
+        load=load,
         call=wrap(_call(facts, "pipeline.unet" if stock else "unet")),
-        draw=(_STOCK_DRAWS if stock else _OWN_DRAWS).format(**code),
+        draw=draw,
         data=wrap(" ".join(_data(facts))),
         recipe=table(("what", "value"), _recipe_rows(facts)),
         command=_command(facts),
@@ -127,6 +137,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     tuned = ["fine-tuned"] if recipe["start_model"] else []
     metadata = ModelCardData(
         license="other",
+        license_name=SOURCES.get(recipe["dataset_name"], OTHER).licence,
         library_name="diffusers",
         tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
         datasets=_hub_datasets(facts),
@@ -134,6 +145,18 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         pipeline_tag="unconditional-image-generation",
     )
     return with_front_matter(metadata, text)
+
+
+def _code(facts: Mapping[str, Any], repo_id: str) -> tuple[str, str, str]:
+    """Where the code runs, in a sentence; what loads the model; what draws with it."""
+    network, source = facts["network"], repo_id or facts["source"]
+    if network == "UNet2DModel":
+        return "In a notebook:", _STOCK.format(source=source), _STOCK_DRAWS
+    if repo_id:
+        return f"In a notebook{WHERE_FROM_HUB}:", load_from_hub(network, repo_id), _HUB_DRAWS
+    code = {"source": source, "network": network}
+    where = "In a notebook in the project's folder:"
+    return where, _OWN.format(**code), _OWN_DRAWS.format(**code)
 
 
 def _base_model(start_model: str) -> str | None:

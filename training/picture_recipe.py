@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pipelines.settings import MAX_SEED, Choice, Real, Whole
 from training import loop
+from training.grounds import Grounds
 from training.loop import Prediction
 
 Precision = Literal["no", "bf16", "fp16"]
@@ -25,6 +26,7 @@ _RULES = {
     "warmup_steps": Whole(0, 100_000_000),
     "ema_decay": Real(0.0, 1.0),
     "snr_gamma": Real(0.0, 1e6),
+    "grounds": Choice(get_args(Grounds)),
     "mixed_precision": Choice(get_args(Precision)),
     "seed": Whole(0, MAX_SEED),
     "prediction": Choice(get_args(Prediction)),
@@ -52,6 +54,7 @@ class Recipe:
         mixed_precision: arithmetic of the forward pass.
         seed: of everything random.
         prediction: what the network predicts; a start model's own.
+        grounds: what transparent pictures stand on: white, or a colour that changes every time.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -73,6 +76,7 @@ class Recipe:
     mixed_precision: Precision
     seed: int
     prediction: Prediction = "v_prediction"
+    grounds: Grounds = "white"
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -92,7 +96,8 @@ class Recipe:
         Raises:
             ValueError: naming what differs.
         """
-        saved = {"prediction": "v_prediction"} | dict(saved)  # which older runs do not tell
+        older = {"prediction": "v_prediction", "grounds": "white"}  # which older runs do not tell
+        saved = older | dict(saved)
         division = {"batch_size", "grad_accumulation_steps", "num_processes"}
         names = [f.name for f in fields(self) if f.name not in division]
         differing = [name for name in names if saved.get(name) != getattr(self, name)]

@@ -20,6 +20,7 @@ from torch.nn import functional
 from pipelines import images, sampling
 from training import loop, start_models
 from training.data import Pictures, hold_out
+from training.grounds import draw_grounds, laid_on
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
 from training.picture_recipe import Recipe, held_out, steps_per_epoch
 
@@ -155,11 +156,19 @@ class Trainer:
         slots = torch.arange(rank * recipe.batch_size, (rank + 1) * recipe.batch_size)
         # Layers with dropout draw from the global state, which a resumed run must find again.
         torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 1009 + rank)
-        x0 = images.from_uint8(self.train.take(chosen[slots]).to(self.device))  # (b, c, h, w)
+        grounds = draw_grounds(everything, generator)[slots]
+        x0 = self._x0(self.train.take(chosen[slots]), grounds)
         flips = mirrored[slots].to(self.device).view(-1, 1, 1, 1)
         x0 = torch.where(flips, x0.flip(-1), x0)
         eps = loop.slot_noise(recipe.seed, self.step, slots, x0.shape[1:], self.device)
         return x0, eps, timesteps[slots].to(self.device)
+
+    def _x0(self, pixels: Tensor, grounds: Tensor) -> Tensor:
+        """`(b, c, h, w)` in [-1, 1] on the device; transparent ones on their `grounds`."""
+        pixels = pixels.to(self.device)
+        if self.recipe.grounds == "white":  # as the data was read
+            return images.from_uint8(pixels)
+        return laid_on(pixels, grounds.to(self.device))
 
     def _loss(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = self._levels(t)
@@ -183,8 +192,11 @@ class Trainer:
         if not len(self.validation):
             return {}
         unet = self.averaged()
-        x0 = images.from_uint8(self.validation.take(torch.arange(len(self.validation))))
-        eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+        count = len(self.validation)
+        generator = torch.Generator().manual_seed(1)
+        eps_shape = (count, *self._shape())
+        eps = torch.randn(eps_shape, generator=generator).to(self.device)
+        x0 = self._x0(self.validation.take(torch.arange(count)), draw_grounds(count, generator))
         levels = [t for t in VALIDATION_TIMESTEPS if t < len(self.alpha_bar)]
         return {level: self._x0_error(unet, x0, eps, level) for level in levels}
 
@@ -194,7 +206,6 @@ class Trainer:
         for clean, noise in zip(
             x0.split(VALIDATION_BATCH), eps.split(VALIDATION_BATCH), strict=True
         ):
-            clean, noise = clean.to(self.device), noise.to(self.device)
             t = torch.full((len(clean),), level, device=self.device)
             alpha, sigma = self._levels(t)
             x_t = alpha * clean + sigma * noise
@@ -202,14 +213,18 @@ class Trainer:
             errors.append(functional.mse_loss(found, clean, reduction="none").mean(dim=(1, 2, 3)))
         return torch.cat(errors).mean().item()
 
+    def _shape(self) -> tuple[int, int, int]:
+        """Of one picture: channels, height, width."""
+        size = self.recipe.image_size
+        return (self._averaged.config["in_channels"], size, size)
+
     def draw_samples(self, count: int = 16) -> Image.Image:
         """A sheet of unguided pictures with the averaged weights, always from the same noise."""
         unet = self.averaged()
-        shape = (unet.config["in_channels"], self.recipe.image_size, self.recipe.image_size)
         pictures = []
         for first in range(0, count, VALIDATION_BATCH):
             generators = sampling.image_generators(first, min(VALIDATION_BATCH, count - first))
-            noise = sampling.draw_noise(generators, shape).to(self.device)
+            noise = sampling.draw_noise(generators, self._shape()).to(self.device)
             scheduler = sampling.make_scheduler(
                 self.scheduler.config,
                 solver=SAMPLE_SOLVER,

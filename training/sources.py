@@ -12,12 +12,14 @@ class Source:
     Attributes:
         title: what its pictures are.
         terms: one sentence.
+        licence: name of these terms on the Hub, where none of its own licences fits.
         subset_of: the data set on the Hub that a folder holds a part of.
         warning: what its pictures pass on to the model; empty is nothing special.
     """
 
     title: str
     terms: str
+    licence: str
     subset_of: str = ""
     warning: str = ""
 
@@ -30,6 +32,7 @@ SOURCES = {
         title="paintings from WikiArt",
         terms="The paintings are works dated or judged out of copyright in the US (made 1929 or "
         "before); the file collection is for non-commercial research.",
+        licence="non-commercial-research",
         subset_of="huggan/wikiart",
         warning=_NUDES,
     ),
@@ -37,11 +40,17 @@ SOURCES = {
         title="paintings from WikiArt",
         terms="The file collection is for non-commercial research; works of the last hundred years "
         "may be in copyright.",
+        licence="non-commercial-research",
         warning=_NUDES,
     ),
     "scenes": Source(
         title="Intel scene images (buildings, forest, glacier, mountain, sea, street)",
         terms="The terms of the Intel scene images are unclear: research.",
+        licence="research",
     ),
 }
-OTHER = Source(title="", terms="The terms are those of the data set.")
+OTHER = Source(
+    title="",
+    terms="The terms are those of the data set.",
+    licence="that-of-the-data-set",
+)

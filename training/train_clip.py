@@ -18,7 +18,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from training import clip_judging, loop
+from training import clip_judging, loop, publish
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import Architecture, Recipe, Trainer
 from training.export_clip import CHECKPOINT, export
@@ -49,6 +49,9 @@ def main(
     save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 50,
     judge_every: Annotated[int, typer.Option(min=1, help="steps between judgements")] = 400,
     report_to: Annotated[Report, typer.Option(help="where curves go")] = "tensorboard",
+    push_to_hub: Annotated[
+        str, typer.Option(help="Hub id of a model repository to upload the result to")
+    ] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
 ) -> None:
     """Trains a small CLIP and saves it as an open_clip folder."""
@@ -68,6 +71,7 @@ def main(
             mixed_precision=mixed_precision,
             seed=seed,
         )
+        repo_id = publish.reserve(push_to_hub)
         trainer, held_out = prepare(recipe, folder, data_folder)
         reporter = make_reporter(report_to, folder, trainer.step + 1, asdict(recipe))
     with stopped_in_one_sentence(folder):
@@ -76,6 +80,7 @@ def main(
         figures = clip_judging.judge_trainer(trainer, held_out)
         export(trainer, folder / CHECKPOINT, folder.name, figures)
         typer.echo(folder / CHECKPOINT)
+    publish.push(folder / CHECKPOINT, repo_id)
 
 
 def train(

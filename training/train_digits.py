@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import loop
+from training import loop, publish
 from training.data import default_mnist, load_digits
 from training.digit_trainer import Conditioning, Recipe, Trainer
 from training.export import export
@@ -50,6 +50,9 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 200,
     log_samples_every: Annotated[int, typer.Option(min=1, help="steps between samples")] = 500,
+    push_to_hub: Annotated[
+        str, typer.Option(help="Hub id of a model repository to upload the result to")
+    ] = "",
 ) -> None:
     """Trains one of the three digit models and saves it as a diffusers folder."""
     if threads:
@@ -69,11 +72,13 @@ def main(
             snr_gamma=snr_gamma,
             seed=seed,
         )
+        repo_id = publish.reserve(push_to_hub)
         accelerator = Accelerator(mixed_precision=mixed_precision)
         trainer = prepare(recipe, folder, accelerator)
     with stopped_in_one_sentence(folder):
         train(trainer, folder, save_every, log_samples_every)
         export(trainer, folder / "checkpoint")
+    publish.push(folder / "checkpoint", repo_id)
 
 
 def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import torch
+
+from pipelines import images
+from training.grounds import draw_grounds, laid_on
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_grounds_are_colours_of_every_hue():
+    rgb = images.to_uint8(draw_grounds(2000, generator())).flatten(1).float()
+    assert rgb.shape == (2000, 3)
+    strongest = rgb.argmax(dim=1)
+    coloured = rgb.amax(dim=1) - rgb.amin(dim=1) > 20
+    shares = torch.bincount(strongest[coloured], minlength=3) / coloured.sum()
+    assert ((shares > 0.25) & (shares < 0.42)).all()  # red, green and blue lead equally often
+
+
+def test_one_ground_in_four_has_no_colour():
+    grounds = draw_grounds(2000, generator())
+    grey = (grounds.amax(dim=1) - grounds.amin(dim=1)).flatten() < 1e-6
+    assert 0.2 < grey.float().mean() < 0.3
+    assert (grounds[grey] > 0).all()  # none is dark
+    assert grounds.abs().max() <= 1
+
+
+def test_the_same_generator_draws_the_same_grounds():
+    assert torch.equal(draw_grounds(8, generator(3)), draw_grounds(8, generator(3)))
+    assert not torch.equal(draw_grounds(8, generator(3)), draw_grounds(8, generator(4)))
+
+
+def test_what_is_transparent_takes_the_colour_of_the_ground():
+    pixels = torch.zeros(1, 4, 2, 3, dtype=torch.uint8)
+    pixels[:, 0] = 255  # red
+    pixels[..., 0, :] = torch.tensor([255, 0, 0, 255], dtype=torch.uint8).view(1, 4, 1)
+    blue = torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1)
+    laid = laid_on(pixels, blue)
+    assert laid.shape == (1, 3, 2, 3)
+    assert torch.allclose(laid[0, :, 0, 0], torch.tensor([1.0, -1.0, -1.0]))
+    assert torch.allclose(laid[0, :, 1, 0], torch.tensor([-1.0, -1.0, 1.0]))
+
+
+def test_half_transparent_pixels_are_mixed():
+    pixels = torch.full((1, 4, 1, 1), 255, dtype=torch.uint8)
+    pixels[:, 3] = 51  # a fifth
+    assert torch.allclose(laid_on(pixels, torch.full((1, 3, 1, 1), -1.0)), torch.tensor(-0.6))
