@@ -15,6 +15,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from pipelines import runtime
 from pipelines.settings import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
 from tabs.look import theme
@@ -60,9 +61,10 @@ def launch_options() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Starts the server, and measures the device beside it."""
+    """Starts the server, and measures the device beside it; refuses wrong environment variables."""
     try:
         own_checkpoints()
+        runtime.precision(runtime.device())
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

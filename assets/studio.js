@@ -150,7 +150,29 @@
     return done;
   };
 
+  // Every press of Paint and Stop has a number, so that the server knows which came last.
+  const pages = {};
+  const newPage = () =>
+    [...crypto.getRandomValues(new Uint8Array(8))].map(n => n.toString(16).padStart(2, '0')).join('');
+  const pressed = tab => {
+    const page = (pages[tab] ??= {name: newPage(), presses: 0});
+    page.presses += 1;
+    return `${page.name}:${page.presses}`;
+  };
+
+  // The server learns by itself that a page has gone, unless that was before the page heard of its
+  // run: such a one would go on for nobody.
+  window.addEventListener('pagehide', () => {
+    const {root = '', api_prefix: prefix = '/gradio_api'} = window.gradio_config ?? {};
+    for (const tab of Object.keys(pages)) {
+      const body = new Blob([JSON.stringify({data: [pressed(tab)]})], {type: 'application/json'});
+      navigator.sendBeacon(`${root}${prefix}/run/leave`, body);
+    }
+  });
+
   window.studio = {
+    pressed,
+
     // Copies the address of a run, and ticks the button for a moment.
     async copyLink(query, button) {
       const address = `${location.origin}${location.pathname}?${query}`;

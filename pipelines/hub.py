@@ -1,7 +1,7 @@
 """Fetching from the Hugging Face Hub: into its cache, with progress, and with reasons when not.
 
-Files lie in the cache of `huggingface_hub`: what was fetched once needs no network, what was broken
-off is gone on with, and nothing half-fetched has a name under which it could be used.
+Files lie in the cache of `huggingface_hub`: what was fetched once needs no network, a file whose
+transfer breaks is gone on with, and nothing half-fetched has a name under which it could be used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, get_session, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,8 +29,20 @@ from tqdm.auto import tqdm
 from pipelines.sentences import CheckpointError, Said
 from pipelines.settings import show
 
-_BUSY, _FIRST_SERVER_ERROR = 429, 500
-_PASSING = {"no_answer", "hub_slow", "hub_busy", "hub_broken"}
+_REFUSED, _BUSY, _FIRST_SERVER_ERROR = (401, 403), 429, 500
+_UNKNOWN_TOKEN = "Invalid credentials in Authorization header"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_TORN = ("Consistency check failed", "without sending complete message body")
+_PASSING = {
+    "no_answer",
+    "hub_slow",
+    "hub_busy",
+    "hub_broken",
+    "hub_truncated",
+    "hub_disk_full",
+    "hub_disk_closed",
+}
 
 
 @dataclass(frozen=True)
@@ -65,23 +77,44 @@ def fetch(key: str, repo_id: str, patterns: Sequence[str], *, revision: str = "m
     """
     kept = cached(repo_id, patterns, revision=revision)
     try:
-        info = HfApi().model_info(repo_id, revision=revision)
-        wanted = wanted_files([entry.rfilename for entry in info.siblings or []], patterns)
-        _check_complete(key, wanted, patterns)
-        return Path(
-            snapshot_download(
-                repo_id, revision=revision, allow_patterns=wanted, tqdm_class=_bar_of(key)
-            )
-        )
+        return _fetch(key, repo_id, patterns, revision)
     except CheckpointError:
         raise
     except Exception as error:  # the client, HTTP and the disk each have errors of their own
-        if kept is not None and _is_outage(error):
+        if kept is not None and _passes(error):
             return kept
         raise CheckpointError("hub_failed", key=key, reason=reason_of(error)) from error
     finally:
         with _guard:
             _downloads.pop(key, None)
+
+
+def _fetch(key: str, repo_id: str, patterns: Sequence[str], revision: str) -> Path:
+    _limit_waiting()
+    info = HfApi().model_info(repo_id, revision=revision)
+    wanted = wanted_files([entry.rfilename for entry in info.siblings or []], patterns)
+    _check_complete(key, wanted, patterns)
+    folder = ""
+    # The branch comes last, so that until then it means what was whole before.
+    for version in (info.sha, revision):
+        folder = snapshot_download(
+            repo_id, revision=version, allow_patterns=wanted, tqdm_class=_bar_of(key)
+        )
+    return Path(folder)
+
+
+def _limit_waiting() -> None:
+    """Makes the client wait for no answer without end, as it does for lists of files."""
+    hooks = get_session().event_hooks
+    if _with_limit not in hooks["request"]:
+        get_session().event_hooks = hooks | {"request": [*hooks["request"], _with_limit]}
+
+
+def _with_limit(request: httpx.Request) -> None:
+    limits = request.extensions.get("timeout", {})
+    if request.method == "GET" and not any(limits.values()):
+        limit = httpx.Timeout(constants.HF_HUB_ETAG_TIMEOUT)
+        request.extensions = request.extensions | {"timeout": limit.as_dict()}
 
 
 def wanted_files(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -101,14 +134,27 @@ def _check_complete(key: str, wanted: Sequence[str], patterns: Sequence[str]) ->
 
 def cached(repo_id: str, patterns: Sequence[str], *, revision: str = "main") -> Path | None:
     """The folder of a repository as it was fetched before; None if it was not, or not wholly."""
+    # Where there are safetensors, pickles were not fetched.
+    folder = _cached(repo_id, patterns, revision, but="*.bin")
+    if folder is None or any(folder.rglob("*.safetensors")):
+        return folder
+    return _cached(repo_id, patterns, revision)
+
+
+def _cached(
+    repo_id: str, patterns: Sequence[str], revision: str, but: str | None = None
+) -> Path | None:
     try:
-        return Path(
-            snapshot_download(
-                repo_id, revision=revision, allow_patterns=list(patterns), local_files_only=True
-            )
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=but,
+            local_files_only=True,
         )
     except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
         return None
+    return Path(folder)
 
 
 def reason_of(error: BaseException) -> str:
@@ -136,27 +182,41 @@ def _reason(error: BaseException) -> Said | None:
         return Said("no_repository")
     if isinstance(error, RevisionNotFoundError):
         return Said("hub_no_revision")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Said("hub_disk_full")
-    if isinstance(error, httpx.TimeoutException):
-        return Said("hub_slow")
     if isinstance(error, HfHubHTTPError):
-        return _reason_of_status(error.response.status_code)
-    if isinstance(error, (httpx.TransportError, ConnectionError)):  # offline mode is one
-        return Said("no_answer")
-    if "Consistency check failed" in str(error):
-        return Said("hub_truncated")
-    return None
+        return _reason_of_answer(error.response)
+    return _reason_of_disk(error) or _reason_of_network(error)
 
 
-def _reason_of_status(status: int) -> Said | None:
+def _reason_of_answer(answer: httpx.Response) -> Said | None:
+    status = answer.status_code
+    if answer.headers.get("X-Error-Message") == _UNKNOWN_TOKEN:
+        return Said("hub_token")
+    if status in _REFUSED:
+        return Said("no_repository")
     if status == _BUSY:
         return Said("hub_busy")
     return Said("hub_broken") if status >= _FIRST_SERVER_ERROR else None
 
 
-def _is_outage(error: BaseException) -> bool:
-    """Whether the Hub might answer another time, so that what is in the cache does until then."""
+def _reason_of_disk(error: BaseException) -> Said | None:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _DISK_FULL:
+        return Said("hub_disk_full")
+    return Said("hub_disk_closed") if number in _DISK_CLOSED else None
+
+
+def _reason_of_network(error: BaseException) -> Said | None:
+    if isinstance(error, httpx.TimeoutException):
+        return Said("hub_slow")
+    if any(sign in str(error) for sign in _TORN):
+        return Said("hub_truncated")
+    if isinstance(error, (httpx.TransportError, ConnectionError)):  # offline mode is one
+        return Said("no_answer")
+    return None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it might work another time, so that what is in the cache does until then."""
     reasons = [_reason(cause) for cause in _chain(error)]
     return any(reason is not None and reason.kind in _PASSING for reason in reasons)
 

@@ -6,9 +6,11 @@ neither fails nor doubles the memory.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import threading
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -16,35 +18,42 @@ from typing import Any
 
 import torch
 
-ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 """Whether this is a Space that is lent a graphics card for every run anew."""
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _locks_guard = threading.Lock()
+_lent = threading.Event()  # set in the processes that have a card
+
+# Beside what has an exception of its own: on a CPU, and where a card is too full to begin with.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def device() -> torch.device:
     """The device that models run on: `STUDIO_DEVICE` if set, else CUDA if there is any, else CPU.
 
+    On ZeroGPU it is the CPU outside the processes that were lent a card, though PyTorch seems to
+    have CUDA there.
+
     Raises:
         ValueError: if `STUDIO_DEVICE` names no device that PyTorch knows.
     """
     name = os.environ.get("STUDIO_DEVICE", "")
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
+        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise ValueError(
             f"STUDIO_DEVICE must be a device such as cpu or cuda:0, got {name!r}"
         ) from None
+    return torch.device("cpu") if ZERO_GPU and not _lent.is_set() else chosen
 
 
 def describe_device(where: torch.device | None = None) -> str:
     """A device (None is `device()`) in words: `CPU, 2 threads` or the graphics card's name."""
-    where = where or device()
+    lent = where is None and ZERO_GPU and torch.cuda.is_available()  # its name is known before
+    where = torch.device("cuda") if lent else where or device()
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
     threads = torch.get_num_threads()
@@ -77,30 +86,41 @@ def autocast(where: torch.device) -> AbstractContextManager[Any]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a run failed since the device, or the machine, has too little memory for it."""
+    """Whether a run failed since the device, or the machine, has too little memory for it.
+
+    So it did if the error was raised from one of these, such as that of a file taken as damaged.
+    """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # What PyTorch raises on a CPU is a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def free_memory() -> None:
-    """Gives back what a failed run held."""
+def free_memory(error: BaseException) -> None:
+    """Gives back what a failed run held; its error, which still holds it, must let go."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def on_lent_gpu(
-    seconds: Callable[..., int],
+    seconds: Callable[..., int], prepare: Callable[[], None]
 ) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
     """A decorator of generators that compute: on ZeroGPU each run is lent a graphics card.
 
-    There the generator runs in a process of its own, so that what it takes and yields must be
-    picklable. Elsewhere the decorator changes nothing.
+    There the generator runs in a forked process, so that what it takes and yields must be
+    picklable, and of an error its caller learns no more than the name. Elsewhere the decorator
+    changes nothing.
 
     Args:
         seconds: the generator's arguments to how long it may take.
+        prepare: called in every process that gets a card, before its first run.
     """
 
     def decorate(generator: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -108,6 +128,13 @@ def on_lent_gpu(
             return generator
         import spaces  # pyright: ignore[reportMissingImports]
 
-        return spaces.GPU(duration=seconds)(generator)
+        @functools.wraps(generator)
+        def with_card(*args: Any) -> Iterator[Any]:
+            if not _lent.is_set():
+                _lent.set()
+                prepare()
+            yield from generator(*args)
+
+        return spaces.GPU(duration=seconds)(with_card)
 
     return decorate

@@ -164,6 +164,8 @@ SENTENCES: dict[str, str] = {
     "hub_broken": "it has a fault; try again later",
     "hub_truncated": "what came was not whole; try again",
     "hub_disk_full": "the disk is full",
+    "hub_disk_closed": "the app may not write into the folder for what is fetched",
+    "hub_token": "it does not know the app's token",
     # What came, where that is said and not quoted.
     "nothing": "nothing",
     "that_many_characters": "{count} characters",
@@ -218,3 +220,6 @@ class Said(str):
         said = super().__new__(cls, SENTENCES[kind].format(**parts))
         said.kind, said.parts = kind, parts
         return said
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (self.kind,), self.parts

@@ -85,22 +85,23 @@ def errors_said_in(language: str) -> Iterator[None]:
     """
     try:
         yield
-    except Explained as error:
-        sentence = html.escape(words.sentence(language, error), quote=False)
-        raise gr.Error(sentence, print_exception=False) from None
     except gr.Error:
         raise
     except Exception as error:
-        if runtime.is_out_of_memory(error):
-            logger.exception("out of memory")
-            error.__traceback__ = None  # which holds on to what the run had
-            runtime.free_memory()
-            sentence = words.say(language, "status.out_of_memory")
-            raise gr.Error(sentence, print_exception=False) from None
-        incident = secrets.token_hex(4)
-        logger.exception("incident %s", incident)
-        sentence = words.say(language, "status.incident", incident=incident)
-        raise gr.Error(sentence, print_exception=False) from None
+        raise gr.Error(_told(error, language), print_exception=False) from None
+
+
+def _told(error: Exception, language: str) -> str:
+    """An error as one sentence; what a person cannot mend is logged."""
+    if runtime.is_out_of_memory(error):
+        logger.exception("out of memory")
+        runtime.free_memory(error)
+        return words.say(language, "status.out_of_memory")
+    if isinstance(error, Explained):
+        return html.escape(words.sentence(language, error), quote=False)
+    incident = secrets.token_hex(4)
+    logger.exception("incident %s", incident)
+    return words.say(language, "status.incident", incident=incident)
 
 
 def throttled(
@@ -144,13 +145,21 @@ def throttled(
 
 
 def spaced(stream: Iterator[T], seconds: float) -> Iterator[T]:
-    """The first and the last of a stream, and of those between one per so many seconds."""
+    """The first and the last of a stream, and of those between one per so many seconds.
+
+    The last is also the one before an error.
+    """
     shown, held = -float("inf"), None
-    for held in stream:
-        if time.monotonic() - shown >= seconds:
-            shown = time.monotonic()
+    try:
+        for held in stream:
+            if time.monotonic() - shown >= seconds:
+                shown = time.monotonic()
+                yield held
+                held = None
+    except Exception:
+        if held is not None:
             yield held
-            held = None
+        raise
     if held is not None:
         yield held
 
@@ -202,6 +211,7 @@ def stops(
     *,
     halt: Callable[[str], None],
     token: gr.components.Component,
+    press: str,
 ) -> None:
     """Makes `button` end the run behind `event`, and `status` say where that was.
 
@@ -212,10 +222,11 @@ def stops(
         event: the run.
         status: of the run.
         language: component that knows it.
-        halt: makes the run of a token an old one.
-        token: component that knows it.
+        halt: makes the runs before a token old ones.
+        token: component that keeps the run's.
+        press: JavaScript that numbers a press, and gives the token of that.
     """
-    button.click(halt, inputs=token, **QUIET)
+    button.click(halt, inputs=token, js=press, **QUIET)
     button.click(None, cancels=[event], **QUIET).then(
         stopped, inputs=[status, language], outputs=status, **QUIET
     )

@@ -13,6 +13,7 @@ from gradio.blocks import Block, Blocks
 from pipelines import pace, record
 from pipelines.sentences import Explained
 from tabs import common, shell, words
+from tabs.runs import runs
 from tabs.words import Phrase
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
@@ -64,6 +65,7 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
         tabs_row: that holds the tabs.
         tabs: by name.
     """
+    gr.api(runs.halt, api_name="leave", queue=False, api_visibility="undocumented")
     fixed = words.translatable(demo.blocks.values())
     tokens = [tab.token for tab in tabs.values()]
     outputs = _outputs(found, tabs_row, tabs, fixed)

@@ -1,7 +1,8 @@
 """Which run of a page is the latest, so that a newer one ends those before it, and what it showed.
 
-A page and a tab in it have a token, `page:number`, that travels with every run. Pressing Paint
-announces the next number; a run that is no longer the latest ends at its next step.
+A page and a tab in it have a token, `page:number`, that travels with every run. The page numbers
+what is pressed, Paint and Stop alike, so that it does not matter in which order the server hears of
+it: a run ends, or does not begin, if something was pressed after it.
 """
 
 from __future__ import annotations
@@ -32,24 +33,31 @@ class Runs:
         self._lock = threading.Lock()
 
     def announce(self, token: str | None) -> str:
-        """The token of a new run of the page, which makes those before it old."""
-        name, _ = _parts(token)
-        token = token if name else new_token()
+        """Makes the run of a press the latest of its page; returns the token of the latest.
+
+        That is another one if a later press was heard of before.
+        """
+        name, number = _parts(token)
+        if not name:
+            name, number = _parts(new_token())
         with self._lock:
-            page = self._page(token)
-            page.latest += 1
-            return f"{_parts(token)[0]}:{page.latest}"
+            page = self._page(name)
+            page.latest = max(page.latest, number)
+            return f"{name}:{page.latest}"
 
     def halt(self, token: str | None) -> None:
-        """Makes the run of the page old, with none in its place."""
+        """Makes every run before that press old, with none in its place."""
+        name, number = _parts(token)
         with self._lock:
-            self._page(token).latest += 1
+            page = self._page(name)
+            page.latest = max(page.latest, number)
+            page.begun = max(page.begun, number)
 
     def begin(self, token: str) -> bool:
         """Whether a run should begin: it is the latest, and did not begin before."""
-        number = _parts(token)[1]
+        name, number = _parts(token)
         with self._lock:
-            page = self._page(token)
+            page = self._page(name)
             if number != page.latest or number <= page.begun:
                 return False
             page.begun = number
@@ -57,8 +65,9 @@ class Runs:
 
     def is_latest(self, token: str) -> bool:
         """Whether a run should go on."""
+        name, number = _parts(token)
         with self._lock:
-            return self._page(token).latest == _parts(token)[1]
+            return self._page(name).latest == number
 
     def keep(self, token: str, shown: Any) -> None:
         """Remembers what a page shows, to show it again in another language."""
@@ -76,10 +85,8 @@ class Runs:
         with self._lock:
             return self._shown.get(_parts(token)[0])
 
-    def _page(self, token: str | None) -> _Page:
-        name, number = _parts(token)
-        if name not in self._pages:  # of a page that is older than this server, or forgotten
-            self._pages[name] = _Page(latest=number)
+    def _page(self, name: str) -> _Page:
+        self._pages.setdefault(name, _Page())
         self._pages.move_to_end(name)
         while len(self._pages) > _PAGES:
             self._pages.popitem(last=False)
@@ -87,8 +94,8 @@ class Runs:
 
 
 def new_token() -> str:
-    """The token of a page that ran nothing yet."""
-    return f"{secrets.token_hex(8)}:0"
+    """The token of a first run; pages number their own (`assets/studio.js`)."""
+    return f"{secrets.token_hex(8)}:1"
 
 
 def _parts(token: str | None) -> tuple[str, int]:

@@ -173,7 +173,15 @@ def build(
     token = gr.Textbox(visible=False)
     tab = Tab(product, controls, shown, token, estimate, how, examples, sweep, of_settings)
     event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submits)])
-    common.stops(stop, event, shown.status, language, halt=runs.halt, token=token)
+    common.stops(
+        stop,
+        event,
+        shown.status,
+        language,
+        halt=runs.halt,
+        token=token,
+        press=_pressed(product),
+    )
     _wire_copy(tab, language, copy)
     _wire_examples(tab, language)
     _wire_estimate(tab, language)
@@ -260,6 +268,11 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
     return shown, copy
 
 
+def _pressed(product: Product) -> str:
+    """JavaScript that numbers a press, and gives its token in place of the component's."""
+    return f"(token, ...others) => [studio.pressed('{product.name}'), ...others]"
+
+
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     """Makes a press announce a run, which ends the one in flight, and then draw it."""
     product = tab.product
@@ -292,6 +305,7 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         runs.announce,
         inputs=tab.token,
         outputs=tab.token,
+        js=_pressed(product),
         trigger_mode="multiple",
         **common.QUIET,
     )
@@ -354,7 +368,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     outputs = [tab.token, *tab.shown.outputs(), *(tab.controls[name] for name in names)]
 
     def show(token: str, spoken: str, event: gr.EventData) -> list[Any]:
-        token = runs.announce(token)  # which ends a run in flight
+        runs.halt(token)  # which ends a run in flight
         preview = gallery.load(tab.product, str(event.name))
         runs.keep(token, preview)
         status = common.status_line(words.say(spoken, "status.example"))
@@ -362,7 +376,13 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
         controls = tab.restored(preview.settings)
         return [token, *found, *(controls[tab.controls[name]] for name in names)]
 
-    tab.examples.click(show, inputs=[tab.token, language], outputs=outputs, **common.QUIET)
+    tab.examples.click(
+        show,
+        inputs=[tab.token, language],
+        outputs=outputs,
+        js=_pressed(tab.product),
+        **common.QUIET,
+    )
 
 
 def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
@@ -397,6 +417,10 @@ _DECIDING = (
     "digits",
     "conditioning",
     "cfg_scale",
+    "solver",
+    "eta",
+    "blend_with",
+    "blend",
 )
 
 

@@ -24,7 +24,7 @@ from pipelines.sweep import (
     sweep,
 )
 from tabs import common, words
-from tabs.results import Product
+from tabs.results import Product, failed
 from tabs.words import Phrase
 
 _SECONDS = 0.4  # between two looks at a grid, which is larger than a picture
@@ -130,20 +130,26 @@ def wire(
     def draw(
         spoken: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any
     ) -> Iterator[list[Any]]:
-        with common.errors_said_in(spoken):
-            kind = product.settings
-            state = sweep(
-                settings_of(values),
-                parse_axis(kind, rows, row_text),
-                parse_axis(kind, columns, column_text),
-                lambda settings: product.run(settings, compare=False),
-            )
-            yield [
-                common.status_line(words.say(spoken, "status.begins")),
-                gr.skip(),
-                gr.DownloadButton(interactive=False),
-            ]
-            yield from (_update(product, s, spoken) for s in common.spaced(state, _SECONDS))
+        reached = None
+        try:
+            with common.errors_said_in(spoken):
+                kind = product.settings
+                states = sweep(
+                    settings_of(values),
+                    parse_axis(kind, rows, row_text),
+                    parse_axis(kind, columns, column_text),
+                    lambda settings: product.run(settings, compare=False),
+                )
+                yield [
+                    common.status_line(words.say(spoken, "status.begins")),
+                    gr.skip(),
+                    gr.DownloadButton(interactive=False),
+                ]
+                for reached in common.spaced(states, _SECONDS):
+                    yield _update(product, reached, spoken)
+        except gr.Error:
+            yield [_broken(reached, spoken), gr.skip(), gr.skip()]
+            raise
 
     event = panel.run.click(
         draw,
@@ -199,6 +205,13 @@ def _progress(state: Sweep, language: str) -> str:
     key = "sweep.progress" if left is not None else "sweep.first"
     text = words.say(language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}")
     return common.status_line(text, done=state.done, total=state.total)
+
+
+def _broken(reached: Sweep | None, language: str) -> str:
+    """The status of a sweep that an error ended: where it was, if it had come to anything."""
+    if reached is None or not reached.done:
+        return failed(language)["status"]
+    return common.stopped(_progress(reached, language), language)
 
 
 def save(product: Product, state: Sweep) -> str:

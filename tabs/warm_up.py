@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines import runtime
 from pipelines.pace import pace
 from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import color, digits, text
@@ -27,8 +28,8 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 
 
 def start() -> None:
-    """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0."""
-    if os.environ.get("STUDIO_WARM_UP") != "0":
+    """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0 or the device is only lent."""
+    if os.environ.get("STUDIO_WARM_UP") != "0" and not runtime.ZERO_GPU:
         pace.measuring = True
         threading.Thread(target=measure, daemon=True).start()
 

@@ -4,9 +4,11 @@ repositories, makes new ones, takes commits and large files, and fails when it i
 from __future__ import annotations
 
 import base64
+import errno
 import fnmatch
 import hashlib
 import json
+import os
 import re
 import socket
 import tempfile
@@ -29,6 +31,7 @@ COMMIT = "1" * 40
 """Of what is handed out; what was uploaded has commits of its own."""
 
 LARGEST_REGULAR_FILE = 10_000_000
+_CHUNK = 2**20
 # What the Hub writes into the `.gitattributes` of a new repository, shortened.
 LFS_NAMES = ("*.safetensors", "*.bin", "*.ckpt", "*.gz", "*.parquet", "*.pt", "*.zip")
 GITATTRIBUTES = "".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in LFS_NAMES)
@@ -41,14 +44,16 @@ _PREFIX = {"models": "", "spaces": "spaces/", "datasets": "datasets/"}
 
 @dataclass
 class Fault:
-    """An answer that the Hub gives instead of its own.
+    """An answer that the Hub gives instead of its own, or its own, late or broken off.
 
     Attributes:
-        status: of the answer.
+        status: of the answer; 0 is its own answer.
         path: a regular expression that is looked for in method and path: `PUT /lfs/`.
         times: how often it is given.
         skip: how many such requests are let through before.
         headers: of the answer.
+        seconds: that pass before it.
+        most: bytes of a file after which it breaks off, though all were promised; None is whole.
     """
 
     status: int
@@ -56,6 +61,8 @@ class Fault:
     times: int = 1
     skip: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    most: int | None = None
 
     def strikes(self, request: str) -> bool:
         """Whether it is this request's turn."""
@@ -91,12 +98,17 @@ class Hub:
         uploaded: paths of the files that were sent.
         full: whether it takes no more files.
         commits: all that were made, oldest first.
-        large: content of large files, by SHA-256; kept also if no commit came of it.
+        older: folder per earlier commit, per id, of those that are handed out too.
+        large: content of large files that were sent, by SHA-256; kept also if no commit came of it.
+        stored: large files that are handed out, by SHA-256.
         private: ids that only members may see.
         gated: ids whose files nobody may fetch who did not accept the terms.
         moved: new id per old id.
         faults: answers to give instead of its own.
         requests: method and path of every request.
+        ranges: of the requests that wanted a part of a file only: `bytes=10-`.
+        pause: seconds after each MiB of a file.
+        ended: whether it is over, which ends all waiting.
         strangers: other hosts that somebody tried to reach; none can be.
     """
 
@@ -107,18 +119,32 @@ class Hub:
     uploaded: set[str] = field(default_factory=set)
     full: bool = False
     commits: list[Commit] = field(default_factory=list)
+    older: dict[str, dict[str, Path]] = field(default_factory=dict)
     large: dict[str, bytes] = field(default_factory=dict)
+    stored: dict[str, Path] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    pause: float = 0.0
+    ended: threading.Event = field(default_factory=threading.Event)
     strangers: list[str] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    hashed: dict[tuple[Path, int], dict[str, Any]] = field(default_factory=dict)
 
     def fail(self, status: int, path: str, **options: Any) -> None:
         """Answers requests whose method and path match with a status."""
         self.faults.append(Fault(status, path, **options))
+
+    def delay(self, seconds: float, path: str, **options: Any) -> None:
+        """Answers such requests late."""
+        self.faults.append(Fault(0, path, seconds=seconds, **options))
+
+    def tear(self, most: int, path: str, **options: Any) -> None:
+        """Breaks off such files after so many bytes."""
+        self.faults.append(Fault(0, path, most=most, **options))
 
     def writes(self) -> list[str]:
         """The requests so far that might have changed something."""
@@ -136,15 +162,33 @@ class Hub:
         (folder / ".gitattributes").write_text(GITATTRIBUTES)
         self.repositories[repository] = folder
 
-    def files(self, repository: str) -> dict[str, dict[str, Any]]:
+    def folder(self, repository: str, revision: str = "main") -> Path:
+        """Where the files of a revision lie."""
+        return self.older.get(repository, {}).get(revision, self.repositories[repository])
+
+    def commit(self, repository: str, revision: str) -> str:
+        """The commit that a revision means."""
+        return revision if revision in self.older.get(repository, {}) else self.head(repository)
+
+    def files(self, repository: str, revision: str = "main") -> dict[str, dict[str, Any]]:
         """What the tree of a repository says of each of its files."""
-        folder = self.repositories[repository]
+        folder = self.folder(repository, revision)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         return {
-            name: _described(name, path.read_bytes())
+            name: self.entry(name, path)
             for path in paths
             for name in [path.relative_to(folder).as_posix()]
         }
+
+    def entry(self, name: str, path: Path) -> dict[str, Any]:
+        """What the tree says of a file; huge ones are read once."""
+        status = path.stat()
+        if status.st_size <= LARGEST_REGULAR_FILE:
+            return _described(name, path.read_bytes())
+        key = (path, status.st_mtime_ns)
+        if key not in self.hashed:
+            self.hashed[key] = _described(name, path.read_bytes())
+        return self.hashed[key]
 
 
 def is_large(path: str, size: int) -> bool:
@@ -179,6 +223,7 @@ class _RefusalError(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
+    fault: Fault | None = None
 
     def do_GET(self) -> None:
         self._handle(self._get)
@@ -198,8 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.hub.guard:
             self.hub.requests.append(request)
             fault = next((fault for fault in self.hub.faults if fault.strikes(request)), None)
+        self.fault = fault
+        if fault and fault.seconds:
+            self.hub.ended.wait(fault.seconds)
         try:
-            if fault:
+            if fault and fault.status:
                 message = {"error": f"a fault of status {fault.status}"}
                 self._answer(fault.status, message, fault.headers)
             else:
@@ -208,6 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
             code = {"X-Error-Code": refusal.code} if refusal.code else {}
             said = {"X-Error-Message": refusal.message}
             self._answer(refusal.status, {"error": refusal.message}, code | said)
+        except ConnectionError:  # the client has waited long enough
+            pass
 
     # --- who is asking ---------------------------------------------------------------------------
 
@@ -248,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/cdn/"):
             if "Authorization" in self.headers:
                 raise _RefusalError(400, "a token was shown to another host")
-            self._send(self.hub.large[path.removeprefix("/cdn/")], {})
+            self._send(self.hub.stored[path.removeprefix("/cdn/")], {})
         else:
             self._resolve(unquote(path).removeprefix("/"))
 
@@ -275,30 +325,31 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "tree":
             revision, _, inside = rest.partition("/")
             self._check_revision(repository, unquote(revision))
-            self._tree(repository, unquote(inside))
+            self._tree(repository, unquote(revision), unquote(inside))
         else:
             revision = unquote(rest) if what == "revision" else "main"
             self._check_revision(repository, revision)
-            self._answer(200, self._about(repository))
+            self._answer(200, self._about(repository, revision))
 
     def _check_revision(self, repository: str, revision: str) -> None:
-        known = {"main", COMMIT, *(c.oid for c in self.hub.commits if c.repository == repository)}
+        known = {"main", COMMIT, *self.hub.older.get(repository, {})}
+        known |= {commit.oid for commit in self.hub.commits if commit.repository == repository}
         if revision not in known:
             raise _RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
-    def _about(self, repository: str) -> dict[str, Any]:
+    def _about(self, repository: str, revision: str) -> dict[str, Any]:
         return {
             "id": repository.partition("/")[2],
-            "sha": self.hub.head(repository),
-            "siblings": [{"rfilename": path} for path in self.hub.files(repository)],
+            "sha": self.hub.commit(repository, revision),
+            "siblings": [{"rfilename": path} for path in self.hub.files(repository, revision)],
             "private": repository in self.hub.private,
             "gated": "auto" if repository in self.hub.gated else False,
             "tags": [],
             "downloads": 0,
         }
 
-    def _tree(self, repository: str, inside: str) -> None:
-        files = list(self.hub.files(repository).values())
+    def _tree(self, repository: str, revision: str, inside: str) -> None:
+        files = list(self.hub.files(repository, revision).values())
         prefix = f"{inside}/" if inside else ""
         found = [file for file in files if file["path"].startswith(prefix)]
         if not found and inside:
@@ -332,35 +383,49 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusalError(403, "Access to this repository is restricted", "GatedRepo")
         revision, _, name = rest.partition("/")
         self._check_revision(repository, revision)
-        file = self.hub.repositories[repository] / name
+        file = self.hub.folder(repository, revision) / name
         if not file.is_file():
             raise _RefusalError(404, "Entry not found", "EntryNotFound")
-        commit = {"X-Repo-Commit": self.hub.head(repository)}
-        content = file.read_bytes()
-        entry = _described(name, content)
+        commit = {"X-Repo-Commit": self.hub.commit(repository, revision)}
+        entry = self.hub.entry(name, file)
         if "lfs" not in entry:
-            self._send(content, commit | {"ETag": f'"{entry["oid"]}"'})
+            self._send(file, commit | {"ETag": f'"{entry["oid"]}"'})
             return
         sha256 = entry["lfs"]["oid"]
-        self.hub.large[sha256] = content
-        linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
+        self.hub.stored[sha256] = file
+        linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(entry["size"])}
         store = self.hub.address.replace("127.0.0.1", "localhost")  # another host to the client
         there = {"Location": f"{store}/cdn/{sha256}", "ETag": f'"{sha256}"'}
         self._answer(302, {}, commit | linked | there)
 
-    def _send(self, content: bytes, headers: dict[str, str]) -> None:
+    def _send(self, file: Path, headers: dict[str, str]) -> None:
         """A file, or the part of it that was asked for."""
-        headers = headers | {"Accept-Ranges": "bytes"}
+        size, headers = file.stat().st_size, headers | {"Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not wanted:
-            self._answer(200, content, headers)
+            self._pour(200, file, range(size), headers)
             return
-        first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
-        if first >= len(content):
-            self._answer(416, {}, {"Content-Range": f"bytes */{len(content)}"})
+        self.hub.ranges.append(wanted[0])
+        first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+        if first >= size:
+            self._answer(416, {}, {"Content-Range": f"bytes */{size}"})
             return
-        said = {"Content-Range": f"bytes {first}-{min(last, len(content) - 1)}/{len(content)}"}
-        self._answer(206, content[first : last + 1], headers | said)
+        said = {"Content-Range": f"bytes {first}-{last}/{size}"}
+        self._pour(206, file, range(first, last + 1), headers | said)
+
+    def _pour(self, status: int, file: Path, part: range, headers: dict[str, str]) -> None:
+        """The bytes of a part of a file, as many of them as a fault lets through."""
+        self._begin(status, len(part), headers)
+        left = len(part)
+        if self.fault and self.fault.most is not None:
+            left = min(left, self.fault.most)
+        with file.open("rb") as source:
+            source.seek(part.start)
+            while left and self.command != "HEAD":
+                chunk = source.read(min(left, _CHUNK))
+                self.wfile.write(chunk)
+                left -= len(chunk)
+                self.hub.ended.wait(self.hub.pause)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -512,15 +577,18 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        defaults = {"Content-Type": "application/json", "X-Repo-Commit": COMMIT}
-        for name, value in (defaults | (headers or {})).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        content = json.dumps(body).encode()
+        self._begin(status, len(content), headers or {})
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _begin(self, status: int, length: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        defaults = {"Content-Type": "application/json", "X-Repo-Commit": COMMIT}
+        for name, value in (defaults | headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
 
     def log_message(self, format: str, *_: Any) -> None:
         pass
@@ -540,13 +608,10 @@ def serve_hub(cache: Path) -> Iterator[Hub]:
         hub = Hub(Path(root))
         handler = type("Handler", (_Handler,), {"hub": hub})
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             hub.address = address = f"http://127.0.0.1:{server.server_port}"
             constants = huggingface_hub.constants
-            template = address + "/{repo_id}/resolve/{revision}/{filename}"
-            patch.setattr(constants, "ENDPOINT", address)
-            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-            patch.setattr(huggingface_hub.hf_api.api, "endpoint", address)
+            _point_to(address, patch)
             patch.setattr(constants, "HF_HUB_OFFLINE", False)
             patch.setattr(constants, "HF_HUB_CACHE", str(cache))
             patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
@@ -554,10 +619,70 @@ def serve_hub(cache: Path) -> Iterator[Hub]:
             patch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
             patch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
             patch.setattr(huggingface_hub.utils._http, "time", _impatient_time())
+            patch.setattr(huggingface_hub.file_download, "time", _impatient_time())
             patch.setattr(socket, "getaddrinfo", _only_here(hub.strangers))
             yield hub
+            hub.ended.set()
             server.shutdown()
         assert not hub.strangers, hub.strangers
+
+
+def _point_to(address: str, patch: pytest.MonkeyPatch) -> None:
+    constants = huggingface_hub.constants
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "ENDPOINT", address)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(huggingface_hub.hf_api.api, "endpoint", address)
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Nobody listens where the Hub was: every connection is refused."""
+    with socket.socket() as deaf, pytest.MonkeyPatch.context() as patch:
+        deaf.bind(("127.0.0.1", 0))
+        _point_to(f"http://127.0.0.1:{deaf.getsockname()[1]}", patch)
+        yield
+
+
+@contextmanager
+def without_patience(seconds: float = 0.3) -> Iterator[None]:
+    """The client waits no longer than that for an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+            patch.setattr(huggingface_hub.constants, name, seconds)
+        patch.setattr(huggingface_hub.file_download, "_ETAG_RETRY_TIMEOUT", seconds)
+        yield
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file that is fetched may grow beyond that many bytes, for the disk is full then."""
+    fetch = huggingface_hub.file_download.http_get
+
+    def fetch_little(url: str, temp_file: Any, **options: Any) -> None:
+        narrow: Any = _Narrow(temp_file, room)
+        fetch(url, narrow, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.file_download, "http_get", fetch_little)
+        yield
+
+
+class _Narrow:
+    """A file on a disk with little room."""
+
+    def __init__(self, file: Any, room: int):
+        self._file, self._room = file, room
+
+    def write(self, chunk: bytes) -> int:
+        written = self._file.write(chunk[: self._room])
+        self._room -= written
+        if written < len(chunk):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _only_here(strangers: list[str]) -> Callable[..., Any]:

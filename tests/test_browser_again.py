@@ -91,6 +91,7 @@ def test_stop_keeps_the_cells_of_a_sweep_that_were_drawn(
     found.page.get_by_role("option", name="Steps", exact=True).click()
     rows = field(found, "sweep-rows-values")
     expect(rows).to_have_value("5, 10, 20, 50")
+    found.page.wait_for_timeout(200)  # Gradio takes back what is typed sooner
     rows.fill("20, 21")
     field(found, "sweep-columns-values").fill("1-3")
     found.part("sweep-draw").click()

@@ -90,6 +90,18 @@ def test_bad_input_shows_one_sentence_and_loses_nothing(wide: Visit, digits: str
     expect(wide.tiles).to_have_count(2)
 
 
+def test_a_visitor_who_leaves_right_after_asking_leaves_no_thread_computing(
+    browser: Browser, served: str, meter: Meter
+):
+    leaving = visit(browser, served)
+    set_slider(leaving.page, "digits-num-inference-steps", 250)
+    with leaving.page.expect_request("**/queue/join*"):
+        leaving.draw("12")
+    leaving.page.close()
+    assert meter.settled()
+    assert meter.calls < 200
+
+
 def test_a_visitor_who_leaves_mid_run_leaves_no_thread_computing(
     browser: Browser, served: str, meter: Meter
 ):

@@ -132,17 +132,22 @@ def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():
     }
 
 
-def test_the_app_does_not_start_with_a_malformed_variable_and_says_why():
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("STUDIO_CHECKPOINTS", "cats"), ("STUDIO_PRECISION", "half"), ("STUDIO_DEVICE", "gpu")],
+)
+def test_the_app_does_not_start_with_a_malformed_variable_and_says_why(variable: str, value: str):
     told = subprocess.run(
         [sys.executable, "app.py"],
         cwd=ROOT,
-        env=os.environ | {"STUDIO_CHECKPOINTS": "cats"},
+        env=os.environ | {variable: value},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert told.returncode == 2
-    assert told.stderr.strip().endswith("got 'cats'")
+    assert told.stderr.startswith(f"{variable} must be ")
+    assert told.stderr.strip().endswith(f"got '{value}'")
     assert "Traceback" not in told.stderr
 
 

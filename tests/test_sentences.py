@@ -134,3 +134,9 @@ def test_a_sentence_that_a_language_does_not_have_is_said_in_english():
 
 def test_words_in_a_sentence_are_text_like_any_other():
     assert Said("that_many", count=3) == "3 of them"
+
+
+def test_words_in_a_sentence_survive_the_way_to_another_process():
+    said = Said("hub_no_file", file="config.json")
+    again = pickle.loads(pickle.dumps(said))
+    assert (type(again), again, again.kind, again.parts) == (Said, said, said.kind, said.parts)

@@ -21,7 +21,7 @@ from training import loop, start_models
 from training.data import folder_name, is_local, load_pictures
 from training.export import MAX_SHARD_SIZE, save_model, write_checkpoint
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
-from training.picture_recipe import Recipe
+from training.picture_recipe import Recipe, channels_to_read
 from training.picture_trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 
 NUM_SAMPLES = 64
@@ -124,7 +124,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
     data = load_pictures(
         dataset_name or recipe.dataset_name,
         image_size=recipe.image_size,
-        channels=unet.config["in_channels"],
+        channels=channels_to_read(recipe, unet.config["in_channels"]),
         image_column=recipe.image_column,
     )
     trainer = Trainer(recipe, unet, scheduler, data, Accelerator())

@@ -30,7 +30,7 @@ from training.data import Pictures, load_pictures
 from training.export_pictures import export
 from training.grounds import Grounds
 from training.loop import Prediction
-from training.picture_recipe import Precision, Recipe, steps_per_epoch
+from training.picture_recipe import Precision, Recipe, channels_to_read, steps_per_epoch
 from training.picture_trainer import Trainer
 from training.refusals import options_refused, stopped_in_one_sentence
 from training.reporting import Report, Reporter, make_reporter
@@ -218,7 +218,7 @@ def prepare(
         data = load_pictures(
             recipe.dataset_name,
             image_size=recipe.image_size,
-            channels=_channels(recipe, unet.config["in_channels"]),
+            channels=channels_to_read(recipe, unet.config["in_channels"]),
             image_column=recipe.image_column,
         )
     if num_epochs:
@@ -229,15 +229,6 @@ def prepare(
     if accelerator.is_main_process:
         typer.echo(in_words(trainer, data))
     return trainer
-
-
-def _channels(recipe: Recipe, taken: int) -> int:
-    """How many channels to read of each picture, for a network that takes so many."""
-    if recipe.grounds == "white":
-        return taken
-    if taken != 3:
-        raise ValueError(f"grounds must be white for a network with {taken} channel, got colors")
-    return 4
 
 
 def _reporter(report_to: Report, folder: Path, trainer: Trainer) -> Reporter:

@@ -106,6 +106,19 @@ class Recipe:
         loop.refuse_another(differing)
 
 
+def channels_to_read(recipe: Recipe, taken: int) -> int:
+    """How many channels the data of a run must have, for a network that takes so many.
+
+    Raises:
+        ValueError: if the network is one of grey pictures, which have no coloured grounds.
+    """
+    if recipe.grounds == "white":
+        return taken
+    if taken != 3:
+        raise ValueError(f"grounds must be white for a network with {taken} channel, got colors")
+    return 4
+
+
 def held_out(num_pictures: int) -> int:
     """How many of so many pictures are kept for validation."""
     return min(VALIDATION_PICTURES, num_pictures // 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -187,7 +187,7 @@ class Trainer:
         self.ema.copy_to(self._averaged.parameters())
         return self._averaged
 
-    def validate(self) -> dict[int, float]:
+    def validate(self, timesteps: Sequence[int] = VALIDATION_TIMESTEPS) -> dict[int, float]:
         """Mean squared error of the predicted x0 in [-1, 1], per timestep, on held-out pictures."""
         if not len(self.validation):
             return {}
@@ -197,7 +197,7 @@ class Trainer:
         eps_shape = (count, *self._shape())
         eps = torch.randn(eps_shape, generator=generator).to(self.device)
         x0 = self._x0(self.validation.take(torch.arange(count)), draw_grounds(count, generator))
-        levels = [t for t in VALIDATION_TIMESTEPS if t < len(self.alpha_bar)]
+        levels = [t for t in timesteps if t < len(self.alpha_bar)]
         return {level: self._x0_error(unet, x0, eps, level) for level in levels}
 
     @torch.no_grad()

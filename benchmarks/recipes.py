@@ -1,0 +1,309 @@
+"""Which recipe learns most in a given time? Trains each for the same minutes, from scratch.
+
+    python -m benchmarks.recipes --minutes 4
+
+Every arm is the base recipe with one thing changed. Judged by the error of the predicted picture on
+held-out ones, per noise level, and by the Fréchet distance of drawn pictures to real ones in the
+features of `benchmarks.genre_judge`. An arm that is done is kept in a file and not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from accelerate import Accelerator
+from diffusers import DDPMScheduler
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import frechet, genre_judge, judge
+from benchmarks.scoring import markdown
+from pipelines import images, runtime, sampling
+from pipelines.unets import SpaceToDepthUNet2DModel
+from training.data import Pictures, load_pictures
+from training.picture_recipe import Recipe
+from training.picture_trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
+
+RESULTS = Path(__file__).resolve().parent / "results" / "recipes.json"
+DATA = Path("../shared/data")
+NOISE_LEVELS = (0.2, 0.5, 0.75, 0.9, 0.98)
+LEAST_STEPS_TIMED = 8
+_SAMPLE_BATCH = 32
+_FORWARDS = 15
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The base recipe with something changed.
+
+    Attributes:
+        name: what is changed.
+        network: arguments of `SpaceToDepthUNet2DModel`.
+        schedule: arguments of `DDPMScheduler`.
+        recipe: fields of `Recipe`.
+    """
+
+    name: str
+    network: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _two_levels(*channels: int) -> dict[str, Any]:
+    return {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": channels,
+    }
+
+
+def _four_levels(*channels: int) -> dict[str, Any]:
+    return {
+        "down_block_types": (*["DownBlock2D"] * 3, "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", *["UpBlock2D"] * 3),
+        "block_out_channels": channels,
+    }
+
+
+ARMS = (
+    Arm("base"),
+    Arm("predicts the noise", recipe={"prediction": "epsilon"}),
+    Arm("predicts the picture", recipe={"prediction": "sample"}),
+    Arm("no loss weights", recipe={"snr_gamma": 0.0}),
+    Arm("linear schedule", schedule={"beta_schedule": "linear"}),
+    Arm(
+        "linear schedule, zero terminal SNR",
+        schedule={"beta_schedule": "linear", "rescale_betas_zero_snr": True},
+    ),
+    Arm(
+        "narrower: 48-96-144",
+        network={"block_out_channels": (48, 96, 144), "attention_head_dim": 48},
+    ),
+    Arm(
+        "wider: 96-160-256",
+        network={"block_out_channels": (96, 160, 256), "attention_head_dim": 32},
+    ),
+    Arm("deeper: 2 layers", network={"layers_per_block": 2}),
+    Arm("4x4 patches, 128-256", network={"patch_size": 4, **_two_levels(128, 256)}),
+    Arm("no patches, 32-64-128-192", network={"patch_size": 1, **_four_levels(32, 64, 128, 192)}),
+    Arm("shorter average: 0.99", recipe={"ema_decay": 0.99}),
+    Arm("longer average: 0.9995", recipe={"ema_decay": 0.9995}),
+    Arm("no mirroring", recipe={"flip": False}),
+    Arm("dropout 0.1", network={"dropout": 0.1}),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one arm.
+
+    Attributes:
+        name: of the arm.
+        parameters: of the network.
+        forward_ms: one evaluation of one picture, median.
+        steps: of training, in the time that all arms had.
+        errors: level of noise to mean squared error of the predicted picture in [-1, 1].
+        distance: Fréchet distance of drawn pictures to real ones.
+    """
+
+    name: str
+    parameters: int
+    forward_ms: float
+    steps: int
+    errors: dict[str, float]
+    distance: float
+
+
+def base(dataset_name: str, image_size: int, batch_size: int, seed: int) -> Recipe:
+    """What every arm changes one thing of; its length follows from the time."""
+    return Recipe(
+        start_model="",
+        dataset_name=dataset_name,
+        image_column="",
+        image_size=image_size,
+        max_steps=1,
+        batch_size=batch_size,
+        grad_accumulation_steps=1,
+        num_processes=1,
+        lr=8e-4,
+        warmup_steps=50,
+        ema_decay=0.998,
+        snr_gamma=5.0,
+        flip=True,
+        mixed_precision="no",
+        seed=seed,
+    )
+
+
+def trainer_of(arm: Arm, common: Recipe, data: Pictures) -> Trainer:
+    """A run of an arm, at its first step."""
+    recipe = replace(common, **arm.recipe)
+    torch.manual_seed(recipe.seed)
+    unet = SpaceToDepthUNet2DModel(sample_size=recipe.image_size, **arm.network)
+    schedule = {"beta_schedule": "squaredcos_cap_v2", **arm.schedule}
+    scheduler = DDPMScheduler(prediction_type=recipe.prediction, **schedule)
+    return Trainer(recipe, unet, scheduler, data, Accelerator())
+
+
+def affordable_steps(arm: Arm, common: Recipe, data: Pictures, seconds: float) -> int:
+    """How many steps an arm gets in the time that all have, from a few that are timed."""
+    trial = trainer_of(arm, common, data)
+    taken = []
+    for _ in range(LEAST_STEPS_TIMED):
+        began = time.monotonic()
+        trial.train_step()
+        taken.append(time.monotonic() - began)
+    return max(1, round(seconds / statistics.median(taken)))
+
+
+@torch.no_grad()
+def forward_ms(trainer: Trainer) -> float:
+    """What one evaluation of one picture takes, median."""
+    unet, size = trainer.averaged(), trainer.recipe.image_size
+    x_t, t = torch.randn(1, 3, size, size, device=trainer.device), torch.tensor([500])
+    taken = []
+    for _ in range(_FORWARDS):
+        began = time.monotonic()
+        unet(x_t, t.to(trainer.device)).sample.sum().item()
+        taken.append(time.monotonic() - began)
+    return 1000 * statistics.median(taken)
+
+
+def drawn(trainer: Trainer, count: int) -> Iterator[Tensor]:
+    """So many unguided pictures `(b, 3, h, w)` in [-1, 1], from the same noise for every arm."""
+    unet, size = trainer.averaged(), trainer.recipe.image_size
+    for first in range(0, count, _SAMPLE_BATCH):
+        generators = sampling.image_generators(first, min(_SAMPLE_BATCH, count - first))
+        noise = sampling.draw_noise(generators, (3, size, size)).to(trainer.device)
+        scheduler = sampling.make_scheduler(
+            trainer.scheduler.config,
+            solver=SAMPLE_SOLVER,
+            num_inference_steps=SAMPLE_STEPS,
+            device=trainer.device,
+        )
+        *_, last = sampling.sample(
+            lambda x_t, t: unet(x_t, t).sample,
+            noise,
+            scheduler,
+            prediction_type=trainer.prediction,
+        )
+        yield last.x_prev.cpu()
+
+
+def errors_of(trainer: Trainer) -> dict[str, float]:
+    """The errors at the same levels of noise for every arm, whatever its schedule."""
+    sigmas = (1 - trainer.alpha_bar).sqrt().cpu()  # (num_timesteps,)
+    nearest = {level: int((sigmas - level).abs().argmin()) for level in NOISE_LEVELS}
+    errors = trainer.validate(sorted(set(nearest.values())))
+    return {str(level): errors[t] for level, t in nearest.items()}
+
+
+def looks(pictures: Tensor) -> frechet.Gaussian:
+    """What pictures `(n, 3, 64, 64)` look like to the genre judge."""
+    return frechet.fit(judge.features(genre_judge.load(), pictures).double().numpy())
+
+
+def measure(
+    arm: Arm, common: Recipe, data: Pictures, seconds: float, count: int, real: frechet.Gaussian
+) -> Result:
+    """Trains an arm for its time, and judges it."""
+    steps = affordable_steps(arm, common, data, seconds)
+    trainer = trainer_of(arm, replace(common, max_steps=steps), data)
+    for _ in tqdm(range(steps), desc=arm.name, unit="step", leave=False):
+        trainer.train_step()
+    pictures = torch.cat(list(drawn(trainer, count)))
+    return Result(
+        name=arm.name,
+        parameters=sum(p.numel() for p in trainer.averaged().parameters()),
+        forward_ms=forward_ms(trainer),
+        steps=steps,
+        errors=errors_of(trainer),
+        distance=frechet.between(looks(pictures), real),
+    )
+
+
+def table(results: Sequence[Result]) -> str:
+    """All arms, best distance first."""
+    levels = list(results[0].errors)
+    header = [
+        "recipe",
+        "M",
+        "ms",
+        "steps",
+        *(f"σ = {level}" for level in levels),
+        "Fréchet distance",
+    ]
+    rows = [
+        [
+            found.name,
+            f"{found.parameters / 1e6:.1f}",
+            f"{found.forward_ms:.0f}",
+            f"{found.steps:,}",
+            *(f"{found.errors[level]:.4f}" for level in levels),
+            f"{found.distance:.2f}",
+        ]
+        for found in sorted(results, key=lambda found: found.distance)
+    ]
+    return markdown(header, rows)
+
+
+def kept(path: Path, conditions: Mapping[str, Any]) -> list[Result]:
+    """The arms that were measured before under the same conditions."""
+    if not path.is_file():
+        return []
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [Result(**row) for row in stored["arms"]] if stored["conditions"] == conditions else []
+
+
+def keep(path: Path, conditions: Mapping[str, Any], results: Sequence[Result]) -> None:
+    """Stores what was measured so far."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {"conditions": conditions, "arms": [vars(found) for found in results]}
+    path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+
+def main(
+    dataset: Annotated[Path, typer.Option(help="what is trained on")] = DATA / "scenes",
+    image_size: Annotated[int, typer.Option(help="side in pixels")] = 64,
+    minutes: Annotated[float, typer.Option(min=0, help="of training, for each arm")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    count: Annotated[int, typer.Option(min=2, help="pictures drawn of each arm")] = 256,
+    only: Annotated[str, typer.Option(help="arms whose name has this in it")] = "",
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
+    output: Annotated[Path, typer.Option(help="where results are kept")] = RESULTS,
+) -> None:
+    """Measures the arms that were not yet, and prints all."""
+    if threads:
+        torch.set_num_threads(threads)
+    conditions = {
+        "dataset": dataset.name,
+        "image_size": image_size,
+        "minutes": minutes,
+        "batch_size": batch_size,
+        "count": count,
+        "seed": seed,
+        "device": runtime.describe_device(),
+    }
+    data = load_pictures(str(dataset), image_size=image_size)
+    common = base(str(dataset), image_size, batch_size, seed)
+    shown = data.take(torch.arange(min(len(data), 2000)))
+    real = looks(images.from_uint8(shown))
+    results = kept(output, conditions)
+    known = {found.name for found in results}
+    for arm in (arm for arm in ARMS if arm.name not in known and only in arm.name):
+        results.append(measure(arm, common, data, 60 * minutes, count, real))
+        keep(output, conditions, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    typer.run(main)
