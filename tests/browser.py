@@ -169,6 +169,7 @@ def arrive(
     found.watch(served)
     page.goto(served + query)
     page.locator("button[role=tab]").first.wait_for()
+    page.wait_for_function("window.studio")  # until then nothing that is dropped is taken
     return found
 
 
