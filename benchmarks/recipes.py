@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,17 +26,16 @@ from tqdm import tqdm
 
 from benchmarks import frechet, genre_judge, judge
 from benchmarks.scoring import markdown
-from pipelines import images, runtime, sampling
+from pipelines import images, runtime
 from pipelines.unets import SpaceToDepthUNet2DModel
 from training.data import Pictures, load_pictures
 from training.picture_recipe import Recipe
-from training.picture_trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
+from training.picture_trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recipes.json"
 DATA = Path("../shared/data")
 NOISE_LEVELS = (0.2, 0.5, 0.75, 0.9, 0.98)
 LEAST_STEPS_TIMED = 8
-_SAMPLE_BATCH = 32
 _FORWARDS = 15
 
 
@@ -177,27 +176,6 @@ def forward_ms(trainer: Trainer) -> float:
     return 1000 * statistics.median(taken)
 
 
-def drawn(trainer: Trainer, count: int) -> Iterator[Tensor]:
-    """So many unguided pictures `(b, 3, h, w)` in [-1, 1], from the same noise for every arm."""
-    unet, size = trainer.averaged(), trainer.recipe.image_size
-    for first in range(0, count, _SAMPLE_BATCH):
-        generators = sampling.image_generators(first, min(_SAMPLE_BATCH, count - first))
-        noise = sampling.draw_noise(generators, (3, size, size)).to(trainer.device)
-        scheduler = sampling.make_scheduler(
-            trainer.scheduler.config,
-            solver=SAMPLE_SOLVER,
-            num_inference_steps=SAMPLE_STEPS,
-            device=trainer.device,
-        )
-        *_, last = sampling.sample(
-            lambda x_t, t: unet(x_t, t).sample,
-            noise,
-            scheduler,
-            prediction_type=trainer.prediction,
-        )
-        yield last.x_prev.cpu()
-
-
 def errors_of(trainer: Trainer) -> dict[str, float]:
     """The errors at the same levels of noise for every arm, whatever its schedule."""
     sigmas = (1 - trainer.alpha_bar).sqrt().cpu()  # (num_timesteps,)
@@ -219,7 +197,7 @@ def measure(
     trainer = trainer_of(arm, replace(common, max_steps=steps), data)
     for _ in tqdm(range(steps), desc=arm.name, unit="step", leave=False):
         trainer.train_step()
-    pictures = torch.cat(list(drawn(trainer, count)))
+    pictures = torch.cat(list(trainer.draw(count))).cpu()
     return Result(
         name=arm.name,
         parameters=sum(p.numel() for p in trainer.averaged().parameters()),

@@ -159,12 +159,12 @@ def _cached(
 
 def reason_of(error: BaseException) -> str:
     """Why something could not be fetched, in words for people."""
-    found = (_reason(cause) for cause in _chain(error))
+    found = (_reason(cause) for cause in chain_of(error))
     said = next((reason for reason in found if reason), None)
     return said or show((str(error) or type(error).__name__).splitlines()[0])
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def chain_of(error: BaseException) -> list[BaseException]:
     """An error and those that it came from: what is told last is often not what happened."""
     found: list[BaseException] = []
     cause: BaseException | None = error
@@ -217,7 +217,7 @@ def _reason_of_network(error: BaseException) -> Said | None:
 
 def _passes(error: BaseException) -> bool:
     """Whether it might work another time, so that what is in the cache does until then."""
-    reasons = [_reason(cause) for cause in _chain(error)]
+    reasons = [_reason(cause) for cause in chain_of(error)]
     return any(reason is not None and reason.kind in _PASSING for reason in reasons)
 
 

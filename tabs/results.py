@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import pickle
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
@@ -14,9 +12,8 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import checkpoints, clip, images, pace, record, runtime, trace
+from pipelines import images, lending, pace, record, runtime, trace
 from pipelines.comparison import Preview
-from pipelines.sentences import Explained
 from pipelines.settings import validate
 from tabs import charts, common, inside, words
 
@@ -95,7 +92,7 @@ class Product:
         work = self.work(settings)
         if runtime.ZERO_GPU:
             self.load(settings)  # here, for no card is needed to fetch it, and errors are told
-            stream = _unpacked(_on_lent_gpu(self.generate, settings, compare, work))
+            stream = lending.run(self.generate, settings, compare, work)
         else:
             stream = self.generate(settings, compare=compare)
         return _learned_from(stream, work) if compare else stream
@@ -103,70 +100,6 @@ class Product:
     def metadata(self, preview: Any) -> dict[str, Any]:
         """What a saved picture says of itself."""
         return record.facts_of(preview) | self.facts(preview)
-
-
-_MIN_LENT_SECONDS, _MAX_LENT_SECONDS = 10, 120
-# Of one evaluation, where none was measured yet, and of every picture in it.
-_UNKNOWN_SECONDS, _UNKNOWN_SECONDS_PER_IMAGE = 0.13, 0.02
-
-
-def lent_seconds(_generate: Any, _settings: Any, _compare: bool, work: pace.Work) -> int:
-    """How long to ask for a graphics card: twice what the run should take, with loading."""
-    seconds = pace.pace.estimate(work)
-    if seconds is None:
-        each = _UNKNOWN_SECONDS + _UNKNOWN_SECONDS_PER_IMAGE * work.num_images
-        seconds = work.evaluations * each
-    return round(min(_MIN_LENT_SECONDS + 2 * seconds, _MAX_LENT_SECONDS))
-
-
-def _unload() -> None:
-    """Forgets the models that were loaded without a graphics card."""
-    checkpoints.unload_all()
-    clip.unload_all()
-
-
-@runtime.on_lent_gpu(lent_seconds, prepare=_unload)
-def _on_lent_gpu(
-    generate: Callable[..., Iterator[Any]], settings: Any, compare: bool, work: pace.Work
-) -> Iterator[bytes]:
-    """A run in another process: its previews, or the error that ends it, for `_unpacked`.
-
-    Previews are without what only the last one needs, and packed by `pickle` itself: between
-    processes, PyTorch would have tensors in shared memory, of which there may be little.
-    """
-    try:
-        for preview in generate(settings, compare=compare):
-            light = trace.Trace(gradients=preview.trace.gradients)
-            yield pickle.dumps(preview if preview.finished else replace(preview, trace=light))
-        return
-    except Exception as error:
-        packed, told = _packed(error)
-        runtime.free_memory(error)
-    yield packed
-    if not told:  # the process may be beyond repair, so that it must not be used again
-        raise RuntimeError("a run failed")
-
-
-def _packed(error: Exception) -> tuple[bytes, bool]:
-    """An error, or what there is to log of it, and whether it is one that is expected."""
-    if runtime.is_out_of_memory(error):
-        return pickle.dumps(MemoryError(str(error))), True
-    if isinstance(error, Explained):
-        return pickle.dumps(error), True
-    return pickle.dumps(RuntimeError("".join(traceback.format_exception(error)))), False
-
-
-def _unpacked(stream: Iterator[bytes]) -> Iterator[Any]:
-    """The previews of `_on_lent_gpu`.
-
-    Raises:
-        Exception: the error of the run.
-    """
-    for packed in stream:
-        found = pickle.loads(packed)
-        if isinstance(found, Exception):
-            raise found
-        yield found
 
 
 def _learned_from(stream: Iterator[Any], work: pace.Work) -> Iterator[Any]:

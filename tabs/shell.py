@@ -270,7 +270,10 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
 
 def _pressed(product: Product) -> str:
     """JavaScript that numbers a press, and gives its token in place of the component's."""
-    return f"(token, ...others) => [studio.pressed('{product.name}'), ...others]"
+    number = (
+        f"window.studio?.pressed('{product.name}') ?? token"  # pressed before the page is ready
+    )
+    return f"(token, ...others) => [{number}, ...others]"
 
 
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:

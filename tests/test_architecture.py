@@ -34,6 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.digit_judge": set(),
     "pipelines.settings": {"pipelines.images", "pipelines.sentences"},
     "pipelines.hub": {"pipelines.settings", "pipelines.sentences"},
+    "pipelines.lending": {
+        "pipelines.checkpoints",
+        "pipelines.clip",
+        "pipelines.pace",
+        "pipelines.runtime",
+        "pipelines.sentences",
+        "pipelines.trace",
+    },
     "pipelines.own_checkpoints": {
         "pipelines.settings",
         "pipelines.sentences",
@@ -135,7 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training.card_parts": set(),
     "training.data": set(),
     "training.hub": {"training.hub_access"},
-    "training.hub_access": set(),
+    "training.hub_access": {"pipelines.hub"},
     "training.loop": {"pipelines.runtime"},
     "training.reporting": set(),
     "training.sources": set(),

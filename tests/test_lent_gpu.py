@@ -28,7 +28,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 from torch import Tensor
 
-from pipelines import checkpoints, color, digits, images, pace, runtime, sampling, text
+from pipelines import checkpoints, color, digits, images, lending, pace, runtime, sampling, text
 from pipelines.settings import ColorSettings, DigitsSettings, SettingsError, TextSettings
 from tabs import results, words
 from tabs.color import PRODUCT as COLOR
@@ -253,7 +253,7 @@ def test_a_function_that_needs_a_card_is_there_before_the_app_serves_and_cuda_un
     assert client.predict(api_name="/checkpoints")[0]["device"] == CARD
     first, second = read_log(space.log)[:2]
     assert (first["event"], first["cuda"]) == ("imported", False)
-    assert (second["event"], second["name"]) == ("decorated", "_on_lent_gpu")
+    assert (second["event"], second["name"]) == ("decorated", "on_lent_gpu")
     assert len(space.events("decorated")) == 1
 
 
@@ -378,7 +378,7 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
 ):
     packed = list(lend(product, settings))
     assert all(isinstance(data, bytes) for data in packed)
-    *early, last = results._unpacked(iter(packed))
+    *early, last = lending.unpacked(iter(packed))
     assert all(not preview.trace.frames and not preview.trace.moments for preview in early)
     assert [len(preview.trace.gradients) for preview in early] == [1, 2]
     assert len(last.trace.frames) == len(last.trace.moments) == 3
@@ -389,7 +389,7 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
 
 def lend(product: results.Product, settings: Any) -> Iterator[Any]:
     """What the process with the card sends, run here."""
-    return results._on_lent_gpu(product.generate, settings, True, product.work(settings))
+    return lending.on_lent_gpu(product.generate, settings, True, product.work(settings))
 
 
 @pytest.mark.parametrize(
@@ -408,10 +408,10 @@ def test_expected_errors_cross_between_processes_and_leave_the_process_in_use(
         raise error
         yield
 
-    stream = results._on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
+    stream = lending.on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
     (packed,) = list(stream)
     with pytest.raises(kind) as caught:
-        list(results._unpacked(iter([packed])))
+        list(lending.unpacked(iter([packed])))
     assert str(caught.value) == str(error)
 
 
@@ -420,9 +420,9 @@ def test_after_an_unexpected_error_the_process_is_given_up():
         raise KeyError("no such thing")
         yield
 
-    stream = results._on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
+    stream = lending.on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
     with pytest.raises(RuntimeError, match="KeyError: 'no such thing'"):
-        list(results._unpacked(iter([next(stream)])))
+        list(lending.unpacked(iter([next(stream)])))
     with pytest.raises(RuntimeError, match="a run failed"):
         next(stream)
 
@@ -433,7 +433,7 @@ def unknown_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seconds_of(product: results.Product, settings: Any) -> int:
-    return results.lent_seconds(product.generate, settings, True, product.work(settings))
+    return lending.lent_seconds(product.generate, settings, True, product.work(settings))
 
 
 @pytest.mark.usefixtures("unknown_pace")
@@ -489,8 +489,8 @@ def test_elsewhere_nothing_is_decorated():
         yield 1
 
     assert runtime.on_lent_gpu(lambda: 1, prepare=lambda: None)(generator) is generator
-    assert inspect.isgeneratorfunction(results._on_lent_gpu)
-    assert not hasattr(results._on_lent_gpu, "__wrapped__")
+    assert inspect.isgeneratorfunction(lending.on_lent_gpu)
+    assert not hasattr(lending.on_lent_gpu, "__wrapped__")
 
 
 def test_elsewhere_the_package_is_not_imported_even_where_it_is_installed(tmp_path: Path):

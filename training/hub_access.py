@@ -15,6 +15,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validate_repo_id
 
+from pipelines.hub import chain_of
+
 Kind = Literal["model", "space"]
 
 _WRITING_ROLES = {"admin", "write", "contributor"}
@@ -129,10 +131,7 @@ def _check_may_write(repo_id: str, kind: Kind) -> None:
 
 def reason_of(error: BaseException) -> str:
     """Why the Hub did not do as asked, in a few words."""
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) and before not in chain:
-        chain.append(before)
-    for cause in chain:
+    for cause in chain_of(error):
         if words := _words_for(cause):
             return words
     return _first_line(str(error)) or type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -220,8 +220,12 @@ class Trainer:
 
     def draw_samples(self, count: int = 16) -> Image.Image:
         """A sheet of unguided pictures with the averaged weights, always from the same noise."""
+        pictures = [picture for part in self.draw(count) for picture in images.to_pil(part)]
+        return images.grid(pictures, columns=SAMPLE_COLUMNS)
+
+    def draw(self, count: int) -> Iterator[Tensor]:
+        """So many unguided pictures `(b, c, h, w)` in [-1, 1], in parts; see `draw_samples`."""
         unet = self.averaged()
-        pictures = []
         for first in range(0, count, VALIDATION_BATCH):
             generators = sampling.image_generators(first, min(VALIDATION_BATCH, count - first))
             noise = sampling.draw_noise(generators, self._shape()).to(self.device)
@@ -237,5 +241,4 @@ class Trainer:
                 scheduler,
                 prediction_type=self.prediction,
             )
-            pictures += images.to_pil(last.x_prev)
-        return images.grid(pictures, columns=SAMPLE_COLUMNS)
+            yield last.x_prev
