@@ -120,7 +120,8 @@ def main(repeats: Annotated[int, typer.Option(min=1, help="starts")] = 3) -> Non
     print(f"| page served after, median | {statistics.median(s.seconds for s in starts):.1f} s |")
     print(f"| each start | {seconds} s |")
     print(f"| memory, page served | {statistics.median(s.idle_mib for s in starts):.0f} MiB |")
-    print(f"| memory, every bundled model used | {statistics.median(s.used_mib for s in starts):.0f} MiB |")
+    used = statistics.median(s.used_mib for s in starts)
+    print(f"| memory, every bundled model used | {used:.0f} MiB |")
     print(f"\nMeasured on {runtime.describe_device()}.")
 
 
