@@ -30,6 +30,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.color
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.clip
+	$(BIN)/python -m benchmarks.emoji
 	$(BIN)/python -m benchmarks.exact
 	$(BIN)/python -m benchmarks.finetuning
 

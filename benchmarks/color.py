@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.digits import write_json
+from benchmarks.figures import record
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, color, colorimetry, guidance, images, losses, runtime, sampling
 from pipelines.guidance import METHODS, PUBLISHED, Method
@@ -315,6 +316,20 @@ def race(tuning: Lab, lab: Lab, name: str, scale: float, repeats: int) -> list[l
     return rows
 
 
+def card_figures(scores: Sequence[Score]) -> dict[str, tuple[str, str]]:
+    """What a model card says: each preset of the studio at its default strength."""
+    found = {}
+    for score in scores:
+        name, default = score.setting.name, METHODS.get(score.setting.name)
+        if default is None or score.setting.scale != default.default_scale:
+            continue
+        how = f"colour, `{name}`, {score.setting.steps} steps"
+        label = f"{how}: CIEDE2000 to the wanted colour (unguided)"
+        found[f"color_{name}"] = (label, f"{score.difference:.1f} ({score.unguided:.1f})")
+        found[f"contrast_{name}"] = (f"{how}: contrast kept", f"{score.contrast:.2f}")
+    return found
+
+
 def main(
     model: Annotated[str, typer.Option(help="key of an unconditional checkpoint")] = "paintings",
     num_images: Annotated[int, typer.Option(min=1, max=32, help="seeds a colour")] = 8,
@@ -322,6 +337,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="of each timing")] = 9,
     through: Annotated[bool, typer.Option(help="also methods with backward passes")] = True,
     json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
 ) -> None:
     """Prints the tables of colour guidance."""
@@ -349,6 +365,8 @@ def main(
         f"\n{len(COLORS)} colours, {num_images} seeds each, unguided ΔE "
         f"{scores[-1].unguided:.1f}. Measured on {machine}, weights {lab.loaded.revision}."
     )
+    if cards:
+        record(model, card_figures(scores))
     if json_path:
         figures = [
             {k: v for k, v in dataclasses.asdict(score).items() if k != "setting"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import scoring
@@ -27,6 +27,24 @@ def figures_of(scores: Sequence[Score], timing: Timing) -> dict[str, dict[str, s
 
 def _figure(label: str, value: Any) -> dict[str, str]:
     return {"label": label, "value": str(value)}
+
+
+def record(key: str, measured: Mapping[str, tuple[str, str]]) -> None:
+    """Puts figures into the card of a bundled checkpoint, beside those of other benchmarks.
+
+    Args:
+        key: of the checkpoint, or of a CLIP.
+        measured: name to label and value; a figure of the same name is replaced.
+
+    Raises:
+        OSError: if the card cannot be written.
+    """
+    folder = (checkpoints.TABLE | checkpoints.CLIPS)[key].folder
+    path = folder / cards.FIGURES_FILE
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found |= {name: _figure(label, value) for name, (label, value) in measured.items()}
+    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    cards.write_card(folder)
 
 
 def write_cards(scores: dict[str, list[Score]], timings: Sequence[Timing]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -64,23 +65,24 @@ class _Block(nn.Module):
 class GenreJudge(digit_judge.Judge):
     """A small residual classifier of 64x64 pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = len(KINDS), widths: Sequence[int] = ()) -> None:
         super().__init__()
-        stem = nn.Conv2d(3, _WIDTHS[0], 3, 2, padding=1, bias=False)  # (n, 32, 32, 32)
-        blocks: list[nn.Module] = [stem, nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()]
-        before = _WIDTHS[0]
-        for i, width in enumerate(_WIDTHS):
+        widths = widths or _WIDTHS
+        before = widths[0]
+        stem = nn.Conv2d(3, before, 3, 2, padding=1, bias=False)  # (n, widths[0], 32, 32)
+        blocks: list[nn.Module] = [stem, nn.BatchNorm2d(before), nn.ReLU()]
+        for i, width in enumerate(widths):
             blocks += [_Block(before, width, 2 if i else 1), _Block(width, width, 1)]
             before = width
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(NUM_FEATURES, len(KINDS))
+        self.head = nn.Linear(before, num_classes)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, 256)`, of `(n, 3, 64, 64)` in [-1, 1]."""
+        """The last layer but one, `(n, widths[-1])`, of `(n, 3, 64, 64)` in [-1, 1]."""
         return self.body(pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, len(KINDS))` of `(n, 3, 64, 64)` in [-1, 1]."""
+        """Logits `(n, num_classes)` of `(n, 3, 64, 64)` in [-1, 1]."""
         return self.head(self.features(pixels))
 
 

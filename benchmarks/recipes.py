@@ -83,8 +83,8 @@ ARMS = (
         schedule={"beta_schedule": "linear", "rescale_betas_zero_snr": True},
     ),
     Arm(
-        "narrower: 48-96-144",
-        network={"block_out_channels": (48, 96, 144), "attention_head_dim": 48},
+        "narrower: 32-64-128",
+        network={"block_out_channels": (32, 64, 128), "attention_head_dim": 32},
     ),
     Arm(
         "wider: 96-160-256",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.color import contrast, rounds
 from benchmarks.digits import write_json
+from benchmarks.figures import record
 from benchmarks.painting_judges import Judges, Shares, mean
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, clip, guidance, images, runtime, text
@@ -206,6 +208,20 @@ def grid(found: Score) -> Image.Image:
     return images.grid(images.to_pil(torch.cat(chosen)), columns=len(chosen[0]), scale=GRID_SCALE)
 
 
+def card_figures(
+    model: str, clip_model: str, scores: Sequence[Score]
+) -> dict[str, tuple[str, str]]:
+    """What a model card says: the share judged as asked, of everything but the course's."""
+    found = {}
+    for score in scores:
+        if score.name == "course":
+            continue
+        label = f"words on `{model}` with `{clip_model}`, {score.name}: judged as asked"
+        shares = mean(list(score.shares.values()))
+        found[f"words_{score.name}"] = (label, f"{shares.judged:.0%}")
+    return found
+
+
 def main(
     model: Annotated[str, typer.Option(help="key of an unconditional checkpoint")] = "paintings",
     clip_model: Annotated[str, typer.Option(help="key of the CLIP that guides")] = "clip-small",
@@ -213,6 +229,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="of each timing")] = 9,
     grid_path: Annotated[Path | None, typer.Option("--grid", help="where the best go")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
 ) -> None:
     """Prints the tables of text guidance."""
@@ -238,6 +255,9 @@ def main(
         best = max(scores, key=lambda found: mean(list(found.shares.values())).judged)
         print(f"The grid is of {best.name}.")
         grid(best).save(grid_path)
+    if cards:
+        for key in (model, clip_model):
+            record(key, card_figures(model, clip_model, [unguided, *scores]))
     if json_path:
         figures = {
             found.name: {

@@ -104,6 +104,13 @@ TABLE: dict[str, Checkpoint] = {
             licence="research",
             data="Intel scene images",
         ),
+        Checkpoint(
+            key="emoji",
+            summary="emoji on grounds of any colour, fine-tuned from scenes",
+            size_px=64,
+            licence="research",
+            data="Noto and Blob emoji",
+        ),
         _digits("embedding", "embedded and added to the time embedding"),
         _digits("cross-attention", "as tokens that the picture attends to"),
         _digits("channels", "as extra input channels"),

@@ -34,7 +34,7 @@ _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
-_MODELS = ("paintings", "scenes")
+_MODELS = ("paintings", "scenes", "emoji")
 HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
 """Names of the models that are fetched when they are first used."""
 

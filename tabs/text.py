@@ -26,6 +26,14 @@ EXAMPLES = {
         "a pencil sketch",
     ),
     "scenes": ("a forest", "a glacier", "mountains", "the sea", "a city street", "buildings"),
+    "emoji": (
+        "a red heart",
+        "a green leaf",
+        "a yellow face",
+        "a blue car",
+        "a purple heart",
+        "a yellow moon",
+    ),
 }
 CONTROLS = Controls(TextSettings, "text-", TEXT_METHODS, course_max=100)
 

@@ -63,7 +63,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     makers = {f"digits-{conditioning}": make for conditioning, make in TINY.items()}
-    for key, make in {**makers, "paintings": tiny_painter, "scenes": tiny_painter}.items():
+    painters = dict.fromkeys(("paintings", "scenes", "emoji"), tiny_painter)
+    for key, make in {**makers, **painters}.items():
         target = folder / key
         make().save_pretrained(target / "unet")
         DDPMScheduler(

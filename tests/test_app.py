@@ -524,6 +524,7 @@ def test_checkpoints_lists_what_is_bundled_with_device_and_limits(client: Client
     assert {row["key"]: row["size_px"] for row in rows} == {
         "paintings": 64,
         "scenes": 64,
+        "emoji": 64,
         "digits-embedding": 28,
         "digits-cross-attention": 28,
         "digits-channels": 28,

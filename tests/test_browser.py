@@ -89,8 +89,8 @@ def test_a_sweep_of_sixteen_digits_is_what_the_readme_shows(wide: Visit):
 def test_the_about_tab_lists_the_checkpoints_and_the_limits(wide: Visit):
     wide.page.get_by_role("tab", name="About").click()
     page = wide.page.locator("#about-text")
-    expect(page.locator("tbody tr")).to_have_count(13)
-    for text in ("paintings", "scenes", "digits-cross-attention", "clip-small", "ViT-B-32-laion"):
+    expect(page.locator("tbody tr")).to_have_count(14)
+    for text in ("paintings", "emoji", "digits-cross-attention", "clip-small", "ViT-B-32-laion"):
         expect(page.locator("table")).to_contain_text(text)
     expect(page).to_contain_text("8 pictures of a colour or 64 digits, 250 steps")
     keep_screenshot(wide.page, "about")

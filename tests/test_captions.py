@@ -116,12 +116,38 @@ def test_an_emoji_is_called_by_its_name_or_a_keyword_in_plain_letters():
     assert all(text.isascii() for text in said)
 
 
+def test_a_recolored_emoji_is_called_by_its_new_color_and_not_by_that_of_its_name():
+    chance = random.Random(0)
+    row = {"name": "red heart", "keywords": ["love", "blue-heart"]}
+    said = {captions.recolored_emoji(row, ["dark green"], chance) for _ in range(200)}
+    assert {"a green heart", "a dark green love", "an emoji of a green heart"} <= said
+    assert not any("red" in text or "blue" in text or "-" in text for text in said)
+    assert "an orange heart" in {
+        captions.recolored_emoji(row, ["orange"], chance) for _ in range(50)
+    }
+
+
+def test_what_is_transparent_has_no_color():
+    alpha = torch.zeros(1, 24, 24, dtype=torch.uint8)
+    alpha[:, :, :12] = 255
+    assert captions.dominant_colors(torch.cat([plain("red", "blue"), alpha])) == ["red"]
+    assert captions.dominant_colors(torch.cat([plain("red", "blue"), alpha * 0])) == []
+
+
+@pytest.mark.parametrize("name", captions.VIVID)
+def test_a_bright_color_has_the_name_of_the_paler_one(name: str):
+    picture = torch.tensor(captions.VIVID[name], dtype=torch.uint8).view(3, 1, 1).expand(3, 8, 8)
+    assert captions.dominant_colors(picture) == [name]
+
+
 SAYINGS: list[tuple[Callable[..., str], dict[str, Any]]] = [
     (captions.painting, PAINTING),
     (captions.painting, {"title": "", "genre": None, "style": "", "artist": None}),
     (lambda _, *rest: captions.photo(captions.SCENES[0], *rest), {}),
     (captions.emoji, EMOJI),
     (captions.emoji, {"name": "ö", "keywords": []}),
+    (captions.recolored_emoji, EMOJI),
+    (captions.recolored_emoji, {"name": "red", "keywords": []}),
 ]
 
 

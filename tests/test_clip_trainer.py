@@ -183,6 +183,27 @@ def test_each_picture_comes_with_one_of_its_own_sentences_and_all_have_their_tur
     assert len(set(said)) == len(set(names.tolist())) == 24 * 3
 
 
+def test_some_steps_have_the_pairs_of_one_data_set_only(words: Path):
+    data = replace(grey_pairs(), origins=["greys"] * 12 + ["others"] * 12)
+    run = trainer(words, replace(RECIPE, same_source_share=0.5), data=data)
+    alone = {"greys": 0, "others": 0, "both": 0}
+    for run.step in range(100):
+        chosen = run._chosen(loop.step_generator(RECIPE.seed, run.step))
+        assert len(set(chosen.tolist())) == RECIPE.batch_size
+        found = {data.origins[i] for i in chosen.tolist()}
+        alone["both" if len(found) == 2 else found.pop()] += 1
+    assert 30 < alone["both"] < 70
+    assert min(alone.values()) > 10
+
+
+def test_a_data_set_of_fewer_pairs_than_a_step_has_is_never_alone(words: Path):
+    data = replace(grey_pairs(), origins=["few"] * 5 + ["many"] * 19)
+    run = trainer(words, replace(RECIPE, same_source_share=1.0), data=data)
+    for run.step in range(20):
+        chosen = run._chosen(loop.step_generator(RECIPE.seed, run.step))
+        assert {data.origins[i] for i in chosen.tolist()} == {"many"}
+
+
 def test_without_half_formed_pictures_only_the_pictures_are_shown(words: Path):
     means, said, _ = shown(trainer(words, data=grey_pairs()), steps=12)
     numbers = torch.tensor([number_in(text) for text in said])

@@ -119,7 +119,12 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
         settings.own_checkpoints()
-    assert rule(ColorSettings, "model").options == ("paintings", "scenes", *settings.HUB_MODELS)
+    assert rule(ColorSettings, "model").options == (
+        "paintings",
+        "scenes",
+        "emoji",
+        *settings.HUB_MODELS,
+    )
     assert checkpoints.table() == checkpoints.TABLE | checkpoints.HUB
     assert validate(ColorSettings()).model == "paintings"
 
@@ -153,7 +158,7 @@ def test_the_app_does_not_start_with_a_malformed_variable_and_says_why(variable:
 
 @pytest.mark.parametrize("kind", [ColorSettings, TextSettings])
 def test_own_names_are_accepted_as_model_and_offered(kind: Any, monkeypatch: pytest.MonkeyPatch):
-    ours = ("paintings", "scenes", *settings.HUB_MODELS)
+    ours = ("paintings", "scenes", "emoji", *settings.HUB_MODELS)
     sentence = rf"^model must be one of {', '.join(ours)}, got 'mine'$"
     with pytest.raises(SettingsError, match=sentence):
         validate(kind(model="mine"))

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines import images
 from tests import tiny_pairs
 from tests.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
 from training import captions, pairs
-from training.pairs import STORED_PX, Pairs, joined, load_pairs
+from training.pairs import RECOLORED, STORED_PX, Pairs, joined, load_pairs
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def prints(found: Pairs) -> list[bytes]:
 @pytest.mark.parametrize("name", COUNTS)
 def test_what_is_held_out_is_not_trained_on_and_nothing_is_lost(name: str, place: Path):
     train, held = load_pairs(place, name)
-    assert (len(train), len(held)) == (COUNTS[name] - HELD_OUT[name], HELD_OUT[name])
+    copies = 1 + RECOLORED if name == "emoji" else 1
+    assert (len(train), len(held)) == (COUNTS[name] * copies - HELD_OUT[name], HELD_OUT[name])
     assert not set(prints(train)) & set(prints(held))
     assert train.pixels.shape[1:] == held.pixels.shape[1:] == (3, STORED_PX, STORED_PX)
     assert train.pixels.dtype == torch.uint8
@@ -82,12 +84,47 @@ def test_the_sentences_of_people_are_all_kept_without_full_stops(place: Path):
     assert set(whole.labels) == {""}
 
 
-def test_emoji_stand_on_grounds_of_several_greys(place: Path):
+def test_emoji_stand_on_another_ground_every_time(place: Path):
     found, _ = load_pairs(place, "emoji")
-    corners = found.pixels[:, :, 0, 0].tolist()
-    assert {tuple(corner) for corner in corners} == {(g, g, g) for g in pairs.GROUNDS}
-    assert sorted(kinds_of(found.pixels)) == list(range(6))  # what is opaque is as it was
+    rows = torch.arange(len(found))
+    seen, again = (found.on_grounds(rows, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert seen.shape == (len(found), 3, STORED_PX, STORED_PX)
+    assert (seen[:, :, 0, 0] - again[:, :, 0, 0]).abs().amax(dim=1).min() > 0.01
+    middle = images.to_uint8(seen)[:, :, 36, 36]
+    assert torch.equal(middle, found.pixels[:, :, 36, 36])  # what is opaque is as it was
     assert all(said for said in found.sentences)
+
+
+def test_pictures_without_transparency_need_no_ground(place: Path):
+    found, _ = load_pairs(place, "scenes")
+    seen = found.on_grounds(torch.tensor([2, 0]), torch.Generator().manual_seed(0))
+    assert torch.equal(images.to_uint8(seen), found.pixels[[2, 0]])
+
+
+def test_every_emoji_comes_in_its_own_colors_and_in_others_that_are_told(place: Path):
+    found, _ = load_pairs(place, "emoji")
+    assert set(kinds_of(found.pixels)) >= set(range(6))
+    assert found.alpha is not None
+    told = 0
+    for pixels, alpha, said in zip(found.pixels, found.alpha, found.sentences, strict=True):
+        (color,) = captions.dominant_colors(torch.cat([pixels, alpha]))
+        told += all(color.split()[-1] in text for text in said)
+    assert told >= 6 * RECOLORED
+
+
+def test_turned_hues_keep_light_greys_and_what_is_transparent():
+    picture = tiny_pairs.sticker(0)  # red on nothing
+    picture.paste((128, 128, 128, 255), (18, 18, 30, 30))
+    before, after = (
+        torch.tensor(list(shown.tobytes())) for shown in (picture, pairs.recolored(picture, 0.0))
+    )
+    assert (before - after).abs().max() < 4
+    turned = pairs.recolored(picture, 1 / 3)
+    red, green, blue, alpha = turned.getpixel((45, 45))  # pyright: ignore
+    assert green > 150 > 60 > max(red, blue)
+    assert alpha == 255
+    assert turned.getpixel((20, 20)) == (128, 128, 128, 255)
+    assert turned.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
 
 
 def test_a_wide_picture_keeps_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -140,7 +177,12 @@ def test_none_can_be_chosen():
 def test_data_sets_are_joined_one_after_the_other(place: Path):
     parts = [load_pairs(place, name)[0] for name in ("flowers", "emoji")]
     whole = joined(parts)
-    assert whole.origins == ["flowers"] * 7 + ["emoji"] * 6
+    stickers = 6 * (1 + RECOLORED)
+    assert whole.origins == ["flowers"] * 7 + ["emoji"] * stickers
     assert prints(whole) == prints(parts[0]) + prints(parts[1])
     assert whole.sentences == parts[0].sentences + parts[1].sentences
-    assert whole.labels == parts[0].labels + [""] * 6
+    assert whole.labels == parts[0].labels + [""] * stickers
+    assert whole.alpha is not None
+    assert whole.alpha[:7].min() == 255
+    assert parts[1].alpha is not None
+    assert torch.equal(whole.alpha[7:], parts[1].alpha)

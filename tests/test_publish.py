@@ -145,7 +145,7 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
     assert data["pipeline_tag"] == task
     assert data["license"] == ("cc-by-sa-3.0" if key.startswith("digits") else "other")
     assert re.fullmatch("[a-z-]+", data.get("license_name", "")) or data["license"] != "other"
-    expected = None if key == "scenes" else ["huggan/wikiart"]
+    expected = None if key in ("scenes", "emoji") else ["huggan/wikiart"]
     assert data.get("datasets") == (["ylecun/mnist"] if key.startswith("digits") else expected)
     assert len(data["tags"]) >= 2
     assert "base_model" not in data  # none of them began with a model of the Hub

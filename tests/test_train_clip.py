@@ -16,6 +16,7 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines import images
@@ -33,7 +34,7 @@ from training import (
     train_clip,
 )
 from training.clip_trainer import Recipe, Trainer
-from training.pairs import SOURCES, Pairs
+from training.pairs import RECOLORED, SOURCES, Pairs
 from training.vocabulary import MERGES_FILE, WORDS_FILE
 
 STEPS = 6
@@ -77,6 +78,7 @@ def options(place: Path, run: Path, **changes: Any) -> list[str]:
         "ema_decay": RECIPE.ema_decay,
         "half_formed_by": RECIPE.half_formed,
         "seed": RECIPE.seed,
+        "same_source_share": RECIPE.same_source_share,
         "save_every": 2,
         "judge_every": 3,
         "report_to": "none",
@@ -359,9 +361,8 @@ def test_the_card_tells_the_figures_the_data_and_the_recipe(run: Run):
         "| seed | 3 |",
     ):
         assert line in card.splitlines(), line
-    assert facts["pairs"] == {
-        name: tiny_pairs.COUNTS[name] - tiny_pairs.HELD_OUT[name] for name in SOURCES
-    }
+    pairs = {name: tiny_pairs.COUNTS[name] - tiny_pairs.HELD_OUT[name] for name in SOURCES}
+    assert facts["pairs"] == pairs | {"emoji": pairs["emoji"] * (1 + RECOLORED)}
     assert "diffusion model (" not in card  # it learned from no half-formed pictures
 
 
@@ -388,6 +389,47 @@ def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytes
     result = train(*shlex.split(found[1].replace("\\\n", " ")))
     assert result.exit_code == 0, result.output
     assert prepared == [RECIPE]
+
+
+def test_a_run_goes_on_from_the_weights_and_the_words_of_another(
+    run: Run, place: Path, tmp_path: Path
+):
+    result = train(*options(place, tmp_path, start_model=run.checkpoint, lr=1e-8, seed=4))
+    assert result.exit_code == 0, result.output
+    made = tmp_path / export_clip.CHECKPOINT
+    for name in (MERGES_FILE, WORDS_FILE):
+        assert (made / name).read_bytes() == (run.checkpoint / name).read_bytes()
+    before, after = (
+        load_file(folder / export_clip.WEIGHTS_FILE)["token_embedding.weight"]
+        for folder in (run.checkpoint, made)
+    )
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
+    (earlier,) = json.loads((made / cards.FACTS_FILE).read_text())["earlier"]
+    assert earlier["recipe"]["seed"] == RECIPE.seed
+    card = (made / cards.CARD_FILE).read_text()
+    assert "| went on from | 6 steps, 48 pairs, " in card
+    first, second = re.findall(r"python -m training.train_clip(.*?)(?=python|```)", card, re.S)
+    assert "--model-save-name part-1" in first
+    assert "--start-model runs/part-1/checkpoint" in second
+    again = train(*options(place, tmp_path, start_model=run.checkpoint, lr=1e-8, seed=4))
+    assert again.exit_code == 0, again.output
+    assert json.loads((made / cards.FACTS_FILE).read_text())["earlier"] == [earlier]
+
+
+@pytest.mark.parametrize("start", ["nobody", "tests"])
+def test_a_start_model_that_is_none_is_refused_in_one_sentence(
+    start: str, place: Path, tmp_path: Path
+):
+    result = train(*options(place, tmp_path / "run", start_model=start))
+    assert result.exit_code == 2
+    assert "start_model must be a bundled CLIP or a folder that train_clip wrote" in result.output
+
+
+def test_a_start_model_of_other_towers_is_refused(run: Run, place: Path, tmp_path: Path):
+    chosen = options(place, tmp_path / "run", start_model=run.checkpoint, architecture="regnet")
+    result = train(*chosen)
+    assert result.exit_code == 2
+    assert "start_model must have towers of the architecture 'regnet'" in result.output
 
 
 def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(

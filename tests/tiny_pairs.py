@@ -20,11 +20,11 @@ from torch import Tensor
 from tests import tiny_clip
 from tests.tiny_pictures import encoded, one_thread
 from training import captions, clip_trainer, pairs
-from training.pairs import STORED_PX, Pairs
+from training.pairs import RECOLORED, STORED_PX, Pairs
 
 HELD_OUT = {"flickr8k": 4, "wikiart": 5, "scenes": 3, "flowers": 3, "emoji": 0}
 COUNTS = {"flickr8k": 10, "wikiart": 24, "scenes": 12, "flowers": 10, "emoji": 6}
-TRAINED_ON = sum(COUNTS.values()) - sum(HELD_OUT.values())
+TRAINED_ON = sum(COUNTS.values()) - sum(HELD_OUT.values()) + RECOLORED * COUNTS["emoji"]
 # Colours with a name of their own, far from one another.
 PAINTS = ("red", "blue", "yellow", "white", "black", "green", "pink", "orange", "turquoise", "grey")
 _TEXT = Value("string")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -76,9 +77,25 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "purple": (120, 70, 140),
 }
 
+# The same names for colours as bright as drawings have them.
+VIVID: dict[str, tuple[int, int, int]] = {
+    "red": (230, 40, 50),
+    "orange": (250, 140, 30),
+    "yellow": (255, 210, 60),
+    "green": (50, 205, 60),
+    "turquoise": (20, 205, 205),
+    "blue": (40, 100, 235),
+    "purple": (150, 50, 220),
+    "pink": (250, 70, 175),
+}
+
 STYLES = {"Art Nouveau Modern": "Art Nouveau", "Post Impressionism": "Post-Impressionist"}
+_COLOR_WORDS = re.compile(
+    rf"\b((light|dark) )?({'|'.join(sorted({name.split()[-1] for name in COLORS}))}|gold|gray)\b ?"
+)
 _CLUSTERS = 3
 _LEAST_SHARE = 0.15
+_OPAQUE = 127
 _DULL = {"find", "untitled", "sketch", "study"}
 
 
@@ -86,15 +103,19 @@ def dominant_colors(picture: Tensor) -> list[str]:
     """Names of the one to three colours that fill most of a picture.
 
     Args:
-        picture: `(3, h, w)` uint8.
+        picture: `(3, h, w)` uint8, or `(4, h, w)` with alpha; what is transparent has no colour.
     """
-    named = torch.tensor(list(COLORS.values()), dtype=torch.float32)  # (k, 3)
-    pixels = picture.flatten(1).T.float()  # (n, 3)
+    shown = [*COLORS.items(), *VIVID.items()]
+    named = torch.tensor([color for _, color in shown], dtype=torch.float32)  # (k, 3)
+    pixels = picture[:3].flatten(1).T.float()  # (n, 3)
+    if len(picture) == 4:
+        pixels = pixels[picture[3].flatten() > _OPAQUE]
     nearest = torch.cdist(pixels, named).argmin(dim=1)
-    shares = torch.bincount(nearest, minlength=len(named)).float() / len(pixels)
-    order = shares.argsort(descending=True)[:_CLUSTERS].tolist()
-    names = list(COLORS)
-    return [names[i] for i in order if shares[i] >= _LEAST_SHARE]
+    shares = torch.bincount(nearest, minlength=len(named)).float() / max(1, len(pixels))
+    filled: Counter[str] = Counter()
+    for (name, _), share in zip(shown, shares.tolist(), strict=True):
+        filled[name] += share
+    return [name for name, share in filled.most_common(_CLUSTERS) if share >= _LEAST_SHARE]
 
 
 def genre(row: Row) -> str:
@@ -131,12 +152,29 @@ def photo(kinds: Sequence[str], colors: Sequence[str], chance: random.Random) ->
 
 def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
     """One sentence on an emoji."""
-    words = [word for word in row["keywords"] if word.isascii()]
-    name = chance.choice(words) if words and chance.random() < 0.4 else row["name"]
+    if colors and chance.random() < 0.35:
+        return recolored_emoji(row, colors, chance)
+    name = _emoji_name(row, chance)
     said = chance.choice(("{}", "an emoji of {}", "a drawing of {}", "a cartoon {}")).format(name)
     if colors and chance.random() < 0.2:
         said += " in " + _listed(colors, chance)
     return said
+
+
+def recolored_emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
+    """One sentence on an emoji that has another colour than its name may say."""
+    name = _COLOR_WORDS.sub("", _emoji_name(row, chance)).strip(" -")
+    if colors:
+        color = chance.choice((colors[0], colors[0].split()[-1]))
+        name = f"{color} {name}".strip()
+    article = "an" if name[:1] in "aeiou" else "a"
+    ways = (name, f"{article} {name}", f"{article} {name}", f"an emoji of {article} {name}")
+    return chance.choice((*ways, f"a drawing of {article} {name}"))
+
+
+def _emoji_name(row: Row, chance: random.Random) -> str:
+    words = [word for word in row["keywords"] if word.isascii()]
+    return chance.choice(words) if words and chance.random() < 0.4 else row["name"]
 
 
 def variants(

@@ -115,7 +115,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         what=wrap(" ".join(_what(facts))),
         data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_TERMS}"),
         recipe=table(("setting", "value"), _recipe(facts)),
-        command=_command(facts["recipe"]),
+        command=_commands(facts),
         figures=_measured(facts["figures"]),
         benchmarks=figures_table(figures),
         limits=wrap(_LIMITS),
@@ -134,7 +134,8 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
 _SENTENCES = (
     "Flickr8k has sentences that people wrote; those on paintings are made of genre, title, "
     "style, artist and main colours, those on scenes and flowers of the label, those on emoji of "
-    "name and keywords."
+    "name, keywords and main colour. Emoji come in their own colours and twice in others, on "
+    "grounds of any colour."
 )
 _LIMITS = (
     "It saw some ten thousand words a few times each: it knows portraits, landscapes, streets, "
@@ -179,6 +180,8 @@ def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("loss", "CLIP's, pictures of the same sentence being right answers to one another"),
         ("optimizer", f"AdamW, learning rate {recipe['lr']:g}, half a cosine"),
         ("steps", f"{steps_done(facts)} of {recipe['batch_size']} pairs ({seen:,} pairs)"),
+        *_went_on_from(facts),
+        *_harder(recipe),
         ("averaged weights", f"decay {recipe['ema_decay']:g}"),
         ("arithmetic", recipe["mixed_precision"]),
         ("seed", str(recipe["seed"])),
@@ -187,10 +190,43 @@ def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _went_on_from(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for run in facts.get("earlier", []):
+        seen = run["steps"] * run["recipe"]["batch_size"]
+        yield (
+            "went on from",
+            f"{run['steps']:,} steps, {seen:,} pairs, {run['seconds'] / 60:.0f} min on "
+            f"{run['device']}",
+        )
+
+
+def _harder(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    share = recipe.get("same_source_share", 0.0)
+    if share:
+        yield "pairs of a step", f"all of one data set in {share:.0%} of the steps"
+
+
+def _commands(facts: Mapping[str, Any]) -> str:
+    """The command lines that repeat the training, where the same data sets lie.
+
+    Each run but the first goes on from the one before, which a name of its own keeps.
+    """
+    runs = [*facts.get("earlier", []), facts]
+    lines = []
+    for number, run in enumerate(runs, start=1):
+        places: dict[str, Any] = {"start_model": f"runs/part-{number - 1}/checkpoint"}
+        places = places if number > 1 else {}
+        if number < len(runs):
+            places["model_save_name"] = f"part-{number}"
+        lines.append(_command(run["recipe"] | places))
+    return "\n".join(lines)
+
+
 def _command(recipe: Mapping[str, Any]) -> str:
-    """The command line that repeats the training, where the same data sets lie."""
     renamed = {"half_formed": "half_formed_by"}
-    kept = {renamed.get(name, name): recipe[name] for name in recipe if name != "datasets"}
+    told = {"same_source_share": 0.0, **recipe}
+    kept = {renamed.get(name, name): told[name] for name in told if name != "datasets"}
+    kept = {name: value for name, value in kept.items() if value != "" or name != "start_model"}
     options = [f"--{name.replace('_', '-')} {quote(str(kept[name]))}" for name in kept]
     return command_line("python -m training.train_clip", options)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import Tensor
 
+from pipelines import checkpoints, images
 from training import half_formed, loop, vocabulary
-from training.clip_trainer import Recipe, Trainer
+from training.card_parts import FACTS_FILE
+from training.clip_trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
 from training.pairs import Pairs, joined, load_pairs
 
 DATA = Path("../shared/data")
+_PART = 1000
 
 
 def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, dict[str, Pairs]]:
@@ -29,12 +36,60 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
     loop.batch_indices(len(data), recipe.batch_size, recipe.seed, 0)  # refuses too large a batch
     made = None
     if recipe.half_formed:
-        made = half_formed.load_or_make(folder, data.pixels, recipe.half_formed, recipe.seed)
-    tokenizer = vocabulary.make_tokenizer(
-        (text for texts in data.sentences for text in texts), folder
-    )
+        seen = as_seen(data, recipe.seed)
+        made = half_formed.load_or_make(folder, seen, recipe.half_formed, recipe.seed)
+    texts = (text for said in data.sentences for text in said)
+    start = None
+    if state is not None:
+        tokenizer = vocabulary.load_tokenizer(folder)
+    elif recipe.start_model:
+        start_folder = folder_of(recipe.start_model)
+        start = read_start(start_folder, recipe)
+        tokenizer = vocabulary.take_tokenizer(start_folder, texts, folder)
+    else:
+        tokenizer = vocabulary.make_tokenizer(texts, folder)
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
-    trainer = Trainer(recipe, data, made, tokenizer, folder, accelerator)
+    trainer = Trainer(recipe, data, made, tokenizer, folder, accelerator, start)
     if state is not None:
         trainer.restore(state)
     return trainer, {name: held for name, (_, held) in parts.items() if len(held)}
+
+
+def as_seen(data: Pairs, seed: int) -> Tensor:
+    """All pictures `(n, 3, h, w)` uint8; what is transparent stands on some ground."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = torch.arange(len(data)).split(_PART)
+    return torch.cat([images.to_uint8(data.on_grounds(part, generator)) for part in parts])
+
+
+def folder_of(start_model: str) -> Path:
+    """Where a CLIP to go on from lies: a bundled one, or a folder of its own."""
+    row = checkpoints.CLIPS.get(start_model)
+    return row.folder if row and not row.repo_id else Path(start_model)
+
+
+def read_start(folder: Path, recipe: Recipe) -> Start:
+    """What a checkpoint that `export_clip` wrote has learned.
+
+    Raises:
+        ValueError: if there is none, or it has other towers than the recipe.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
+        weights = load_file(folder / WEIGHTS_FILE)
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    except Exception as error:  # JSON and safetensors have errors of their own
+        raise ValueError(
+            f"start_model must be a bundled CLIP or a folder that train_clip wrote, got {folder}"
+        ) from error
+    if config != model_config(recipe.architecture, config["text_cfg"]["vocab_size"]):
+        raise ValueError(
+            f"start_model must have towers of the architecture {recipe.architecture!r}, "
+            f"got others in {folder}"
+        )
+    run = {key: facts[key] for key in ("recipe", "steps", "seconds", "device")}
+    full = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    return Start(full, [*facts.get("earlier", []), run])

@@ -27,6 +27,8 @@ from training.picture_recipe import Precision
 
 Architecture = Literal["resnet", "regnet"]
 
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
 IMAGE_PX = 64
 CONTEXT_LENGTH = 32
 EMBED_DIM = 256
@@ -60,6 +62,7 @@ _RULES = {
     "ema_decay": Real(0.0, 1.0),
     "mixed_precision": Choice(get_args(Precision)),
     "seed": Whole(0, MAX_SEED),
+    "same_source_share": Real(0.0, 1.0),
 }
 
 
@@ -78,6 +81,9 @@ class Recipe:
         ema_decay: of the averaged weights that are saved.
         mixed_precision: arithmetic of the passes.
         seed: of everything random.
+        start_model: bundled CLIP or folder to go on from; empty is new weights.
+        same_source_share: share of steps whose pairs are all of one data set, and so harder to
+            tell apart.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -93,6 +99,8 @@ class Recipe:
     ema_decay: float
     mixed_precision: Precision
     seed: int
+    start_model: str = ""
+    same_source_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -132,6 +140,19 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, names: Tensor) 
     return (rows + columns) / 2
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a run goes on from.
+
+    Attributes:
+        weights: of all of the model.
+        earlier: facts of the runs that made them, the first first.
+    """
+
+    weights: Mapping[str, Tensor]
+    earlier: list[dict[str, Any]]
+
+
 class Trainer:
     """One run: towers, averaged weights, optimizer, and the step it is at.
 
@@ -141,6 +162,7 @@ class Trainer:
         seconds: spent in them, over all restarts.
         trained_on: the device the run began on, in words.
         vocabulary: the folder that the tokenizer's files are in.
+        earlier: facts of the runs that it went on from, the first first.
     """
 
     def __init__(
@@ -151,6 +173,7 @@ class Trainer:
         tokenizer: SimpleTokenizer,
         vocabulary: Path,
         accelerator: Accelerator,
+        start: Start | None = None,
     ):
         self.recipe, self.data, self.half_formed = recipe, data, half_formed
         self.accelerator, self.device = accelerator, accelerator.device
@@ -160,6 +183,10 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.config = model_config(recipe.architecture, tokenizer.vocab_size)
         model = CLIP(**deepcopy(self.config)).to(self.device)
+        self.earlier = start.earlier if start else []
+        if start:
+            model.load_state_dict(start.weights)
+        self._sources = _sources(data.origins, recipe.batch_size)
         self._averaged = deepcopy(model).eval().requires_grad_(False)
         self.ema = EMAModel(model.parameters(), decay=recipe.ema_decay, foreach=True)
         self.optimizer = torch.optim.AdamW(
@@ -175,6 +202,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "trained_on": self.trained_on,
+            "earlier": self.earlier,
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -193,6 +221,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.trained_on = state["trained_on"]
+        self.earlier = state.get("earlier", [])
 
     def train_step(self) -> float:
         """One optimizer step; returns the loss.
@@ -223,18 +252,28 @@ class Trainer:
         """`(pictures, tokens, names)` of this step; everything random comes from its number."""
         recipe, generator = self.recipe, loop.step_generator(self.recipe.seed, self.step)
         count = recipe.batch_size
-        chosen = loop.batch_indices(len(self.data), count, recipe.seed, self.step)
+        chosen = self._chosen(generator)
         firsts, ends = self._first[chosen], self._first[chosen + 1]
         lots = torch.rand(count, generator=generator)
         sentences = firsts + (lots * (ends - firsts)).long()
-        pixels = self.data.pixels[chosen]
+        x0 = self.data.on_grounds(chosen, generator)
         if self.half_formed is not None:
             swapped = torch.rand(count, generator=generator) < HALF_FORMED_SHARE
-            pixels = torch.where(swapped.view(-1, 1, 1, 1), self.half_formed[chosen], pixels)
-        x0 = images.from_uint8(pixels.to(self.device))
-        pictures = to_input(degraded(x0, IMAGE_PX, generator))
+            formed = images.from_uint8(self.half_formed[chosen])
+            x0 = torch.where(swapped.view(-1, 1, 1, 1), formed, x0)
+        pictures = to_input(degraded(x0.to(self.device), IMAGE_PX, generator))
         tokens = self._tokens[sentences].long().to(self.device)
         return pictures, tokens, self._names[sentences].to(self.device)
+
+    def _chosen(self, generator: torch.Generator) -> Tensor:
+        """Numbers of the pairs of this step, `(batch_size,)`: of all data or of one data set."""
+        recipe = self.recipe
+        alone = recipe.same_source_share > 0 and self._sources
+        if alone and float(torch.rand((), generator=generator)) < recipe.same_source_share:
+            sizes = torch.tensor([float(len(rows)) for rows in self._sources])
+            rows = self._sources[int(torch.multinomial(sizes, 1, generator=generator))]
+            return rows[torch.randperm(len(rows), generator=generator)[: recipe.batch_size]]
+        return loop.batch_indices(len(self.data), recipe.batch_size, recipe.seed, self.step)
 
     def averaged(self) -> CLIP:
         """The model with the averaged weights, for use and not for training."""
@@ -242,6 +281,12 @@ class Trainer:
         for mine, live in zip(self._averaged.buffers(), self.model.buffers(), strict=True):
             mine.copy_(live)
         return self._averaged
+
+
+def _sources(origins: Sequence[str], least: int) -> list[Tensor]:
+    """The numbers of the pairs of each data set that has enough of them for a step."""
+    found = [[i for i, origin in enumerate(origins) if origin == name] for name in set(origins)]
+    return [torch.tensor(rows) for rows in sorted(found) if len(rows) >= least]
 
 
 def tokenized(

@@ -25,10 +25,12 @@ from training import cards, loop
 from training.clip_judging import judge_trainer
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import (
+    CONFIG_FILE,
     HALF_FORMED_SHARE,
     IMAGE_PX,
     MEAN,
     STD,
+    WEIGHTS_FILE,
     Recipe,
     Trainer,
 )
@@ -36,8 +38,6 @@ from training.refusals import options_refused
 from training.vocabulary import MERGES_FILE, WORDS_FILE
 
 CHECKPOINT = "checkpoint"
-CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
 def export(
@@ -101,6 +101,7 @@ def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[
     whole = sum(p.numel() for p in model.parameters())
     return {
         "recipe": asdict(recipe),
+        "earlier": trainer.earlier,
         "image_parameters": image,
         "text_parameters": whole - image,
         "vocabulary": trainer.tokenizer.vocab_size,

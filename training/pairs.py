@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from datasets import Image as ImageFeature
 from torch import Tensor
 from tqdm import tqdm
 
+from pipelines import images
 from training import captions
 from training.captions import Row
 from training.data import read_split
+from training.grounds import draw_grounds, laid_on
 
 STORED_PX = 72  # a little more than the model sees, for crops
 NUM_VARIANTS = 6
 HELD_OUT = {"flickr8k": 1000, "wikiart": 1000, "scenes": 600, "flowers": 300, "emoji": 0}
-GROUNDS = (255, 235, 200, 128, 40)
+RECOLORED = 2  # of each emoji
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Pairs:
         sentences: of each picture, one or more.
         labels: of each picture, what zero-shot classification asks for; empty if nothing.
         origins: of each picture, the data set.
+        alpha: `(n, 1, STORED_PX, STORED_PX)` uint8; None if nothing is transparent.
     """
 
     pixels: Tensor
     sentences: list[list[str]]
     labels: list[str]
     origins: list[str]
+    alpha: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -53,7 +57,24 @@ class Pairs:
             [self.sentences[i] for i in chosen],
             [self.labels[i] for i in chosen],
             [self.origins[i] for i in chosen],
+            None if self.alpha is None else self.alpha[indices],
         )
+
+    def on_grounds(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """The pictures of the given numbers; what is transparent stands on a ground of any colour.
+
+        Args:
+            indices: `(m,)` int64.
+            generator: of the grounds, on the CPU.
+
+        Returns:
+            `(m, 3, STORED_PX, STORED_PX)` in [-1, 1].
+        """
+        pixels = self.pixels[indices]
+        if self.alpha is None:
+            return images.from_uint8(pixels)
+        seen = torch.cat([pixels, self.alpha[indices]], dim=1)
+        return laid_on(seen, draw_grounds(len(indices), generator))
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
@@ -63,6 +84,14 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
         [texts for part in parts for texts in part.sentences],
         [label for part in parts for label in part.labels],
         [origin for part in parts for origin in part.origins],
+        None if all(part.alpha is None for part in parts) else torch.cat([*map(_alpha, parts)]),
+    )
+
+
+def _alpha(pairs: Pairs) -> Tensor:
+    opaque = torch.tensor(255, dtype=torch.uint8)
+    return (
+        opaque.expand(len(pairs), 1, STORED_PX, STORED_PX) if pairs.alpha is None else pairs.alpha
     )
 
 
@@ -84,21 +113,46 @@ def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
     pixels, sentences, labels = [], [], []
     rows: Iterable[Any] = tqdm(read, desc=name, unit="picture")
     for number, row in enumerate(rows):
-        picture = _fitted(row["image"], number)
-        pixels.append(picture)
-        labels.append(source.label(row))
-        sentences.append(source.sentences(row, picture, number))
-    whole = Pairs(torch.stack(pixels), sentences, labels, [name] * len(labels))
+        for picture, said in _told(source, row, number):
+            pixels.append(picture)
+            labels.append(source.label(row))
+            sentences.append(said)
+    stored = torch.stack(pixels)  # (n, 3 or 4, px, px)
+    alpha = stored[:, 3:].contiguous() if stored.shape[1] == 4 else None
+    whole = Pairs(stored[:, :3].contiguous(), sentences, labels, [name] * len(labels), alpha)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
     held = HELD_OUT[name]
     return whole.select(order[held:]), whole.select(order[:held])
 
 
-def _fitted(picture: PIL.Image.Image, number: int) -> Tensor:
-    """The middle square `(3, px, px)` uint8; what is transparent stands on some grey."""
-    if picture.mode == "RGBA":
-        ground = PIL.Image.new("RGBA", picture.size, (GROUNDS[number % len(GROUNDS)],) * 3 + (255,))
-        picture = PIL.Image.alpha_composite(ground, picture).convert("RGB")
+def _told(source: Source, row: Row, number: int) -> Iterator[tuple[Tensor, list[str]]]:
+    """A row's picture with its sentences, and if it may be recoloured, more of those."""
+    picture = fitted(row["image"])
+    yield picture, source.sentences(row, picture, number)
+    if source.recolored is None:
+        return
+    for copy in range(RECOLORED):
+        seed = number * RECOLORED + copy
+        turned = fitted(recolored(row["image"], random.Random(seed).random()))
+        yield turned, source.recolored(row, turned, seed)
+
+
+def recolored(picture: PIL.Image.Image, turn: float) -> PIL.Image.Image:
+    """A picture with every hue turned on its circle.
+
+    Args:
+        picture: RGBA.
+        turn: in [0, 1); 0 leaves it as it is.
+    """
+    hue, saturation, value = picture.convert("RGB").convert("HSV").split()
+    turned = hue.point([(level + round(turn * 256)) % 256 for level in range(256)])
+    result = PIL.Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    result.putalpha(picture.getchannel("A"))
+    return result
+
+
+def fitted(picture: PIL.Image.Image) -> Tensor:
+    """The middle square `(3 or 4, px, px)` uint8."""
     fitted = PIL.ImageOps.fit(picture, (STORED_PX, STORED_PX), PIL.Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).contiguous()
 
@@ -111,11 +165,14 @@ class Source:
         columns: that it must have besides the pictures.
         sentences: of a row, its picture and its number.
         label: of a row; empty if it has none.
+        recolored: sentences of a row whose picture, with alpha, was given other colours; None if
+            that would make it something else.
     """
 
     columns: tuple[str, ...]
     sentences: Callable[[Row, Tensor, int], list[str]]
     label: Callable[[Row], str] = lambda row: ""
+    recolored: Callable[[Row, Tensor, int], list[str]] | None = None
 
 
 def _written(row: Row, picture: Tensor, number: int) -> list[str]:
@@ -146,5 +203,9 @@ SOURCES: dict[str, Source] = {
     "wikiart": Source(("genre", "title", "style", "artist"), _made(captions.painting), _genre),
     "scenes": _photos(captions.SCENES),
     "flowers": _photos(captions.FLOWERS),
-    "emoji": Source(("name", "keywords"), _made(captions.emoji)),
+    "emoji": Source(
+        ("name", "keywords"),
+        _made(captions.emoji),
+        recolored=_made(captions.recolored_emoji),
+    ),
 }

@@ -24,7 +24,7 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
-from training.sources import OTHER, SOURCES
+from training.sources import FREE, OTHER, SOURCES
 
 _STOCK = """\
 from diffusers import DDPMPipeline
@@ -137,7 +137,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
     tuned = ["fine-tuned"] if recipe["start_model"] else []
     metadata = ModelCardData(
         license="other",
-        license_name=SOURCES.get(recipe["dataset_name"], OTHER).licence,
+        license_name=_licence(facts),
         library_name="diffusers",
         tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
         datasets=_hub_datasets(facts),
@@ -145,6 +145,14 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         pipeline_tag="unconditional-image-generation",
     )
     return with_front_matter(metadata, text)
+
+
+def _licence(facts: Mapping[str, Any]) -> str:
+    """That of the data; if these are free, that of the start models, whose terms go on."""
+    used = [facts["recipe"]["dataset_name"]]
+    used += [model.get("dataset_name", used[0]) for model in _ancestors(facts)]
+    found = [SOURCES.get(name, OTHER).licence for name in used]
+    return next((licence for licence in found if licence not in FREE), found[0])
 
 
 def _code(facts: Mapping[str, Any], repo_id: str) -> tuple[str, str, str]:
@@ -270,6 +278,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", steps_done(facts)),
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
         ("pictures seen", f"{facts['steps'] * per_step:,}"),
+        *_grounds(recipe),
         ("mirrored", "half of the pictures" if recipe["flip"] else "none"),
         ("what the network predicts", f"`{recipe['prediction']}`"),
         ("loss weights", loss_weights(recipe)),
@@ -285,6 +294,11 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("parameters", f"{facts['parameters']:,}"),
         *remark_rows(facts),
     ]
+
+
+def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if recipe.get("grounds", "white") == "colors":
+        yield "what is transparent", "stands on a ground of another colour every time"
 
 
 def _command(facts: Mapping[str, Any]) -> str:

@@ -48,7 +48,15 @@ SOURCES = {
         terms="The terms of the Intel scene images are unclear: research.",
         licence="research",
     ),
+    "emoji": Source(
+        title="Noto and Blob emoji",
+        terms="The emoji are under Apache 2.0.",
+        licence="apache-2.0",
+    ),
 }
+FREE = ("apache-2.0",)
+"""Licences that allow every use."""
+
 OTHER = Source(
     title="",
     terms="The terms are those of the data set.",

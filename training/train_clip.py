@@ -44,6 +44,12 @@ def main(
         str,
         typer.Option(help="checkpoint that predicts half-formed pictures; empty: none"),
     ] = "paintings",
+    start_model: Annotated[
+        str, typer.Option(help="bundled CLIP or folder to go on from; empty: new weights")
+    ] = "",
+    same_source_share: Annotated[
+        float, typer.Option(help="share of steps whose pairs are all of one data set")
+    ] = 0.5,
     mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of the passes")] = "no",
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 50,
@@ -70,6 +76,8 @@ def main(
             ema_decay=ema_decay,
             mixed_precision=mixed_precision,
             seed=seed,
+            start_model=start_model,
+            same_source_share=same_source_share,
         )
         repo_id = publish.reserve(push_to_hub)
         trainer, held_out = prepare(recipe, folder, data_folder)

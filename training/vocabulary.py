@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,12 +29,30 @@ def make_tokenizer(texts: Iterable[str], folder: Path) -> SimpleTokenizer:
     Writes `MERGES_FILE` and `WORDS_FILE`, the words that occur, into the folder.
     """
     whole = SimpleTokenizer()
+    words = _save_words(texts, whole, folder)
+    save_merges(merges_for(words, whole), folder)
+    return load_tokenizer(folder)
+
+
+def take_tokenizer(start: Path, texts: Iterable[str], folder: Path) -> SimpleTokenizer:
+    """The tokenizer of a model to go on from; what words occur now is written anew."""
+    shutil.copyfile(start / MERGES_FILE, folder / MERGES_FILE)
+    _save_words(texts, SimpleTokenizer(), folder)
+    return load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> SimpleTokenizer:
+    """The tokenizer whose files lie in a folder."""
+    return SimpleTokenizer(bpe_path=str(folder / MERGES_FILE))
+
+
+def _save_words(texts: Iterable[str], whole: SimpleTokenizer, folder: Path) -> list[str]:
+    """The words that occur often enough to be kept, which are written."""
     counted = words_of(texts, whole)
     words = sorted(word for word, count in counted.items() if count >= LEAST_OCCURRENCES)
-    path = save_merges(merges_for(words, whole), folder)
     known = "\n".join(word for word in words if word.isalnum()) + "\n"
     (folder / WORDS_FILE).write_text(known, encoding="utf-8")
-    return SimpleTokenizer(bpe_path=str(path))
+    return words
 
 
 def words_of(texts: Iterable[str], tokenizer: SimpleTokenizer) -> Counter[str]:

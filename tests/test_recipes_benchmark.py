@@ -1,0 +1,107 @@
+"""The benchmark of recipes: every arm can be built, equal noise is compared, and it resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import datasets.config
+import pytest
+
+from benchmarks import recipes
+from benchmarks.recipes import ARMS, NOISE_LEVELS, Arm, Result
+from tests.tiny_pictures import SIZE, invoke, one_thread, pictures, write_landscapes
+from training.picture_recipe import Recipe
+
+SMALL = {
+    "block_out_channels": (32, 32),
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 8,
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    monkeypatch.setattr(
+        datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache"
+    )
+    with one_thread():
+        yield
+
+
+def common(**changes: object) -> Recipe:
+    return replace(recipes.base("somewhere", SIZE, 4, 0), max_steps=2, **changes)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_every_arm_changes_one_thing_and_takes_a_step(arm: Arm):
+    changed = [part for part in (arm.network, arm.schedule, arm.recipe) if part]
+    assert len(changed) == (arm.name != "base")
+    trainer = recipes.trainer_of(arm, common(), pictures())
+    assert 0 < trainer.train_step() < 1e4
+
+
+def test_arms_are_compared_at_the_same_noise_whatever_their_schedule():
+    found = {}
+    for name, schedule in (("cosine", {}), ("linear", {"beta_schedule": "linear"})):
+        arm = Arm(name, network=SMALL, schedule=schedule)
+        trainer = recipes.trainer_of(arm, common(), pictures())
+        sigmas = (1 - trainer.alpha_bar).sqrt()
+        found[name] = [sigmas[(sigmas - level).abs().argmin()].item() for level in NOISE_LEVELS]
+        assert list(recipes.errors_of(trainer)) == [str(level) for level in NOISE_LEVELS]
+    assert found["cosine"] == pytest.approx(found["linear"], abs=0.02)
+
+
+def test_a_dearer_arm_gets_fewer_steps(monkeypatch: pytest.MonkeyPatch):
+    ticks = iter([0.0, 1.0] * recipes.LEAST_STEPS_TIMED + [0.0, 4.0] * recipes.LEAST_STEPS_TIMED)
+    arm, data = Arm("any", network=SMALL), pictures()
+
+    class Still:
+        def __init__(self, *_: object) -> None: ...
+
+        def train_step(self) -> float:
+            return 0.0
+
+    monkeypatch.setattr(recipes, "trainer_of", Still)
+    monkeypatch.setattr(recipes.time, "monotonic", lambda: next(ticks))
+    found = [recipes.affordable_steps(arm, common(), data, 60) for _ in range(2)]
+    assert found == [60, 15]
+
+
+def test_the_best_comes_first():
+    results = [
+        Result(name, 7_000_000, 20.4, 1234, {"0.5": 0.01}, distance)
+        for name, distance in (("base", 9.0), ("better", 8.0))
+    ]
+    lines = recipes.table(results).splitlines()
+    assert lines[2] == "| better | 7.0 | 20 | 1,234 | 0.0100 | 8.00 |"
+    assert lines[3].startswith("| base |")
+
+
+def test_the_command_measures_what_was_not_yet_and_prints_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other_target = {"prediction": "epsilon"}
+    arms = (Arm("base", SMALL), Arm("predicts the noise", SMALL, recipe=other_target))
+    monkeypatch.setattr(recipes, "ARMS", arms)
+    data, stored = write_landscapes(tmp_path / "data"), tmp_path / "recipes.json"
+    options = (f"--dataset={data}", f"--image-size={SIZE}", "--minutes=0", "--count=8")
+    options += ("--batch-size=4", f"--output={stored}")
+    first = invoke(recipes.main, *options, "--only=base")
+    assert first.exit_code == 0, first.output
+    before = json.loads(stored.read_text())["arms"]
+    assert [row["name"] for row in before] == ["base"]
+    second = invoke(recipes.main, *options)
+    assert second.exit_code == 0, second.output
+    after = json.loads(stored.read_text())["arms"]
+    assert after[0] == before[0]
+    assert [row["name"] for row in after] == ["base", "predicts the noise"]
+    assert all(f"| {arm.name} |" in second.stdout for arm in arms)
+    other = invoke(recipes.main, *options, "--seed=1", "--only=base")
+    assert other.exit_code == 0, other.output
+    assert len(json.loads(stored.read_text())["arms"]) == 1  # other conditions, nothing is known

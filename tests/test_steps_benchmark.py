@@ -1,0 +1,89 @@
+"""The benchmark of steps: what counts as enough, and that it resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import steps
+from benchmarks.steps import ARMS, GUIDED, REAL, STEPS, Point, fewest
+from pipelines import checkpoints
+from tests import tiny_pairs
+from tests.tiny_pictures import invoke, one_thread
+
+
+def points(*distances: float, model: str = "paintings", arm: str = "DDIM") -> list[Point]:
+    return [Point(model, arm, n, d) for n, d in zip(STEPS, distances, strict=True)]
+
+
+def test_enough_is_where_no_more_steps_come_nearer_by_over_5_percent():
+    assert fewest(points(9, 8, 7, 6, 5.2, 5.1, 5.0, 5.0)) == 20
+    assert fewest(points(5, 5, 5, 5, 5, 5, 5, 5)) == 5
+    assert fewest(points(9, 9, 9, 9, 9, 9, 9, 5)) == 100
+
+
+def test_a_lucky_dip_among_few_steps_is_not_enough():
+    assert fewest(points(5, 9, 9, 9, 5, 5, 5, 5)) == 20
+
+
+def test_fewer_steps_may_be_better_than_the_most():
+    assert fewest(points(9, 4, 4, 4, 4, 4, 4, 5)) == 8
+
+
+def test_only_what_was_measured_in_full_has_a_row():
+    whole = points(9, 8, 7, 6, 5.2, 5.1, 5.0, 5.0)
+    part = points(9, 8, 7, 6, 5.2, 5.1, 5.0, 5.0, arm=GUIDED)[:-1]
+    ((model, arm, *cells),) = steps.rows(whole + part)
+    assert (model, arm) == ("paintings", "DDIM")
+    assert cells == ["9.00", "8.00", "7.00", "6.00", "5.20", "5.10", "5.00", "5.00", "20"]
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_same_seeds_are_drawn_for_every_number_of_steps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(steps, "_BATCH", 3)
+    with one_thread():
+        first, off = steps.draw("scenes", "DDIM", 2, 4)
+        monkeypatch.setattr(steps, "_BATCH", 64)
+        again, _ = steps.draw("scenes", "DDIM", 2, 4)
+        guided, missed = steps.draw("scenes", GUIDED, 2, 8)
+    torch.testing.assert_close(first, again, rtol=1e-4, atol=1e-4)
+    assert first.shape == (4, 3, 64, 64)
+    assert guided.shape == (8, 3, 64, 64)
+    assert off == 0.0 < missed
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_command_goes_on_where_it_was_stopped_and_prints_every_way_to_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(steps, "STEPS", (1, 2))
+    stored, drawn = tmp_path / "steps.json", []
+    really = steps.draw
+
+    def noted(model: str, arm: str, count_steps: int, count: int):
+        drawn.append((model, arm, count_steps))
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return really(model, arm, count_steps, count)
+
+    monkeypatch.setattr(steps, "draw", noted)
+    tiny_pairs.write_all(tmp_path / "data")
+    options = (f"--data-folder={tmp_path / 'data'}", "--count=8", f"--output={stored}")
+    with tiny_pairs.small(tmp_path / "cache"):
+        assert invoke(steps.main, *options).exit_code != 0
+        kept = json.loads(stored.read_text())
+        assert len(kept["points"]) == 3
+        figure = tmp_path / "steps.png"
+        result = invoke(steps.main, *options, f"--figure={figure}")
+    assert result.exit_code == 0, result.output
+    assert len(set(drawn)) == len(drawn) - 1 == len(REAL) * len(ARMS) * 2  # one was tried twice
+    for model in REAL:
+        for arm in ARMS:
+            assert f"| {model} | {arm} |" in result.output
+    assert figure.is_file()
+    assert json.loads(stored.read_text())["conditions"]["revisions"] == {
+        model: checkpoints.load(model).revision for model in REAL
+    }
