@@ -9,7 +9,6 @@ stored with the weights.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -22,7 +21,6 @@ import torch
 import torch.nn.functional as F
 import typer
 from datasets import Image as ImageFeature
-from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
@@ -76,14 +74,6 @@ class EmojiJudge(genre_judge.GenreJudge):
 
     def __init__(self) -> None:
         super().__init__(len(KINDS) + len(COLORS), _WIDTHS)
-
-    def of_things(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, len(KINDS))` of `(n, 3, 64, 64)` in [-1, 1]."""
-        return self(pixels)[:, : len(KINDS)]
-
-    def of_colors(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, len(COLORS))` of `(n, 3, 64, 64)` in [-1, 1]."""
-        return self(pixels)[:, len(KINDS) :]
 
 
 @dataclass(frozen=True)
@@ -151,8 +141,7 @@ def load(path: Path = WEIGHTS) -> EmojiJudge:
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
     """Share of the held-out emoji it got right after training, by thing, and of colours."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["accuracies"])
+    return judge.stored_accuracies(path)
 
 
 @torch.no_grad()
@@ -182,29 +171,23 @@ def train(emoji: Emoji, *, epochs: int, batch_size: int, lr: float, seed: int) -
     """Trains a judge; rare things are shown more often than they occur."""
     torch.manual_seed(seed)
     found = EmojiJudge().train()
-    optimizer = torch.optim.AdamW(found.parameters(), lr=lr, weight_decay=_WEIGHT_DECAY)
-    total = epochs * math.ceil(len(emoji) / batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=total)
-    chance = torch.bincount(emoji.things, minlength=len(KINDS)).float().rsqrt()[emoji.things]
-    bar = tqdm(range(total), unit="step")
-    for step in bar:
+    chance = genre_judge.rare_first(emoji.things, len(KINDS))
+
+    def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(chance, batch_size, generator=generator)
         shown = laid_on(emoji.pixels[chosen], draw_grounds(batch_size, generator))
         with torch.autocast("cpu", torch.bfloat16):
             logits = found(degraded(shown, _PX, generator)).float()
         things, colors = logits.split([len(KINDS), len(COLORS)], dim=1)
-        loss = F.cross_entropy(things, emoji.things[chosen], label_smoothing=_SMOOTHING)
-        loss = loss + F.cross_entropy(
+        of_things = F.cross_entropy(things, emoji.things[chosen], label_smoothing=_SMOOTHING)
+        of_colors = F.cross_entropy(
             colors, emoji.colors[chosen], ignore_index=-1, label_smoothing=_SMOOTHING
         )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-    return found.eval().requires_grad_(False)
+        return of_things + of_colors
+
+    steps = epochs * math.ceil(len(emoji) / batch_size)
+    return judge.fit(found, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
 
 
 def main(
@@ -222,13 +205,9 @@ def main(
     emoji = load_emoji(data_folder, held_out=False)
     found = train(emoji, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
     unseen = load_emoji(data_folder, held_out=True)
-    measured = {k: round(v, 4) for k, v in accuracies(found, unseen).items()}
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    metadata = {"accuracies": json.dumps(measured), "data": f"emoji but {HELD_OUT_SET}"}
-    metadata |= {key: str(value) for key, value in recipe.items()}
-    judge.save(found.half(), output, metadata)
-    for kind, value in measured.items():
-        print(f"{kind:20} {value:.1%}")
+    measured = accuracies(found, unseen)
+    judge.save_measured(found, output, f"emoji but {HELD_OUT_SET}", recipe, measured)
 
 
 if __name__ == "__main__":

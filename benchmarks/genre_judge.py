@@ -9,7 +9,6 @@ others are looked at once, at the end, for the accuracies that are stored with t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 import typer
-from safetensors import safe_open
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmarks import judge
 from pipelines import digit_judge
@@ -97,8 +94,7 @@ def load(path: Path = WEIGHTS) -> GenreJudge:
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
     """Share of the held-out paintings of each kind it got right after training, and "all"."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["accuracies"])
+    return judge.stored_accuracies(path)
 
 
 def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
@@ -122,25 +118,23 @@ def train(
     """Trains a judge; rare kinds are shown more often than they occur."""
     torch.manual_seed(seed)
     found = GenreJudge().train()
-    optimizer = torch.optim.AdamW(found.parameters(), lr=lr, weight_decay=_WEIGHT_DECAY)
-    total = epochs * math.ceil(len(pairs) / batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=total)
-    chance = torch.bincount(labels, minlength=len(KINDS)).float().rsqrt()[labels]  # (n,)
-    bar = tqdm(range(total), unit="step")
-    for step in bar:
+    chance = rare_first(labels, len(KINDS))
+
+    def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(chance, batch_size, generator=generator)
         shown = degraded(from_uint8(pairs.pixels[chosen]), _PX, generator)
         with torch.autocast("cpu", torch.bfloat16):
             logits = found(shown).float()
-        loss = F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-    return found.eval().requires_grad_(False)
+        return F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
+
+    steps = epochs * math.ceil(len(pairs) / batch_size)
+    return judge.fit(found, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+
+
+def rare_first(labels: Tensor, num_classes: int) -> Tensor:
+    """How likely each of `(n,)` is shown: a class by the root of how often it occurs."""
+    return torch.bincount(labels, minlength=num_classes).float().rsqrt()[labels]
 
 
 def main(
@@ -157,13 +151,9 @@ def main(
         torch.set_num_threads(threads)
     known, unseen = (labelled(part) for part in load_pairs(data_folder, "wikiart"))
     found = train(*known, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
-    measured = {k: round(v, 4) for k, v in accuracies(found, *unseen).items()}
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    metadata = {"accuracies": json.dumps(measured), "data": "wikiart, not held out"}
-    metadata |= {key: str(value) for key, value in recipe.items()}
-    judge.save(found.half(), output, metadata)
-    for kind, value in measured.items():
-        print(f"{kind:20} {value:.1%}")
+    measured = accuracies(found, *unseen)
+    judge.save_measured(found, output, "wikiart, not held out", recipe, measured)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,17 @@ are looked at once, at the end, for the accuracy that is stored with the weights
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 import typer
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +28,10 @@ from pipelines.images import from_uint8
 from training.data import Digits, default_mnist, load_digits
 from training.loop import batch_indices, step_generator
 
+J = TypeVar("J", bound=Judge)
+
 _BATCH = 500
+_WEIGHT_DECAY = 0.02
 
 # Augmentation: the most that a picture is turned, moved, sheared and scaled.
 _MAX_DEGREES = 12.0
@@ -78,14 +84,33 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
     torch.manual_seed(seed)
     judge = DigitJudge().train()
     judge.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    total = epochs * (len(data) // batch_size)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total)
-    bar = tqdm(range(total), unit="step", mininterval=1)
-    for step in bar:
+
+    def loss_of(step: int) -> Tensor:
         batch = data.select(batch_indices(len(data), batch_size, seed, step))
         pixels = augment(from_uint8(batch.pixels), step_generator(seed, step))
-        loss = F.cross_entropy(judge(pixels), batch.labels)
+        return F.cross_entropy(judge(pixels), batch.labels)
+
+    steps = epochs * (len(data) // batch_size)
+    return fit(judge, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+
+
+def fit(
+    judge: J, loss_of: Callable[[int], Tensor], *, steps: int, lr: float, weight_decay: float
+) -> J:
+    """Trains with AdamW on a one-cycle schedule, and freezes.
+
+    Args:
+        judge: in training mode.
+        loss_of: from the number of a step, from 0, to its loss `()`.
+        steps: how many.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+    """
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    bar = tqdm(range(steps), unit="step", mininterval=1)
+    for step in bar:
+        loss = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -93,6 +118,31 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
         if step % 50 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
     return judge.eval().requires_grad_(False)
+
+
+def stored_accuracies(path: Path) -> dict[str, float]:
+    """What `save_measured` stored."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["accuracies"])
+
+
+def save_measured(
+    judge: Judge, path: Path, data: str, recipe: Mapping[str, Any], accuracies: Mapping[str, float]
+) -> None:
+    """Writes the weights in half precision with the accuracies found, and prints these.
+
+    Args:
+        judge: trained.
+        path: of the file.
+        data: what it was trained on.
+        recipe: how.
+        accuracies: shares it got right, by name.
+    """
+    rounded = {name: round(share, 4) for name, share in accuracies.items()}
+    metadata = {"accuracies": json.dumps(rounded), "data": data}
+    save(judge.half(), path, metadata | {key: str(value) for key, value in recipe.items()})
+    for name, share in rounded.items():
+        print(f"{name:20} {share:.1%}")
 
 
 def save(judge: Judge, path: Path, metadata: dict[str, str]) -> None:

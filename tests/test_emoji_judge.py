@@ -94,9 +94,6 @@ def test_things_and_colors_that_plainly_differ_are_told_apart_on_any_ground():
     assert len(things) == len(colors) == 4
     assert set(things) <= set(KINDS)
     assert set(colors) <= set(COLORS)
-    with torch.no_grad():
-        assert found.of_things(shown).shape == (4, len(KINDS))
-        assert found.of_colors(shown).shape == (4, len(COLORS))
 
 
 def test_the_command_holds_a_set_out_and_stores_how_it_is_judged(

@@ -89,10 +89,9 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
 
 
 def _alpha(pairs: Pairs) -> Tensor:
-    opaque = torch.tensor(255, dtype=torch.uint8)
-    return (
-        opaque.expand(len(pairs), 1, STORED_PX, STORED_PX) if pairs.alpha is None else pairs.alpha
-    )
+    if pairs.alpha is not None:
+        return pairs.alpha
+    return torch.full((len(pairs), 1, STORED_PX, STORED_PX), 255, dtype=torch.uint8)
 
 
 def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
