@@ -27,6 +27,7 @@ TIMEOUT_MS = 60_000
 WIDE, NARROW = (1280, 900), (390, 844)
 TABS = {"Colour": "color", "Text": "text", "Digits": "digits", "About": "about"}
 DRAWING = ("Colour", "Text", "Digits")
+_MAKING_MS = 500
 
 
 @contextmanager
@@ -75,6 +76,9 @@ class Visit:
             button = self.part(name).get_by_role("button").first
             if "open" not in str(button.get_attribute("class")).split():
                 button.click()
+                # What is in it is only made now, and its first values overwrite what is typed
+                # in the very first moment, sooner than anybody could.
+                self.page.wait_for_timeout(_MAKING_MS)
 
     @property
     def status(self) -> Locator:
