@@ -1,8 +1,10 @@
-"""Which recipe learns most in a given time? Trains each for the same minutes, from scratch.
+"""Which recipe learns most in a given time? Trains each at the same cost, from scratch.
 
-    python -m benchmarks.recipes --minutes 4
+    python -m benchmarks.recipes
 
-Every arm is the base recipe with one thing changed. Judged by the error of the predicted picture on
+Every arm is the base recipe with one thing changed, and gets as many steps as cost what
+`base_steps` of the base recipe cost; they are timed in turns, since the speed of a machine changes
+more than most arms differ. Judged by the error of the predicted picture on
 held-out ones, per noise level, and by the Fréchet distance of drawn pictures to real ones in the
 features of `benchmarks.genre_judge`. An arm that is done is kept in a file and not trained again.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +31,13 @@ from benchmarks.scoring import markdown
 from pipelines import images, runtime
 from pipelines.unets import SpaceToDepthUNet2DModel
 from training.data import Pictures, load_pictures
-from training.picture_recipe import Recipe
+from training.picture_recipe import Precision, Recipe
 from training.picture_trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recipes.json"
 DATA = Path("../shared/data")
 NOISE_LEVELS = (0.2, 0.5, 0.75, 0.9, 0.98)
-LEAST_STEPS_TIMED = 8
+STEPS_TIMED = 8
 _FORWARDS = 15
 
 
@@ -107,22 +109,24 @@ class Result:
     Attributes:
         name: of the arm.
         parameters: of the network.
-        forward_ms: one evaluation of one picture, median.
-        steps: of training, in the time that all arms had.
+        forward: what one evaluation of one picture costs, as a multiple of the base's.
+        steps: of training, at the cost that all arms had.
         errors: level of noise to mean squared error of the predicted picture in [-1, 1].
         distance: Fréchet distance of drawn pictures to real ones.
     """
 
     name: str
     parameters: int
-    forward_ms: float
+    forward: float
     steps: int
     errors: dict[str, float]
     distance: float
 
 
-def base(dataset_name: str, image_size: int, batch_size: int, seed: int) -> Recipe:
-    """What every arm changes one thing of; its length follows from the time."""
+def base(
+    dataset_name: str, image_size: int, batch_size: int, precision: Precision, seed: int
+) -> Recipe:
+    """What every arm changes one thing of; its length follows from the cost."""
     return Recipe(
         start_model="",
         dataset_name=dataset_name,
@@ -137,7 +141,7 @@ def base(dataset_name: str, image_size: int, batch_size: int, seed: int) -> Reci
         ema_decay=0.998,
         snr_gamma=5.0,
         flip=True,
-        mixed_precision="no",
+        mixed_precision=precision,
         seed=seed,
     )
 
@@ -149,31 +153,39 @@ def trainer_of(arm: Arm, common: Recipe, data: Pictures) -> Trainer:
     unet = SpaceToDepthUNet2DModel(sample_size=recipe.image_size, **arm.network)
     schedule = {"beta_schedule": "squaredcos_cap_v2", **arm.schedule}
     scheduler = DDPMScheduler(prediction_type=recipe.prediction, **schedule)
-    return Trainer(recipe, unet, scheduler, data, Accelerator())
+    return Trainer(
+        recipe, unet, scheduler, data, Accelerator(mixed_precision=recipe.mixed_precision)
+    )
 
 
-def affordable_steps(arm: Arm, common: Recipe, data: Pictures, seconds: float) -> int:
-    """How many steps an arm gets in the time that all have, from a few that are timed."""
-    trial = trainer_of(arm, common, data)
-    taken = []
-    for _ in range(LEAST_STEPS_TIMED):
-        began = time.monotonic()
-        trial.train_step()
-        taken.append(time.monotonic() - began)
-    return max(1, round(seconds / statistics.median(taken)))
+def cost_beside(dear: Callable[[], object], base: Callable[[], object], turns: int) -> float:
+    """What one thing takes as a multiple of another: the median of turns taken."""
+    ratios = []
+    for _ in range(turns):
+        began = time.perf_counter()
+        base()
+        between = time.perf_counter()
+        dear()
+        ratios.append((time.perf_counter() - between) / (between - began))
+    return statistics.median(ratios)
+
+
+def affordable_steps(trial: Trainer, base: Trainer, base_steps: int) -> int:
+    """How many steps of an arm cost what `base_steps` of the base recipe cost."""
+    return max(1, round(base_steps / cost_beside(trial.train_step, base.train_step, STEPS_TIMED)))
 
 
 @torch.no_grad()
-def forward_ms(trainer: Trainer) -> float:
-    """What one evaluation of one picture takes, median."""
-    unet, size = trainer.averaged(), trainer.recipe.image_size
-    x_t, t = torch.randn(1, 3, size, size, device=trainer.device), torch.tensor([500])
-    taken = []
-    for _ in range(_FORWARDS):
-        began = time.monotonic()
-        unet(x_t, t.to(trainer.device)).sample.sum().item()
-        taken.append(time.monotonic() - began)
-    return 1000 * statistics.median(taken)
+def forward_beside(trial: Trainer, base: Trainer) -> float:
+    """What one evaluation of one picture costs, as a multiple of the base's."""
+
+    def forward(trainer: Trainer) -> Callable[[], object]:
+        unet, size = trainer.averaged(), trainer.recipe.image_size
+        x_t = torch.randn(1, 3, size, size, device=trainer.device)
+        t = torch.tensor([500], device=trainer.device)
+        return lambda: unet(x_t, t).sample.sum().item()
+
+    return cost_beside(forward(trial), forward(base), _FORWARDS)
 
 
 def errors_of(trainer: Trainer) -> dict[str, float]:
@@ -190,10 +202,12 @@ def looks(pictures: Tensor) -> frechet.Gaussian:
 
 
 def measure(
-    arm: Arm, common: Recipe, data: Pictures, seconds: float, count: int, real: frechet.Gaussian
+    arm: Arm, common: Recipe, data: Pictures, base_steps: int, count: int, real: frechet.Gaussian
 ) -> Result:
-    """Trains an arm for its time, and judges it."""
-    steps = affordable_steps(arm, common, data, seconds)
+    """Trains an arm at the cost that all have, and judges it."""
+    trial, beside = trainer_of(arm, common, data), trainer_of(ARMS[0], common, data)
+    steps = affordable_steps(trial, beside, base_steps) if arm != ARMS[0] else base_steps
+    forward = forward_beside(trial, beside) if arm != ARMS[0] else 1.0
     trainer = trainer_of(arm, replace(common, max_steps=steps), data)
     for _ in tqdm(range(steps), desc=arm.name, unit="step", leave=False):
         trainer.train_step()
@@ -201,7 +215,7 @@ def measure(
     return Result(
         name=arm.name,
         parameters=sum(p.numel() for p in trainer.averaged().parameters()),
-        forward_ms=forward_ms(trainer),
+        forward=forward,
         steps=steps,
         errors=errors_of(trainer),
         distance=frechet.between(looks(pictures), real),
@@ -214,7 +228,7 @@ def table(results: Sequence[Result]) -> str:
     header = [
         "recipe",
         "M",
-        "ms",
+        "forward",
         "steps",
         *(f"σ = {level}" for level in levels),
         "Fréchet distance",
@@ -223,7 +237,7 @@ def table(results: Sequence[Result]) -> str:
         [
             found.name,
             f"{found.parameters / 1e6:.1f}",
-            f"{found.forward_ms:.0f}",
+            f"{found.forward:.2f}×",
             f"{found.steps:,}",
             *(f"{found.errors[level]:.4f}" for level in levels),
             f"{found.distance:.2f}",
@@ -251,8 +265,11 @@ def keep(path: Path, conditions: Mapping[str, Any], results: Sequence[Result]) -
 def main(
     dataset: Annotated[Path, typer.Option(help="what is trained on")] = DATA / "scenes",
     image_size: Annotated[int, typer.Option(help="side in pixels")] = 64,
-    minutes: Annotated[float, typer.Option(min=0, help="of training, for each arm")] = 4,
+    base_steps: Annotated[
+        int, typer.Option(min=1, help="of the base recipe; the others get what costs the same")
+    ] = 500,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of training")] = "no",
     count: Annotated[int, typer.Option(min=2, help="pictures drawn of each arm")] = 256,
     only: Annotated[str, typer.Option(help="arms whose name has this in it")] = "",
     seed: int = 0,
@@ -265,20 +282,21 @@ def main(
     conditions = {
         "dataset": dataset.name,
         "image_size": image_size,
-        "minutes": minutes,
+        "base_steps": base_steps,
         "batch_size": batch_size,
+        "mixed_precision": mixed_precision,
         "count": count,
         "seed": seed,
         "device": runtime.describe_device(),
     }
     data = load_pictures(str(dataset), image_size=image_size)
-    common = base(str(dataset), image_size, batch_size, seed)
+    common = base(str(dataset), image_size, batch_size, mixed_precision, seed)
     shown = data.take(torch.arange(min(len(data), 2000)))
     real = looks(images.from_uint8(shown))
     results = kept(output, conditions)
     known = {found.name for found in results}
     for arm in (arm for arm in ARMS if arm.name not in known and only in arm.name):
-        results.append(measure(arm, common, data, 60 * minutes, count, real))
+        results.append(measure(arm, common, data, base_steps, count, real))
         keep(output, conditions, results)
     print(table(results))
 

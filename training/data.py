@@ -145,6 +145,7 @@ def load_pictures(
     channels: int = 3,
     image_column: str = "",
     split: str = "train",
+    exclude: str = "",
 ) -> Pictures:
     """All pictures of one split: scaled so that the shorter side fits, the middle square kept.
 
@@ -159,13 +160,16 @@ def load_pictures(
         image_column: the column that holds the pictures (or their encoded bytes); empty takes the
             only one there is.
         split: part of the data set.
+        exclude: rows to leave out, as `column=value, value`; empty is none.
 
     Raises:
-        ValueError: if the data or the column cannot be read, or no picture can.
+        ValueError: if the data or the column cannot be read, no picture can, or there is nothing
+            of what is to be left out.
         OSError: if what has been prepared cannot be kept, for lack of room for instance.
     """
     data = read_split(dataset_name, split)
     column = _image_column(data, dataset_name, image_column)
+    data = without(data, exclude) if exclude else data
     raw = data.select_columns([column]).cast_column(column, ImageFeature(decode=False))
     rows = raw.map(
         _packed,
@@ -184,6 +188,34 @@ def load_pictures(
         )
     enlarged = int(np.count_nonzero(rows["enlarged"]))
     return Pictures(rows, image_size, channels, len(raw) - len(rows), enlarged)
+
+
+def without(data: Dataset, exclude: str) -> Dataset:
+    """A data set less some of its rows.
+
+    Args:
+        data: with any columns.
+        exclude: which rows, as `column=value, value`.
+
+    Raises:
+        ValueError: if it is not written like that, or a column or value is not there.
+    """
+    column, found, listed = (part.strip() for part in exclude.partition("="))
+    values = {value.strip() for value in listed.split(",")} - {""}
+    if not found or not values:
+        raise ValueError(f"exclude must be like 'column=value, value', got {exclude!r}")
+    if column not in data.column_names:
+        raise ValueError(
+            f"exclude must begin with one of {', '.join(data.column_names)}, got {column!r}"
+        )
+    present = [str(value) for value in data[column]]
+    missing = values.difference(present)
+    if missing:
+        raise ValueError(
+            f"exclude must name values of {column}, got {', '.join(sorted(missing))}, "
+            "which none of the rows has"
+        )
+    return data.select([i for i, value in enumerate(present) if value not in values])
 
 
 def _processes(count: int) -> int | None:

@@ -126,6 +126,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
         image_size=recipe.image_size,
         channels=channels_to_read(recipe, unet.config["in_channels"]),
         image_column=recipe.image_column,
+        exclude=recipe.exclude,
     )
     trainer = Trainer(recipe, unet, scheduler, data, Accelerator())
     trainer.restore(state)

@@ -67,6 +67,9 @@ def main(
     grounds: Annotated[
         Grounds, typer.Option(help="what transparent pictures stand on; colors: any, every time")
     ] = "white",
+    exclude: Annotated[
+        str, typer.Option(help="rows to leave out, like 'category=People & Body, Flags'")
+    ] = "",
     prediction: Annotated[
         Prediction | None,
         typer.Option(help="network output; without: the start model's, v_prediction from scratch"),
@@ -108,6 +111,7 @@ def main(
             seed=seed,
             prediction=prediction or "v_prediction",
             grounds=grounds,
+            exclude=exclude,
         )
         state = saved_state(folder, resume, accelerator)
         repo_id = push_to_hub
@@ -220,6 +224,7 @@ def prepare(
             image_size=recipe.image_size,
             channels=channels_to_read(recipe, unet.config["in_channels"]),
             image_column=recipe.image_column,
+            exclude=recipe.exclude,
         )
     if num_epochs:
         recipe = replace(recipe, max_steps=num_epochs * steps_per_epoch(recipe, len(data)))

@@ -278,6 +278,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", steps_done(facts)),
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
         ("pictures seen", f"{facts['steps'] * per_step:,}"),
+        *_left_out(recipe),
         *_grounds(recipe),
         ("mirrored", "half of the pictures" if recipe["flip"] else "none"),
         ("what the network predicts", f"`{recipe['prediction']}`"),
@@ -296,6 +297,11 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _left_out(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if recipe.get("exclude"):
+        yield "left out of the data", f"`{recipe['exclude']}`"
+
+
 def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if recipe.get("grounds", "white") == "colors":
         yield "what is transparent", "stands on a ground of another colour every time"
@@ -309,6 +315,7 @@ def _command(facts: Mapping[str, Any]) -> str:
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
         f"--dataset-name {'data/' if facts['data_is_local'] else ''}{recipe['dataset_name']}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
+        *([f"--exclude '{recipe['exclude']}'"] if recipe.get("exclude") else []),
         f"--model-save-name {facts['name']}",
         *(f"--{name.replace('_', '-')} {value}" for name, value in alike.items()),
         "--flip" if recipe["flip"] else "--no-flip",
@@ -318,7 +325,7 @@ def _command(facts: Mapping[str, Any]) -> str:
     return command_line(f"{launch} -m training.finetune_model", options)
 
 
-_SPELLED_OUT = {"start_model", "dataset_name", "image_column", "num_processes", "flip"}
+_SPELLED_OUT = {"start_model", "dataset_name", "image_column", "exclude", "num_processes", "flip"}
 
 
 def _start_model(facts: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ class Recipe:
         seed: of everything random.
         prediction: what the network predicts; a start model's own.
         grounds: what transparent pictures stand on: white, or a colour that changes every time.
+        exclude: rows of the data that are left out, as `column=value, value`; empty is none.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -77,6 +78,7 @@ class Recipe:
     seed: int
     prediction: Prediction = "v_prediction"
     grounds: Grounds = "white"
+    exclude: str = ""
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -96,7 +98,8 @@ class Recipe:
         Raises:
             ValueError: naming what differs.
         """
-        older = {"prediction": "v_prediction", "grounds": "white"}  # which older runs do not tell
+        # What older runs do not tell.
+        older = {"prediction": "v_prediction", "grounds": "white", "exclude": ""}
         saved = older | dict(saved)
         division = {"batch_size", "grad_accumulation_steps", "num_processes"}
         names = [f.name for f in fields(self) if f.name not in division]
