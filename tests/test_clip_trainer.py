@@ -196,6 +196,40 @@ def test_some_steps_have_the_pairs_of_one_data_set_only(words: Path):
     assert min(alone.values()) > 10
 
 
+def test_most_steps_of_one_data_set_are_of_the_one_in_focus(words: Path):
+    data = replace(grey_pairs(), origins=["small"] * 8 + ["large"] * 16)
+    recipe = replace(RECIPE, datasets=("small", "large"), same_source_share=1.0)
+    found = {}
+    for focus in ("", "small"):
+        run = trainer(words, replace(recipe, focus=focus), data=data)
+        steps = (loop.step_generator(RECIPE.seed, run.step) for run.step in range(200))
+        found[focus] = sum(data.origins[int(run._chosen(step)[0])] == "small" for step in steps)
+    assert found[""] / 200 == pytest.approx(1 / 3, abs=0.1)
+    assert found["small"] / 200 == pytest.approx(clip_trainer.FOCUS_SHARE, abs=0.1)
+
+
+def test_a_focus_that_is_no_data_set_is_refused():
+    with pytest.raises(ValueError, match="focus must be one of colors, got 'sounds'"):
+        replace(RECIPE, focus="sounds")
+
+
+def test_a_run_from_before_there_was_a_focus_may_be_resumed():
+    saved = {name: value for name, value in vars(RECIPE).items() if name != "focus"}
+    RECIPE.check_same(saved)
+    with pytest.raises(ValueError, match="focus"):
+        replace(RECIPE, focus="colors").check_same(saved)
+
+
+def test_sentences_without_what_follows_their_end_are_read_as_by_the_model_itself(words: Path):
+    run = trainer(words)
+    tokens = run._tokens[:12].long()
+    with torch.no_grad():
+        found = clip_trainer.encode_text(run.model, tokens)
+        expected = run.model.encode_text(tokens, normalize=True)
+    assert len(set(tokens.argmax(dim=-1).tolist())) > 1  # of several lengths
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_data_set_of_fewer_pairs_than_a_step_has_is_never_alone(words: Path):
     data = replace(grey_pairs(), origins=["few"] * 5 + ["many"] * 19)
     run = trainer(words, replace(RECIPE, same_source_share=1.0), data=data)

@@ -175,6 +175,41 @@ def test_pictures_that_cannot_be_read_are_skipped_and_counted(tmp_path: Path):
     torch.testing.assert_close(found, torch.from_numpy(np.stack(expected)))
 
 
+def named(folder: Path, kinds: list[str | None]) -> str:
+    """A data set of one picture of each kind, its number as its grey."""
+    files = [encoded(Image.new("RGB", (8, 8), (i, i, i))) for i in range(len(kinds))]
+    features = Features({"image": ImageFeature(), "kind": Value("string")})
+    rows = {"image": [{"bytes": file, "path": None} for file in files], "kind": kinds}
+    folder.mkdir()
+    Dataset.from_dict(rows, features=features).to_parquet(folder / TRAIN)
+    return str(folder)
+
+
+def test_rows_of_some_values_are_left_out(tmp_path: Path):
+    name = named(tmp_path / "d", ["a tree", "People & Body", None, "flag", "a tree", "flag"])
+    data = load_pictures(name, image_size=8, exclude="kind = People & Body, flag")
+    assert data.take(torch.arange(len(data)))[:, 0, 0, 0].tolist() == [0, 2, 4]
+    assert data.skipped == 0
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        ("flag", "exclude must be like 'column=value, value', got 'flag'"),
+        ("kind=", "exclude must be like 'column=value, value', got 'kind='"),
+        ("sort=flag", "exclude must begin with one of image, kind, got 'sort'"),
+        ("kind=flag, boat", "exclude must name values of kind, got boat, which none"),
+        ("kind=flag,tree", "dataset_name must be a data set of pictures"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused_in_one_sentence(
+    tmp_path: Path, exclude: str, message: str
+):
+    name = named(tmp_path / "d", ["tree", "flag"])
+    with pytest.raises(ValueError, match=message):
+        load_pictures(name, image_size=8, exclude=exclude)
+
+
 def test_a_folder_of_pictures_is_read_and_files_that_are_none_are_skipped(tmp_path: Path):
     folder = tmp_path / "d"
     folder.mkdir()

@@ -187,6 +187,31 @@ def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path,
     assert "(`paintings`)" in card
 
 
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tmp_path: Path):
+    chosen = {"half_formed_by": "paintings,emoji", "focus": "emoji", "same_source_share": 1.0}
+    result = train(*options(place, tmp_path, max_steps=1, **chosen))
+    assert result.exit_code == 0, result.output
+    made = {
+        model: load_file(tmp_path / f"{model}-{RECIPE.seed}-{half_formed.FILE}")["pixels"]
+        for model in ("paintings", "emoji")
+    }
+    emoji = (1 + RECOLORED) * tiny_pairs.COUNTS["emoji"]
+    assert {model: len(pixels) for model, pixels in made.items()} == {
+        "paintings": TRAINED_ON - emoji,
+        "emoji": emoji,
+    }
+    trainer, _ = restored(tmp_path, place)
+    assert trainer.half_formed is not None
+    of_emoji = torch.tensor([origin == "emoji" for origin in trainer.data.origins])
+    assert torch.equal(trainer.half_formed[of_emoji], made["emoji"])
+    assert torch.equal(trainer.half_formed[~of_emoji], made["paintings"])
+    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "(`paintings`, `emoji`)" in card.replace("\n", " ")
+    assert "of one data set in 100% of the steps, 60% of them of `emoji`" in card
+    assert "--focus emoji" in card
+
+
 def test_a_data_folder_that_is_not_there_is_refused_in_one_sentence(place: Path, tmp_path: Path):
     result = train(*options(place, tmp_path / "run", data_folder=tmp_path / "nowhere"))
     assert result.exit_code == 2

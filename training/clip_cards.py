@@ -157,10 +157,14 @@ def _what(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["half_formed_share"]:
         yield (
             f"{facts['half_formed_share']:.0%} of the pictures it learned from were shown as a "
-            f"diffusion model (`{facts['recipe']['half_formed']}`) predicts them from a random "
+            f"diffusion model ({_formers(facts)}) predicts them from a random "
             "level of noise, since that is what guidance looks at; all were cropped, and some "
             "blurred or made noisy."
         )
+
+
+def _formers(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in facts["recipe"]["half_formed"].split(","))
 
 
 def _hub_datasets(pairs: Mapping[str, int]) -> list[str]:
@@ -181,7 +185,7 @@ def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("optimizer", f"AdamW, learning rate {recipe['lr']:g}, half a cosine"),
         ("steps", f"{steps_done(facts)} of {recipe['batch_size']} pairs ({seen:,} pairs)"),
         *_went_on_from(facts),
-        *_harder(recipe),
+        *_harder(facts),
         ("averaged weights", f"decay {recipe['ema_decay']:g}"),
         ("arithmetic", recipe["mixed_precision"]),
         ("seed", str(recipe["seed"])),
@@ -200,10 +204,13 @@ def _went_on_from(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _harder(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _harder(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    recipe = facts["recipe"]
     share = recipe.get("same_source_share", 0.0)
+    focus = recipe.get("focus", "")
     if share:
-        yield "pairs of a step", f"all of one data set in {share:.0%} of the steps"
+        most = f", {facts['focus_share']:.0%} of them of `{focus}`" if focus else ""
+        yield "pairs of a step", f"all of one data set in {share:.0%} of the steps{most}"
 
 
 def _commands(facts: Mapping[str, Any]) -> str:
@@ -226,7 +233,8 @@ def _command(recipe: Mapping[str, Any]) -> str:
     renamed = {"half_formed": "half_formed_by"}
     told = {"same_source_share": 0.0, **recipe}
     kept = {renamed.get(name, name): told[name] for name in told if name != "datasets"}
-    kept = {name: value for name, value in kept.items() if value != "" or name != "start_model"}
+    unless_empty = {"start_model", "focus"}
+    kept = {name: value for name, value in kept.items() if value != "" or name not in unless_empty}
     options = [f"--{name.replace('_', '-')} {quote(str(kept[name]))}" for name in kept]
     return command_line("python -m training.train_clip", options)
 

@@ -34,10 +34,7 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
     parts = {name: load_pairs(data_folder, name) for name in recipe.datasets}
     data = joined([train for train, _ in parts.values()])
     loop.batch_indices(len(data), recipe.batch_size, recipe.seed, 0)  # refuses too large a batch
-    made = None
-    if recipe.half_formed:
-        seen = as_seen(data, recipe.seed)
-        made = half_formed.load_or_make(folder, seen, recipe.half_formed, recipe.seed)
+    made = half_formed_pictures(recipe, data, folder) if recipe.half_formed else None
     texts = (text for said in data.sentences for text in said)
     start = None
     if state is not None:
@@ -60,6 +57,20 @@ def as_seen(data: Pairs, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     parts = torch.arange(len(data)).split(_PART)
     return torch.cat([images.to_uint8(data.on_grounds(part, generator)) for part in parts])
+
+
+def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
+    """All pictures as the recipe's checkpoints predict them, `(n, 3, h, w)` uint8.
+
+    Those of a data set are formed by the checkpoint of its name, the others by the first.
+    """
+    seen = as_seen(data, recipe.seed)
+    models = recipe.half_formed.split(",")
+    formers = [origin if origin in models else models[0] for origin in data.origins]
+    for model in dict.fromkeys(formers):
+        rows = torch.tensor([former == model for former in formers])
+        seen[rows] = half_formed.load_or_make(folder, seen[rows], model, recipe.seed)
+    return seen
 
 
 def folder_of(start_model: str) -> Path:

@@ -36,6 +36,7 @@ ADAM_BETAS = (0.9, 0.98)
 WEIGHT_DECAY = 0.1
 MAX_LOGIT_SCALE = 100.0
 HALF_FORMED_SHARE = 0.3  # of the pictures
+FOCUS_SHARE = 0.6  # of the steps whose pairs are all of one data set
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 VISION: dict[str, dict[str, Any]] = {
@@ -73,7 +74,8 @@ class Recipe:
     Attributes:
         architecture: of the towers.
         datasets: names of the data sets, in order.
-        half_formed: checkpoint whose half-formed pictures are learned from too; empty is none.
+        half_formed: checkpoints, by commas, whose half-formed pictures are learned from too: a data
+            set is formed by that of its name, or by the first; empty is none.
         max_steps: optimizer steps.
         batch_size: pairs per step; each is a wrong answer to all the others.
         lr: peak learning rate of AdamW.
@@ -84,6 +86,7 @@ class Recipe:
         start_model: bundled CLIP or folder to go on from; empty is new weights.
         same_source_share: share of steps whose pairs are all of one data set, and so harder to
             tell apart.
+        focus: data set that most of those steps are of; empty is each by its size.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -101,10 +104,13 @@ class Recipe:
     seed: int
     start_model: str = ""
     same_source_share: float = 0.0
+    focus: str = ""
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
             rule.check(name, getattr(self, name))
+        if self.focus:
+            Choice(self.datasets).check("focus", self.focus)
 
     def check_same(self, saved: Mapping[str, Any]) -> None:
         """Refuses to go on from a run of another recipe.
@@ -113,6 +119,7 @@ class Recipe:
             ValueError: naming what differs.
         """
         mine = asdict(self)
+        saved = {"focus": "", **saved}  # which older runs do not tell
         loop.refuse_another([f.name for f in fields(self) if saved.get(f.name) != mine[f.name]])
 
 
@@ -182,11 +189,12 @@ class Trainer:
         self._tokens, self._first, self._names = tokenized(data.sentences, tokenizer)
         torch.manual_seed(recipe.seed)
         self.config = model_config(recipe.architecture, tokenizer.vocab_size)
-        model = CLIP(**deepcopy(self.config)).to(self.device)
+        model = CLIP(**deepcopy(self.config)).to(self.device, memory_format=torch.channels_last)
         self.earlier = start.earlier if start else []
         if start:
             model.load_state_dict(start.weights)
         self._sources = _sources(data.origins, recipe.batch_size)
+        self._chances = _chances(self._sources, recipe.focus)
         self._averaged = deepcopy(model).eval().requires_grad_(False)
         self.ema = EMAModel(model.parameters(), decay=recipe.ema_decay, foreach=True)
         self.optimizer = torch.optim.AdamW(
@@ -234,7 +242,7 @@ class Trainer:
         pictures, tokens, names = self._batch()
         with self.accelerator.autocast():
             image = self.model.encode_image(pictures, normalize=True)
-            text = self.model.encode_text(tokens, normalize=True)
+            text = encode_text(self.model, tokens)
         loss = contrastive_loss(image.float(), text.float(), self.model.logit_scale.exp(), names)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
@@ -270,8 +278,8 @@ class Trainer:
         recipe = self.recipe
         alone = recipe.same_source_share > 0 and self._sources
         if alone and float(torch.rand((), generator=generator)) < recipe.same_source_share:
-            sizes = torch.tensor([float(len(rows)) for rows in self._sources])
-            rows = self._sources[int(torch.multinomial(sizes, 1, generator=generator))]
+            one = int(torch.multinomial(self._chances, 1, generator=generator))
+            rows = [*self._sources.values()][one]
             return rows[torch.randperm(len(rows), generator=generator)[: recipe.batch_size]]
         return loop.batch_indices(len(self.data), recipe.batch_size, recipe.seed, self.step)
 
@@ -283,10 +291,36 @@ class Trainer:
         return self._averaged
 
 
-def _sources(origins: Sequence[str], least: int) -> list[Tensor]:
+def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+    """Sentences `(b, l)` to what `model.encode_text` makes of them, `(b, d)` of length 1.
+
+    Most sentences are short and no token looks at a later one, so what follows the end of the
+    longest is left out.
+    """
+    length = int(tokens.argmax(dim=-1).max()) + 1  # the end is the largest token
+    mask = model.attn_mask
+    kept = None if mask is None else mask[:length, :length]
+    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=kept))  # (b, l, w)
+    ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+    return F.normalize(ends @ model.text_projection, dim=-1)
+
+
+def _sources(origins: Sequence[str], least: int) -> dict[str, Tensor]:
     """The numbers of the pairs of each data set that has enough of them for a step."""
-    found = [[i for i, origin in enumerate(origins) if origin == name] for name in set(origins)]
-    return [torch.tensor(rows) for rows in sorted(found) if len(rows) >= least]
+    numbers: dict[str, list[int]] = {}
+    for number, origin in enumerate(origins):
+        numbers.setdefault(origin, []).append(number)
+    return {name: torch.tensor(rows) for name, rows in numbers.items() if len(rows) >= least}
+
+
+def _chances(sources: Mapping[str, Tensor], focus: str) -> Tensor:
+    """How likely a step of one data set is of each, `(number of sources,)`."""
+    sizes = {name: float(len(rows)) for name, rows in sources.items()}
+    others = sum(size for name, size in sizes.items() if name != focus)
+    if focus in sizes and others:
+        sizes[focus] = others * FOCUS_SHARE / (1 - FOCUS_SHARE)
+    return torch.tensor([*sizes.values()])
 
 
 def tokenized(

@@ -26,6 +26,7 @@ from training.clip_judging import judge_trainer
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import (
     CONFIG_FILE,
+    FOCUS_SHARE,
     HALF_FORMED_SHARE,
     IMAGE_PX,
     MEAN,
@@ -108,6 +109,7 @@ def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[
         "context_length": trainer.config["text_cfg"]["context_length"],
         "pairs": dict(Counter(trainer.data.origins)),
         "half_formed_share": HALF_FORMED_SHARE if recipe.half_formed else 0.0,
+        "focus_share": FOCUS_SHARE if recipe.focus else 0.0,
         "steps": trainer.step,
         "seconds": round(trainer.seconds, 1),
         "device": trainer.trained_on,

@@ -42,7 +42,10 @@ def main(
     ema_decay: Annotated[float, typer.Option(help="of the averaged weights")] = 0.995,
     half_formed_by: Annotated[
         str,
-        typer.Option(help="checkpoint that predicts half-formed pictures; empty: none"),
+        typer.Option(
+            help="checkpoints, by commas, that predict half-formed pictures: of a data set that of "
+            "its name, or the first; empty: none"
+        ),
     ] = "paintings",
     start_model: Annotated[
         str, typer.Option(help="bundled CLIP or folder to go on from; empty: new weights")
@@ -50,6 +53,9 @@ def main(
     same_source_share: Annotated[
         float, typer.Option(help="share of steps whose pairs are all of one data set")
     ] = 0.5,
+    focus: Annotated[
+        str, typer.Option(help="data set that most of those steps are of; empty: each by its size")
+    ] = "",
     mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of the passes")] = "no",
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 50,
@@ -78,6 +84,7 @@ def main(
             seed=seed,
             start_model=start_model,
             same_source_share=same_source_share,
+            focus=focus,
         )
         repo_id = publish.reserve(push_to_hub)
         trainer, held_out = prepare(recipe, folder, data_folder)
