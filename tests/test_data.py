@@ -14,7 +14,7 @@ from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from tests.tiny_pictures import encoded, landscape, write_landscapes, write_rows
+from tests.tiny_pictures import encoded, landscape, write_kinds, write_landscapes, write_rows
 from training import data as training_data
 from training.data import (
     HUB_MNIST,
@@ -175,18 +175,8 @@ def test_pictures_that_cannot_be_read_are_skipped_and_counted(tmp_path: Path):
     torch.testing.assert_close(found, torch.from_numpy(np.stack(expected)))
 
 
-def named(folder: Path, kinds: list[str | None]) -> str:
-    """A data set of one picture of each kind, its number as its grey."""
-    files = [encoded(Image.new("RGB", (8, 8), (i, i, i))) for i in range(len(kinds))]
-    features = Features({"image": ImageFeature(), "kind": Value("string")})
-    rows = {"image": [{"bytes": file, "path": None} for file in files], "kind": kinds}
-    folder.mkdir()
-    Dataset.from_dict(rows, features=features).to_parquet(folder / TRAIN)
-    return str(folder)
-
-
 def test_rows_of_some_values_are_left_out(tmp_path: Path):
-    name = named(tmp_path / "d", ["a tree", "People & Body", None, "flag", "a tree", "flag"])
+    name = write_kinds(tmp_path / "d", ["a tree", "People & Body", None, "flag", "a tree", "flag"])
     data = load_pictures(name, image_size=8, exclude="kind = People & Body, flag")
     assert data.take(torch.arange(len(data)))[:, 0, 0, 0].tolist() == [0, 2, 4]
     assert data.skipped == 0
@@ -205,7 +195,7 @@ def test_rows_of_some_values_are_left_out(tmp_path: Path):
 def test_what_cannot_be_left_out_is_refused_in_one_sentence(
     tmp_path: Path, exclude: str, message: str
 ):
-    name = named(tmp_path / "d", ["tree", "flag"])
+    name = write_kinds(tmp_path / "d", ["tree", "flag"])
     with pytest.raises(ValueError, match=message):
         load_pictures(name, image_size=8, exclude=exclude)
 

@@ -41,6 +41,7 @@ from tests.tiny_pictures import (
     save_flat,
     save_folded,
     save_stock,
+    write_kinds,
     write_landscapes,
     write_rows,
 )
@@ -284,6 +285,19 @@ def test_a_model_in_the_older_layout_gives_a_pipeline_that_diffusers_draws_with(
     torch.testing.assert_close([p.data for p in pipeline.unet.parameters()], averaged)
     (drawn,) = pipeline(num_inference_steps=2, return_dict=False)
     assert drawn[0].size == (SIZE, SIZE)
+
+
+def test_rows_that_are_left_out_are_told_in_the_card(place: Path, tmp_path: Path):
+    name = write_kinds(tmp_path / "data", ["tree"] * 24 + ["People & Body"] * 24)
+    chosen = {"dataset_name": name, "exclude": "kind=People & Body", "max_steps": 1}
+    finished(*options(place, tmp_path / "run", **chosen))
+    facts = json.loads((tmp_path / "run" / CHECKPOINT / cards.FACTS_FILE).read_text())
+    assert facts["num_pictures"] + facts["held_out"] == 24
+    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "| left out of the data | `kind=People & Body` |" in card
+    assert "--exclude 'kind=People & Body'" in card
+    other = options(place, tmp_path / "run", **chosen | {"exclude": ""})
+    assert "exclude" in refused(*other, "--resume")
 
 
 def test_a_checkpoint_is_complete_and_everyone_may_read_it(whole: Path):

@@ -116,6 +116,16 @@ def write_landscapes(folder: Path, count: int = NUM_PICTURES) -> str:
     return write_rows(folder, [encoded(landscape(i)) for i in range(count)])
 
 
+def write_kinds(folder: Path, kinds: Sequence[str | None]) -> str:
+    """A data set of one picture of each kind, its number as its grey."""
+    files = [encoded(Image.new("RGB", (8, 8), (i, i, i))) for i in range(len(kinds))]
+    features = Features({"image": ImageFeature(), "kind": Value("string")})
+    rows = {"image": [{"bytes": file, "path": None} for file in files], "kind": [*kinds]}
+    folder.mkdir(parents=True)
+    Dataset.from_dict(rows, features=features).to_parquet(folder / "train.parquet")
+    return str(folder)
+
+
 def pictures(count: int = NUM_PICTURES) -> Pictures:
     """Prepared pictures of noise, in memory."""
     generator = np.random.default_rng(0)
