@@ -24,7 +24,7 @@ from benchmarks import emoji_judge, frechet
 from benchmarks.digits import write_json
 from benchmarks.figures import record
 from benchmarks.scoring import markdown
-from benchmarks.text import COURSE, PRESETS, Lab
+from benchmarks.text import COURSE, PRESETS, Lab, key_of, name_of
 from pipelines import images, runtime
 from pipelines.settings import TextSettings
 
@@ -53,6 +53,7 @@ PROMPTS = {
 """What is asked for, and the thing and the colour that the judge must see."""
 
 REPORT_SEED = 0
+SEARCHED = TextSettings(method="thorough", tries=32)
 HEADER = ("pictures", "steps", "scale", "thing", "colour", "both (95 %)")
 
 
@@ -142,7 +143,10 @@ def card_figures(
     for score in scores:
         if score.name != "course":
             how = f"thing and colour on `{model}` with `{clip_model}`, {score.name}"
-            found[f"emoji_{score.name}"] = (f"{how}: judged as asked", f"{score.judged.value:.0%}")
+            found[f"emoji_{key_of(score.name)}"] = (
+                f"{how}: judged as asked",
+                f"{score.judged.value:.0%}",
+            )
     return found
 
 
@@ -161,9 +165,9 @@ def main(
     lab, judge = Lab(model, clip_model, REPORT_SEED, num_images), emoji_judge.load()
     plain = score(judge, "unguided", PRESETS[0], dict.fromkeys(PROMPTS, lab.unguided(PRESETS[0])))
     scores = []
-    for settings in tqdm([*PRESETS, COURSE], desc="score"):
+    for settings in tqdm([*PRESETS, SEARCHED, COURSE], desc="score"):
         drawn = {prompt: lab.guided(settings, prompt) for prompt in PROMPTS}
-        scores.append(score(judge, settings.method, settings, drawn))
+        scores.append(score(judge, name_of(settings), settings, drawn))
     print(markdown(HEADER, [row(plain, unguided=True), *map(row, scores)]), end="\n\n")
     columns = ("prompt", "unguided", *(found.name for found in scores))
     print(markdown(columns, prompt_rows([plain, *scores])), end="\n\n")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, guidance, images, losses, sampling
+from pipelines import checkpoints, guidance, images, losses, sampling, search
 from pipelines.pace import Work
 from pipelines.settings import OFF
 from pipelines.trace import Trace
@@ -68,7 +68,7 @@ class Preview:
     Attributes:
         pictures: one per image; the predicted clean picture, after the last step the result.
         unguided: the same of the same seeds without guidance; empty where that is not drawn.
-        step: steps done, from 1.
+        step: steps done, from 1; 0 while seeds are tried.
         total_steps: steps of the run.
         times: seconds since the run began, at the end of every step.
         settings: as checked, with the seed that was drawn.
@@ -180,6 +180,7 @@ class Comparison:
         loaded: the checkpoint that draws.
         method: how it is guided.
         terms: towards what.
+        seeds: of the pictures; None is as the settings say, from `seed` on.
     """
 
     def __init__(
@@ -188,8 +189,10 @@ class Comparison:
         loaded: checkpoints.Loaded,
         method: guidance.Method,
         terms: Sequence[losses.Term],
+        seeds: Sequence[int] | None = None,
     ):
         self.settings, self.loaded, self.method, self.terms = settings, loaded, method, terms
+        self.seeds = seeds_of(settings) if seeds is None else tuple(seeds)
 
     def steps(self, *, compare: bool = True) -> Iterator[Pair]:
         """See `side_by_side`; without `compare` the guided run alone."""
@@ -201,14 +204,14 @@ class Comparison:
 
     def unguided(self) -> Iterator[Plain]:
         """From memory if a run of the same seed and settings was finished before."""
-        key = unguided_key(self.settings, self.loaded.revision, self.method)
+        key = unguided_key(self.settings, self.loaded.revision, self.method, self.seeds)
         return remembered(key, lambda: self._sample(None))
 
     def _sample(self, guide: guidance.Guide | None) -> Iterator[sampling.SampleStep]:
         settings, loaded = self.settings, self.loaded
         size_px = loaded.checkpoint.size_px
         device = next(loaded.unet.parameters()).device
-        generators = sampling.image_generators(settings.seed, settings.num_images)
+        generators = sampling.seeded(self.seeds)
         noise = sampling.draw_noise(generators, (3, size_px, size_px))  # (b, 3, h, w)
         return sampling.sample(
             sampling.unconditional(loaded.unet),
@@ -226,21 +229,31 @@ class Comparison:
         )
 
 
-def unguided_key(settings: Settings, revision: str, method: guidance.Method) -> tuple:
+def seeds_of(settings: Settings) -> tuple[int, ...]:
+    """The seed of every picture, unless several are tried for each."""
+    return tuple(settings.seed + i for i in range(settings.num_images))
+
+
+def unguided_key(
+    settings: Settings, revision: str, method: guidance.Method, seeds: Sequence[int]
+) -> tuple:
     """What decides an unguided run; guidance may be whatever it is."""
     return (
         settings.model,  # two may have the same weights, and another schedule
         revision,
         method.solver,
         eta_of(settings, method),
-        settings.seed,
-        settings.num_images,
+        tuple(seeds),
         settings.num_inference_steps,
     )
 
 
 def work_of(
-    settings: Settings, method: guidance.Method, kind: Sequence[str], terms: Sequence[losses.Term]
+    settings: Settings,
+    method: guidance.Method,
+    kind: Sequence[str],
+    terms: Sequence[losses.Term],
+    tries: int = 1,
 ) -> Work:
     """What a run will compute, to tell how long it takes.
 
@@ -249,15 +262,27 @@ def work_of(
         method: how it is guided.
         kind: of the run, from general to particular.
         terms: towards what; how many, and none if guidance is off.
+        tries: seeds of each picture.
     """
     guide, total = guide_of(settings, method, terms), settings.num_inference_steps
-    guided = sum(
+    costs = [
         guide.times(i, total) * (1 + _BACKWARD * guide.differentiates(i, total))
         for i in range(total)
-    )
+    ]
+    evaluations = sum(costs)
+    if tries > 1:
+        evaluations += tries * sum(costs[: search.steps_of(total)])
+    if tries > 1 or not _is_remembered(settings, method):
+        evaluations += total
+    return Work(tuple(kind), evaluations, settings.num_images)
+
+
+def _is_remembered(settings: Settings, method: guidance.Method) -> bool:
+    """Whether the unguided run of the settings' own seeds is."""
     revision = checkpoints.loaded_revision(settings.model)
-    known = revision and memory.get(unguided_key(settings, revision, method)) is not None
-    return Work(tuple(kind), guided if known else guided + total, settings.num_images)
+    if not revision:
+        return False
+    return memory.get(unguided_key(settings, revision, method, seeds_of(settings))) is not None
 
 
 class Memory:

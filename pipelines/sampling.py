@@ -260,7 +260,12 @@ def image_generators(seed: int, num_images: int) -> list[torch.Generator]:
     So an image depends neither on its batch nor on the device: image 3 of seed 10 is image 0 of
     seed 13.
     """
-    return [torch.Generator("cpu").manual_seed(seed + i) for i in range(num_images)]
+    return seeded([seed + i for i in range(num_images)])
+
+
+def seeded(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One CPU generator per image, of a seed of its own."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
 def draw_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:

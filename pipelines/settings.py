@@ -22,6 +22,7 @@ RANDOM_SEED = -1
 OFF = -1
 MAX_DIGITS = 64
 MAX_IMAGES = 8
+MAX_TRIES = 32
 MAX_LAMBDA = 0.5
 MAX_STEPS = 250
 
@@ -495,6 +496,8 @@ class TextSettings:
         every: guide every so many steps, each that much more strongly.
         repeats: how often each middle step is done; 0 is as the method says.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+        tries: seeds tried for each picture, of which that goes on whose picture fits best early on;
+            picture i has those from seed + i * tries on.
     """
 
     prompt: str = _setting("a landscape with trees", Prompt())
@@ -516,6 +519,7 @@ class TextSettings:
     every: int = _setting(1, Whole(1, 10))
     repeats: int = _setting(0, Whole(0, 4))
     eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+    tries: int = _setting(1, Whole(1, MAX_TRIES))
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):

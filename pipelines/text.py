@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pipelines import checkpoints, clip, comparison, guidance, images, losses, runtime, sampling
+from pipelines import (
+    checkpoints,
+    clip,
+    comparison,
+    guidance,
+    images,
+    losses,
+    runtime,
+    sampling,
+    search,
+)
 from pipelines.clip import COURSE_VIEWS, VIEWS, Clip
 from pipelines.pace import Work
 from pipelines.settings import TextSettings, prompt_entries, validate
+from pipelines.trace import Trace
 
 _VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
 
@@ -26,6 +38,8 @@ class Preview(comparison.Preview):
         similarities: per step, one value per image, see `similarity`.
         unguided_similarities: the same without guidance; empty where that is not drawn.
         unseen_words: words of the prompts that the CLIP never saw in training.
+        seeds: of the pictures; while several are tried for each, of the best so far.
+        seconds_tried: that went by before the first step, while seeds were tried.
     """
 
     clip_revision: str
@@ -33,6 +47,13 @@ class Preview(comparison.Preview):
     similarities: list[list[float]]
     unguided_similarities: list[list[float]]
     unseen_words: list[str]
+    seeds: list[int]
+    seconds_tried: float
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return self.seconds_tried + self.times[-1]
 
     @property
     def score_before(self) -> list[float]:
@@ -104,10 +125,12 @@ def look_of(
     return look
 
 
-def terms_of(settings: TextSettings, model: Clip, target: Target) -> list[losses.Term]:
-    """Everything that the picture is pulled towards; the colour has the last word."""
-    seeds = sampling.image_generators(settings.seed, settings.num_images)
-    generators = [sampling.offspring(generator, _VIEWS_STREAM) for generator in seeds]
+def terms_of(
+    settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
+) -> list[losses.Term]:
+    """What the pictures of some seeds are pulled towards; the colour has the last word."""
+    own = sampling.seeded(seeds)
+    generators = [sampling.offspring(generator, _VIEWS_STREAM) for generator in own]
     look = look_of(settings, model, generators)
     words = losses.EmbeddingDistance(look, target.embeddings, target.weights)
     terms = [losses.Term(words)]
@@ -138,7 +161,8 @@ def work(settings: TextSettings) -> Work:
     method = guidance.TEXT_METHODS[settings.method]
     looks = f"{settings.cutouts} cutouts, every {settings.every}"
     kind = ("text", settings.model, settings.method, settings.clip_model, looks)
-    return comparison.work_of(settings, method, kind, [losses.Term(losses.Symmetry())])
+    towards = [losses.Term(losses.Symmetry())]
+    return comparison.work_of(settings, method, kind, towards, settings.tries)
 
 
 def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Preview]:
@@ -157,6 +181,31 @@ def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Previe
     return _generate(settings, loaded, model, target_of(settings, model), compare)
 
 
+def run_of(
+    settings: TextSettings,
+    loaded: checkpoints.Loaded,
+    model: Clip,
+    target: Target,
+    seeds: Sequence[int],
+) -> comparison.Comparison:
+    """A run of some seeds, ready to draw; settings as checked."""
+    method = guidance.TEXT_METHODS[settings.method]
+    terms = terms_of(settings, model, target, seeds)
+    return comparison.Comparison(settings, loaded, method, terms, seeds)
+
+
+def try_seeds(
+    settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target
+) -> Iterator[search.Found]:
+    """The search for the seeds whose pictures fit best early on, see `search.search`."""
+    return search.search(
+        lambda seeds: run_of(settings, loaded, model, target, seeds).guided(),
+        lambda x0: similarity(model, target, x0),
+        search.candidates(settings.seed, settings.num_images, settings.tries),
+        settings.num_inference_steps,
+    )
+
+
 def _generate(
     settings: TextSettings,
     loaded: checkpoints.Loaded,
@@ -164,12 +213,35 @@ def _generate(
     target: Target,
     compare: bool,
 ) -> Iterator[Preview]:
-    method = guidance.TEXT_METHODS[settings.method]
-    run = comparison.Comparison(settings, loaded, method, terms_of(settings, model, target))
-    unseen = unseen_words(settings, model)
+    began, unseen = time.monotonic(), unseen_words(settings, model)
+    seeds, seconds_tried = comparison.seeds_of(settings), 0.0
+    if settings.tries > 1:
+        for tried in try_seeds(settings, loaded, model, target):
+            seeds, seconds_tried = tuple(tried.seeds), time.monotonic() - began
+            pictures = images.to_pil(tried.x0)
+            yield Preview(
+                pictures=pictures,
+                unguided=pictures if compare else [],  # nothing to compare with as yet
+                step=0,
+                total_steps=settings.num_inference_steps,
+                times=[0.0],
+                settings=settings,
+                model=loaded.checkpoint.key,
+                revision=loaded.revision,
+                failed_steps=[],
+                trace=Trace(),
+                clip_revision=model.revision,
+                losses=[],
+                similarities=[tried.scores.tolist()],
+                unguided_similarities=[tried.scores.tolist()] if compare else [],
+                unseen_words=unseen,
+                seeds=tried.seeds,
+                seconds_tried=seconds_tried,
+            )
     found: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []
+    run = run_of(settings, loaded, model, target, seeds)
     for guided, unguided, both in run.steps(compare=compare):
         if guided.loss is not None:
             found.append(guided.loss.tolist())
@@ -185,4 +257,6 @@ def _generate(
             similarities=list(similar),
             unguided_similarities=list(unguided_similar),
             unseen_words=unseen,
+            seeds=list(seeds),
+            seconds_tried=seconds_tried,
         )

@@ -177,6 +177,8 @@ def status_of(preview: Preview, language: str) -> str:
             model=preview.model,
         )
         return status_line(done)
+    if preview.step == 0:
+        return status_line(words.say(language, "status.trying", tries=preview.settings.tries))
     left = pace.remaining(preview.times, total)
     running = words.say(language, "status.step", step=preview.step, total=total, left=f"{left:.1f}")
     return status_line(running, done=preview.step, total=total)

@@ -422,6 +422,7 @@ _DECIDING = (
     "cfg_scale",
     "solver",
     "eta",
+    "tries",
     "blend_with",
     "blend",
 )

@@ -116,7 +116,8 @@ def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, versions, loss (per guided step, one value per image), score_before and
-    score_after (per image: cosine similarity to the prompt). The last one is complete.
+    score_after (per image: cosine similarity to the prompt), seeds (per image, of the tried ones
+    that which is drawn). The last one is complete; step is 0 while seeds are tried.
     """
     info = (
         common.info_of(preview)
@@ -125,6 +126,7 @@ def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
             "loss": [[round(value, 6) for value in step] for step in preview.losses],
             "similarity": [[round(value, 4) for value in step] for step in preview.similarities],
             "failed_steps": preview.failed_steps,
+            "seeds": preview.seeds,
             "unseen_words": preview.unseen_words,
         }
     )
@@ -138,7 +140,7 @@ def build(language: gr.Radio) -> shell.Tab:
         PRODUCT,
         language,
         wish=lambda: _wish(prompts),
-        extras=lambda: CONTROLS.main() | _more() | _advanced(),
+        extras=lambda: CONTROLS.main() | _tries() | _more() | _advanced(),
         starting=guided.starting_noise(PRODUCT),
         submits=("prompt", "negative_prompt"),
         of_settings=CONTROLS.of_settings,
@@ -182,6 +184,10 @@ def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
         elem_id="text-negative-prompt",
     )
     return {"prompt": prompt, "negative_prompt": negative}
+
+
+def _tries() -> dict[str, Any]:
+    return {"tries": CONTROLS.slider("tries")}
 
 
 def _more() -> dict[str, Any]:

@@ -69,6 +69,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "every": 1,
         "repeats": 0,
         "eta": -1.0,
+        "tries": 1,
     },
     "/digits": {
         "digits": "0123456789",

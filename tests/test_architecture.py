@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.unets",
     },
     "pipelines.sampling": {"pipelines.runtime"},
+    "pipelines.search": {"pipelines.sampling"},
     "pipelines.guidance": {"pipelines.sampling", "pipelines.losses"},
     "pipelines.trace": {"pipelines.images", "pipelines.sampling"},
     "pipelines.clip": {
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.sampling",
         "pipelines.losses",
         "pipelines.guidance",
+        "pipelines.search",
         "pipelines.pace",
         "pipelines.trace",
     },
@@ -93,7 +95,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.pace",
     },
     "pipelines.color": _PRODUCT | {"pipelines.colorimetry"},
-    "pipelines.text": _PRODUCT | {"pipelines.clip", "pipelines.runtime", "pipelines.sampling"},
+    "pipelines.text": _PRODUCT
+    | {
+        "pipelines.clip",
+        "pipelines.runtime",
+        "pipelines.sampling",
+        "pipelines.search",
+        "pipelines.trace",
+    },
     "tabs.charts": set(),
     "tabs.look": set(),
     "tabs.runs": set(),

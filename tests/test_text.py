@@ -19,7 +19,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, clip, color, comparison, guidance, images, losses, text
+from pipelines import (
+    checkpoints,
+    clip,
+    color,
+    comparison,
+    guidance,
+    images,
+    losses,
+    search,
+    text,
+)
 from pipelines.clip import Clip
 from pipelines.sampling import StepContext
 from pipelines.settings import ColorSettings, SettingsError, TextSettings, validate
@@ -112,7 +122,8 @@ def test_each_step_gives_one_pair_of_pictures_per_image_and_what_was_measured():
 def test_what_is_shown_is_what_the_network_predicts_and_not_what_was_just_moved():
     settings = validate(TextSettings(**{**SHORT, **strong("balanced")}))
     model = clip.load("clip-small")
-    terms = text.terms_of(settings, model, text.target_of(settings, model))
+    target, seeds = text.target_of(settings, model), comparison.seeds_of(settings)
+    terms = text.terms_of(settings, model, target, seeds)
     loaded, method = checkpoints.load(settings.model), guidance.TEXT_METHODS["balanced"]
     *before, last = comparison.Comparison(settings, loaded, method, terms).guided()
     for step in before:
@@ -381,13 +392,77 @@ def test_the_colour_has_the_last_word_and_its_own_weight():
     settings = validate(TextSettings(**{**SHORT, "color": "black", "color_weight": 0.4}))
     model = clip.load("clip-small")
     target = text.target_of(settings, model)
-    words, mean = text.terms_of(settings, model, target)
+    words, mean = text.terms_of(settings, model, target, [0])
     assert isinstance(words.loss, losses.EmbeddingDistance)
     assert words.weight == 1
     assert isinstance(mean.loss, losses.MeanColor)
     assert mean.loss.color.tolist() == [-1, -1, -1]
     assert mean.weight == 0.4
-    assert len(text.terms_of(validate(TextSettings(**SHORT)), model, target)) == 1
+    assert len(text.terms_of(validate(TextSettings(**SHORT)), model, target, [0])) == 1
+
+
+# --- several seeds -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fast", "balanced", "thorough"])
+def test_of_several_seeds_the_one_that_is_nearest_to_the_words_early_on_is_painted(method: str):
+    common = {"method": method, "num_inference_steps": 8, "prompt": "a landscape with trees"}
+    tried = paint(**common, seed=40, num_images=2, tries=6)
+    single = [run(**common, seed=seed) for seed in range(40, 52)]
+    early = [previews[search.steps_of(8) - 1].score_after[0] for previews in single]
+    best = [max(range(6), key=lambda i: early[i]), max(range(6, 12), key=lambda i: early[i])]
+    assert tried.seeds == [40 + i for i in best]
+    # Guidance magnifies what rounding makes of another size of batch, but not to another picture.
+    for picture, plain, i in zip(tried.pictures, tried.unguided, best, strict=True):
+        apart = [np.abs(pixels([picture]) - pixels(s[-1].pictures)).mean() for s in single]
+        assert int(np.argmin(apart)) == i
+        assert np.abs(pixels([plain]) - pixels(single[i][-1].unguided)).mean() < 1
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_while_seeds_are_tried_the_best_so_far_are_shown_before_the_first_step():
+    previews = run(num_images=3, tries=4, num_inference_steps=8)
+    trying = [p for p in previews if p.step == 0]
+    steps = [p for p in previews if p.step]
+    assert len(trying) == search.steps_of(8) + 1
+    assert previews == trying + steps
+    assert [p.step for p in steps] == list(range(1, 9))
+    for preview in trying:
+        assert not preview.finished
+        assert len(preview.pictures) == len(preview.unguided) == len(preview.seeds) == 3
+        assert len(preview.score_after) == len(preview.score_before) == 3
+        assert preview.total_steps == 8
+    assert {tuple(p.seeds) for p in steps} == {tuple(trying[-1].seeds)}
+    assert all(0 <= seed - 4 * i < 4 for i, seed in enumerate(steps[0].seeds))
+    assert all(len(p.similarities) == p.step for p in steps)
+    seconds = [p.seconds for p in previews]
+    assert seconds == sorted(seconds)
+    assert steps[-1].seconds > steps[-1].times[-1]
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_seeds_are_tried_without_guidance_and_without_comparing_too():
+    settings = TextSettings(**{**SHORT, "tries": 4, "guidance_scale": 0.0})
+    *_, last = text.generate(settings, compare=False)
+    assert last.unguided == []
+    model = clip.load("clip-small")
+    target = text.target_of(settings, model)
+    early = [
+        run(seed=seed, guidance_scale=0.0)[search.steps_of(6) - 1].pictures[0] for seed in range(4)
+    ]
+    x0 = torch.cat([images.to_tensor(picture) for picture in early])
+    assert last.seeds == [int(text.similarity(model, target, x0).argmax())]
+
+
+def test_what_tries_cost_is_told_beforehand():
+    def evaluations(**options: Any) -> float:
+        return text.work(TextSettings(num_inference_steps=20, seed=77, **options)).evaluations
+
+    assert evaluations() == 40
+    assert evaluations(tries=8) == 40 + 8 * search.steps_of(20)
+    assert evaluations(tries=8, num_images=2) == evaluations(tries=8)
+    thorough = evaluations(method="thorough")
+    assert evaluations(method="thorough", tries=2) > thorough + 2 * 3 * search.steps_of(20)
 
 
 # --- the course ----------------------------------------------------------------------------------

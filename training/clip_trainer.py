@@ -189,7 +189,8 @@ class Trainer:
         self._tokens, self._first, self._names = tokenized(data.sentences, tokenizer)
         torch.manual_seed(recipe.seed)
         self.config = model_config(recipe.architecture, tokenizer.vocab_size)
-        model = CLIP(**deepcopy(self.config)).to(self.device, memory_format=torch.channels_last)
+        made: Any = CLIP(**deepcopy(self.config))
+        model: CLIP = made.to(self.device, memory_format=torch.channels_last)
         self.earlier = start.earlier if start else []
         if start:
             model.load_state_dict(start.weights)
@@ -291,11 +292,15 @@ class Trainer:
         return self._averaged
 
 
-def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+def encode_text(model: Any, tokens: Tensor) -> Tensor:
     """Sentences `(b, l)` to what `model.encode_text` makes of them, `(b, d)` of length 1.
 
     Most sentences are short and no token looks at a later one, so what follows the end of the
     longest is left out.
+
+    Args:
+        model: a `CLIP` of open_clip.
+        tokens: `(b, l)` int64.
     """
     length = int(tokens.argmax(dim=-1).max()) + 1  # the end is the largest token
     mask = model.attn_mask
