@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,8 +47,8 @@ class Preview(comparison.Preview):
     similarities: list[list[float]]
     unguided_similarities: list[list[float]]
     unseen_words: list[str]
-    seeds: list[int]
-    seconds_tried: float
+    seeds: list[int] = field(default_factory=list)
+    seconds_tried: float = 0.0
 
     @property
     def seconds(self) -> float:

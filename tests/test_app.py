@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -225,8 +226,9 @@ def test_what_the_readme_says_of_the_answer_is_in_it(client: Client):
     _, of_text = client.predict(num_inference_steps=1, api_name="/text")
     assert documented <= set(of_text)
     _, of_digits = client.predict(num_inference_steps=1, api_name="/digits")
-    assert documented - {"unseen_words", "clip_revision"} <= set(of_color)
-    assert documented - {"unseen_words", "clip_revision", "loss"} <= set(of_digits)
+    of_words = {"unseen_words", "clip_revision", "seeds"}
+    assert documented - of_words <= set(of_color)
+    assert documented - of_words - {"loss"} <= set(of_digits)
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -271,6 +273,24 @@ def test_api_and_python_give_the_same_pictures_of_words(client: Client):
     assert [Image.open(f).tobytes() for f in files] == [p.tobytes() for p in last.pictures]
     assert [p.tobytes() for p in last.pictures] != [p.tobytes() for p in last.unguided]
     assert info["score_after"] == [round(value, 4) for value in last.score_after]
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_the_seeds_that_were_found_draw_the_same_pictures_of_words(client: Client):
+    options: dict[str, Any] = {"prompt": "ships", "num_inference_steps": 4, "seed": 5}
+    job = client.submit(**options, num_images=2, tries=3, api_name="/text")
+    files, info = job.result()
+    steps = [shown["step"] for _, shown in job.outputs()]
+    assert steps == sorted(steps)
+    assert (steps[0], steps[-1]) == (0, 4)
+    assert info["seeds"][0] in (5, 6, 7)
+    assert info["seeds"][1] in (8, 9, 10)
+    for file, seed in zip(files, info["seeds"], strict=True):
+        (alone,), _ = client.predict(**options | {"seed": seed}, api_name="/text")
+        apart = np.asarray(Image.open(file)).astype(int) - np.asarray(Image.open(alone))
+        assert np.abs(apart).mean() < 2  # a batch of another size rounds otherwise
+    _, plain = client.predict(**options, num_images=2, api_name="/text")
+    assert plain["seeds"] == [5, 6]
 
 
 def test_a_random_seed_is_reported_and_draws_the_same_again(client: Client):
@@ -348,6 +368,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"eta": 2},
     ],
     "/text": [
+        {"tries": 0},
+        {"tries": 33},
         {"prompt": ""},
         {"prompt": "", "image_prompt": mask(8, white=4), "image_weight": 0},
         {"prompt": 7},

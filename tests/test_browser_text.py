@@ -93,6 +93,26 @@ def test_words_that_the_clip_never_saw_are_named_until_they_are_gone(desk: Visit
     expect(desk.status).to_contain_text("Done in")
 
 
+def test_seeds_are_tried_before_the_first_step_and_stop_ends_that_too(desk: Visit, meter: Meter):
+    hasten(desk)
+    set_slider(desk.page, "text-tries", 6)
+    desk.finish("ships")
+    expect(desk.part("scores")).to_contain_text("unguided")
+    expect(desk.part("chart").get_by_role("img").first.locator("polyline")).to_have_count(2)
+    set_slider(desk.page, "text-tries", 32)
+    set_slider(desk.page, "text-num-images", 8)
+    set_slider(desk.page, "text-num-inference-steps", 250)
+    desk.draw("snow")
+    expect(desk.status).to_contain_text("Trying 32 seeds for each picture")
+    expect(desk.tiles).to_have_count(16)
+    desk.part("stop").click()
+    assert meter.settled()
+    set_slider(desk.page, "text-tries", 1)
+    set_slider(desk.page, "text-num-images", 1)
+    hasten(desk)
+    desk.finish("ships")
+
+
 def test_stop_keeps_the_partial_picture_of_words_and_its_plot(desk: Visit, meter: Meter):
     set_slider(desk.page, "text-num-inference-steps", 250)
     desk.draw("snow")
