@@ -53,7 +53,7 @@ PROMPTS = {
 """What is asked for, and the thing and the colour that the judge must see."""
 
 REPORT_SEED = 0
-SEARCHED = TextSettings(method="thorough", tries=32)
+SEARCHED = TextSettings(method="thorough", tries=8)
 HEADER = ("pictures", "steps", "scale", "thing", "colour", "both (95 %)")
 
 

@@ -148,6 +148,7 @@ _ADDRESSES: dict[str, str] = {
     "course": COURSE,
     "ddim": _ARXIV + "2010.02502",
     "dpm-solver": _ARXIV + "2211.01095",
+    "search": _ARXIV + "2501.09732",
     "glide": _ARXIV + "2112.10741",
     "cfg": _ARXIV + "2207.12598",
     "clip": _ARXIV + "2103.00020",
@@ -160,7 +161,18 @@ _SOLVERS = ("ddim", "dpm-solver")
 
 _LINKS: dict[str, tuple[str, ...]] = {
     "color": ("course", *_SOLVERS, "dps", "freedom", "ugd", "mpgd", "tfg"),
-    "text": ("course", *_SOLVERS, "clip", "glide", "freedom", "ugd", "mpgd", "tfg", "interval"),
+    "text": (
+        "course",
+        *_SOLVERS,
+        "clip",
+        "glide",
+        "freedom",
+        "ugd",
+        "mpgd",
+        "tfg",
+        "interval",
+        "search",
+    ),
     "digits": ("course", *_SOLVERS, "cfg", "glide", "interval", "autoguidance"),
 }
 

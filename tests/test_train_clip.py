@@ -488,6 +488,44 @@ def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: 
     assert (tmp_path / "out" / export_clip.WEIGHTS_FILE).is_file()
 
 
+def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
+    run: Run, place: Path, tmp_path: Path
+):
+    runs = tmp_path / "runs"
+    went_on = train(*options(place, runs / "more", start_model=run.checkpoint, max_steps=2))
+    assert went_on.exit_code == 0, went_on.output
+    for share in (0.0, 0.25, 1.0):
+        result = invoke(
+            export_clip.main,
+            str(runs / "more"),
+            str(tmp_path / f"{share}"),
+            f"--data-folder={place / 'data'}",
+            f"--blend-with={run.checkpoint}",
+            f"--blend-share={share}",
+            "--threads=1",
+        )
+        assert result.exit_code == 0, result.output
+    first, last, mixed, other = (
+        load_file(folder / export_clip.WEIGHTS_FILE)
+        for folder in (
+            run.checkpoint,
+            runs / "more" / export_clip.CHECKPOINT,
+            tmp_path / "0.25",
+            tmp_path / "1.0",
+        )
+    )
+    unmixed = load_file(tmp_path / "0.0" / export_clip.WEIGHTS_FILE)
+    assert any((first[name].float() - last[name].float()).abs().max() > 1e-3 for name in first)
+    for name, value in mixed.items():
+        torch.testing.assert_close(unmixed[name], last[name])
+        if value.is_floating_point():
+            expected = 0.25 * first[name].float() + 0.75 * last[name].float()
+            torch.testing.assert_close(value.float(), expected, atol=2e-3, rtol=2e-3)
+            torch.testing.assert_close(other[name], first[name], atol=2e-3, rtol=2e-3)
+    card = (tmp_path / "0.25" / cards.CARD_FILE).read_text()
+    assert f"25% of the weights are those of `{run.folder.name}`" in card
+
+
 @pytest.mark.parametrize("state", [None, {"step": 1, "recipe": {"conditioning": "channels"}}])
 def test_exporting_what_is_no_run_of_a_clip_is_refused(
     state: dict[str, Any] | None, tmp_path: Path

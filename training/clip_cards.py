@@ -186,6 +186,7 @@ def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", f"{steps_done(facts)} of {recipe['batch_size']} pairs ({seen:,} pairs)"),
         *_went_on_from(facts),
         *_harder(facts),
+        *_blended(facts),
         ("averaged weights", f"decay {recipe['ema_decay']:g}"),
         ("arithmetic", recipe["mixed_precision"]),
         ("seed", str(recipe["seed"])),
@@ -213,6 +214,16 @@ def _harder(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "pairs of a step", f"all of one data set in {share:.0%} of the steps{most}"
 
 
+def _blended(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    blended = facts.get("blended")
+    if blended:
+        yield (
+            "mixed in",
+            f"{blended['share']:.0%} of the weights are those of `{blended['name']}`, from which "
+            "it went on (Wortsman et al. 2022, arXiv:2109.01903)",
+        )
+
+
 def _commands(facts: Mapping[str, Any]) -> str:
     """The command lines that repeat the training, where the same data sets lie.
 
@@ -226,7 +237,19 @@ def _commands(facts: Mapping[str, Any]) -> str:
         if number < len(runs):
             places["model_save_name"] = f"part-{number}"
         lines.append(_command(run["recipe"] | places))
+    if facts.get("blended"):
+        lines.append(_blend_command(facts))
     return "\n".join(lines)
+
+
+def _blend_command(facts: Mapping[str, Any]) -> str:
+    blended, name = facts["blended"], facts["name"]
+    options = [
+        f"runs/clip-small {name}",
+        f"--blend-with runs/{blended['name']}/checkpoint",
+        f"--blend-share {blended['share']:g}",
+    ]
+    return command_line("python -m training.export_clip", options)
 
 
 def _command(recipe: Mapping[str, Any]) -> str:

@@ -170,6 +170,7 @@ class Trainer:
         trained_on: the device the run began on, in words.
         vocabulary: the folder that the tokenizer's files are in.
         earlier: facts of the runs that it went on from, the first first.
+        blended: what `blend` mixed in; empty is nothing.
     """
 
     def __init__(
@@ -203,6 +204,7 @@ class Trainer:
         )
         self.model = model.train()
         self.step, self.seconds = 0, 0.0
+        self.blended: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as plain data and tensors."""
@@ -283,6 +285,26 @@ class Trainer:
             rows = [*self._sources.values()][one]
             return rows[torch.randperm(len(rows), generator=generator)[: recipe.batch_size]]
         return loop.batch_indices(len(self.data), recipe.batch_size, recipe.seed, self.step)
+
+    @torch.no_grad()
+    def blend(self, weights: Mapping[str, Tensor], share: float, name: str) -> None:
+        """Mixes the weights of a model that this one went on from into what is saved.
+
+        What was learned last is kept for the most part, and less of what was known before is lost
+        (Wortsman et al. 2022, arXiv:2109.01903). The run cannot be trained on afterwards.
+
+        Args:
+            weights: of the earlier model, with the same towers.
+            share: of them in the mixture, 0 to 1.
+            name: of the earlier model, for the card.
+        """
+        names = [name for name, _ in self.model.named_parameters()]
+        mixed = dict(zip(names, self.ema.shadow_params, strict=True))
+        mixed |= {n: b for n, b in self.model.named_buffers() if b.is_floating_point()}
+        for part, value in mixed.items():
+            if part in weights:
+                value.lerp_(weights[part].to(value), share)
+        self.blended = {"name": name, "share": share}
 
     def averaged(self) -> CLIP:
         """The model with the averaged weights, for use and not for training."""

@@ -21,9 +21,10 @@ from open_clip import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipelines import checkpoints
 from training import cards, loop
 from training.clip_judging import judge_trainer
-from training.clip_runs import DATA, prepare
+from training.clip_runs import DATA, folder_of, prepare, read_start
 from training.clip_trainer import (
     CONFIG_FILE,
     FOCUS_SHARE,
@@ -95,14 +96,21 @@ def _stored(value: Tensor) -> Tensor:
     return (value.half() if half else value).cpu().contiguous()
 
 
+def _public(start_model: str) -> str:
+    """What a card tells of a folder to go on from: the run that it is a checkpoint of."""
+    known = not start_model or start_model in checkpoints.CLIPS
+    return start_model if known else Path(start_model).resolve().parent.name
+
+
 def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Everything that the model card says of these weights, as plain data."""
     model, recipe = trainer.averaged(), trainer.recipe
     image = sum(p.numel() for p in model.visual.parameters())
     whole = sum(p.numel() for p in model.parameters())
     return {
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | {"start_model": _public(recipe.start_model)},
         "earlier": trainer.earlier,
+        "blended": trainer.blended,
         "image_parameters": image,
         "text_parameters": whole - image,
         "vocabulary": trainer.tokenizer.vocab_size,
@@ -121,6 +129,12 @@ def main(
     run_folder: Annotated[Path, typer.Argument(help="folder of a training run")],
     folder: Annotated[Path, typer.Argument(help="checkpoint folder to write")],
     data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
+    blend_with: Annotated[
+        str, typer.Option(help="bundled CLIP or folder that the run went on from, to mix in")
+    ] = "",
+    blend_share: Annotated[
+        float, typer.Option(min=0, max=1, help="of its weights in the mixture")
+    ] = 0.2,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
 ) -> None:
     """Writes the checkpoint folder of a training run, finished or not."""
@@ -131,6 +145,9 @@ def main(
         if state is None or "architecture" not in state["recipe"]:
             raise ValueError(f"run_folder must be a run of train_clip, got {run_folder}")
         trainer, held_out = prepare(Recipe(**state["recipe"]), run_folder, data_folder)
+        if blend_with:
+            start = read_start(folder_of(blend_with), trainer.recipe)
+            trainer.blend(start.weights, blend_share, _public(blend_with))
     export(trainer, folder, folder.name, judge_trainer(trainer, held_out))
     typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")
 
