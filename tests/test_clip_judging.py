@@ -134,7 +134,7 @@ def test_a_model_that_learned_the_colors_tells_them_apart(trainer: Trainer):
     held_out = {"colors": colored_pairs(12)}
     for group in trainer.optimizer.param_groups:
         group["lr"] = 3e-3
-    trainer.recipe = replace(trainer.recipe, max_steps=40, lr=3e-3)
-    while trainer.step < 40:
+    trainer.recipe = replace(trainer.recipe, max_steps=80, lr=3e-3)
+    while trainer.step < 80:
         trainer.train_step()
     assert judge_trainer(trainer, held_out)["colors"]["accuracy"] > 0.7

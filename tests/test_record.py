@@ -77,6 +77,7 @@ RUNS: dict[str, Any] = {
         every=3,
         repeats=1,
         eta=0.0,
+        tries=2,
     ),
     "digits": DigitsSettings(
         digits="0077",
