@@ -206,6 +206,38 @@ def try_seeds(
     )
 
 
+def _trying(
+    tried: search.Found,
+    settings: TextSettings,
+    loaded: checkpoints.Loaded,
+    model: Clip,
+    unseen: list[str],
+    compare: bool,
+    seconds: float,
+) -> Preview:
+    """What there is to show while seeds are tried: nothing to compare with as yet."""
+    pictures, scores = images.to_pil(tried.x0), tried.scores.tolist()
+    return Preview(
+        pictures=pictures,
+        unguided=pictures if compare else [],
+        step=0,
+        total_steps=settings.num_inference_steps,
+        times=[0.0],
+        settings=settings,
+        model=loaded.checkpoint.key,
+        revision=loaded.revision,
+        failed_steps=[],
+        trace=Trace(),
+        clip_revision=model.revision,
+        losses=[],
+        similarities=[scores],
+        unguided_similarities=[scores] if compare else [],
+        unseen_words=unseen,
+        seeds=tried.seeds,
+        seconds_tried=seconds,
+    )
+
+
 def _generate(
     settings: TextSettings,
     loaded: checkpoints.Loaded,
@@ -218,26 +250,7 @@ def _generate(
     if settings.tries > 1:
         for tried in try_seeds(settings, loaded, model, target):
             seeds, seconds_tried = tuple(tried.seeds), time.monotonic() - began
-            pictures = images.to_pil(tried.x0)
-            yield Preview(
-                pictures=pictures,
-                unguided=pictures if compare else [],  # nothing to compare with as yet
-                step=0,
-                total_steps=settings.num_inference_steps,
-                times=[0.0],
-                settings=settings,
-                model=loaded.checkpoint.key,
-                revision=loaded.revision,
-                failed_steps=[],
-                trace=Trace(),
-                clip_revision=model.revision,
-                losses=[],
-                similarities=[tried.scores.tolist()],
-                unguided_similarities=[tried.scores.tolist()] if compare else [],
-                unseen_words=unseen,
-                seeds=tried.seeds,
-                seconds_tried=seconds_tried,
-            )
+            yield _trying(tried, settings, loaded, model, unseen, compare, seconds_tried)
     found: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []

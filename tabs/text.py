@@ -140,7 +140,7 @@ def build(language: gr.Radio) -> shell.Tab:
         PRODUCT,
         language,
         wish=lambda: _wish(prompts),
-        extras=lambda: CONTROLS.main() | _tries() | _more() | _advanced(),
+        extras=lambda: _main() | _more() | _advanced(),
         starting=guided.starting_noise(PRODUCT),
         submits=("prompt", "negative_prompt"),
         of_settings=CONTROLS.of_settings,
@@ -186,8 +186,8 @@ def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
     return {"prompt": prompt, "negative_prompt": negative}
 
 
-def _tries() -> dict[str, Any]:
-    return {"tries": CONTROLS.slider("tries")}
+def _main() -> dict[str, Any]:
+    return CONTROLS.main() | {"tries": CONTROLS.slider("tries")}
 
 
 def _more() -> dict[str, Any]:

@@ -213,6 +213,13 @@ def test_a_focus_that_is_no_data_set_is_refused():
         replace(RECIPE, focus="sounds")
 
 
+def test_formers_are_named_by_commas_and_all_but_the_first_are_of_a_data_set():
+    assert replace(RECIPE, half_formed=" paintings , colors").formers == ("paintings", "colors")
+    assert RECIPE.formers == ()
+    with pytest.raises(ValueError, match="half_formed_by must be one of colors, got 'sounds'"):
+        replace(RECIPE, half_formed="paintings,sounds")
+
+
 def test_a_run_from_before_there_was_a_focus_may_be_resumed():
     saved = {name: value for name, value in vars(RECIPE).items() if name != "focus"}
     RECIPE.check_same(saved)

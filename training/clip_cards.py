@@ -164,7 +164,7 @@ def _what(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _formers(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}`" for name in facts["recipe"]["half_formed"].split(","))
+    return ", ".join(f"`{name.strip()}`" for name in facts["recipe"]["half_formed"].split(","))
 
 
 def _hub_datasets(pairs: Mapping[str, int]) -> list[str]:

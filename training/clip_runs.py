@@ -34,7 +34,7 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
     parts = {name: load_pairs(data_folder, name) for name in recipe.datasets}
     data = joined([train for train, _ in parts.values()])
     loop.batch_indices(len(data), recipe.batch_size, recipe.seed, 0)  # refuses too large a batch
-    made = half_formed_pictures(recipe, data, folder) if recipe.half_formed else None
+    made = half_formed_pictures(recipe, data, folder) if recipe.formers else None
     texts = (text for said in data.sentences for text in said)
     start = None
     if state is not None:
@@ -65,7 +65,7 @@ def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
     Those of a data set are formed by the checkpoint of its name, the others by the first.
     """
     seen = as_seen(data, recipe.seed)
-    models = recipe.half_formed.split(",")
+    models = recipe.formers
     formers = [origin if origin in models else models[0] for origin in data.origins]
     for model in dict.fromkeys(formers):
         rows = torch.tensor([former == model for former in formers])

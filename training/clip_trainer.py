@@ -111,6 +111,13 @@ class Recipe:
             rule.check(name, getattr(self, name))
         if self.focus:
             Choice(self.datasets).check("focus", self.focus)
+        for name in self.formers[1:]:  # a former of no data set would form nothing
+            Choice(self.datasets).check("half_formed_by", name)
+
+    @property
+    def formers(self) -> tuple[str, ...]:
+        """The checkpoints of `half_formed`; the first is that of data sets without one."""
+        return tuple(name.strip() for name in self.half_formed.split(",") if name.strip())
 
     def check_same(self, saved: Mapping[str, Any]) -> None:
         """Refuses to go on from a run of another recipe.

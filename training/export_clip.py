@@ -116,7 +116,7 @@ def facts(trainer: Trainer, figures: Mapping[str, Mapping[str, float]]) -> dict[
         "vocabulary": trainer.tokenizer.vocab_size,
         "context_length": trainer.config["text_cfg"]["context_length"],
         "pairs": dict(Counter(trainer.data.origins)),
-        "half_formed_share": HALF_FORMED_SHARE if recipe.half_formed else 0.0,
+        "half_formed_share": HALF_FORMED_SHARE if recipe.formers else 0.0,
         "focus_share": FOCUS_SHARE if recipe.focus else 0.0,
         "steps": trainer.step,
         "seconds": round(trainer.seconds, 1),
