@@ -216,7 +216,7 @@ def _trying(
     seconds: float,
 ) -> Preview:
     """What there is to show while seeds are tried: nothing to compare with as yet."""
-    pictures, scores = images.to_pil(tried.x0), tried.scores.tolist()
+    pictures = images.to_pil(tried.x0)
     return Preview(
         pictures=pictures,
         unguided=pictures if compare else [],
@@ -230,8 +230,8 @@ def _trying(
         trace=Trace(),
         clip_revision=model.revision,
         losses=[],
-        similarities=[scores],
-        unguided_similarities=[scores] if compare else [],
+        similarities=[tried.scores.tolist()],
+        unguided_similarities=[],
         unseen_words=unseen,
         seeds=tried.seeds,
         seconds_tried=seconds,

@@ -52,7 +52,12 @@ def describe(settings: TextSettings, language: str) -> list[str]:
 
 
 def scores(preview: text.Preview, language: str) -> str:
-    """How near each picture is to the words, and what the CLIP does not know."""
+    """How near each picture is to the words, and what the CLIP does not know.
+
+    Nothing while seeds are tried, for there is nothing to compare with as yet.
+    """
+    if preview.step == 0:
+        return ""
     clip = html.escape(preview.settings.clip_model)
     return (
         f'<div class="scores"><p>{_goal(preview, language, "score_of")}</p>'

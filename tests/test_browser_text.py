@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
+from tabs.text import EXAMPLES
 from tests.browser import (
     NARROW,
     WIDE,
@@ -93,6 +94,21 @@ def test_words_that_the_clip_never_saw_are_named_until_they_are_gone(desk: Visit
     expect(desk.status).to_contain_text("Done in")
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_what_stands_beside_the_prompts_of_each_model_fits_a_narrow_page(
+    browser: Browser, served: str, locale: str
+):
+    found = visit(browser, served, NARROW, tab="Text", locale=locale)
+    for model in EXAMPLES:
+        found.part("model").locator(f"input[value={model}]").check()
+        row = found.page.locator(".examples").filter(has=found.page.get_by_text(EXAMPLES[model][0]))
+        expect(row).to_be_visible()
+        label = row.locator(".examples-label p").bounding_box()
+        assert label
+        assert label["x"] + label["width"] <= NARROW[0]
+    found.leave()
+
+
 def test_seeds_are_tried_before_the_first_step_and_stop_ends_that_too(desk: Visit, meter: Meter):
     hasten(desk)
     set_slider(desk.page, "text-tries", 6)
@@ -105,6 +121,7 @@ def test_seeds_are_tried_before_the_first_step_and_stop_ends_that_too(desk: Visi
     desk.draw("snow")
     expect(desk.status).to_contain_text("Trying 32 seeds for each picture")
     expect(desk.tiles).to_have_count(16)
+    expect(desk.part("scores")).to_have_text("")
     desk.part("stop").click()
     assert meter.settled()
     set_slider(desk.page, "text-tries", 1)

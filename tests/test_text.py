@@ -430,7 +430,8 @@ def test_while_seeds_are_tried_the_best_so_far_are_shown_before_the_first_step()
     for preview in trying:
         assert not preview.finished
         assert len(preview.pictures) == len(preview.unguided) == len(preview.seeds) == 3
-        assert len(preview.score_after) == len(preview.score_before) == 3
+        assert len(preview.score_after) == 3
+        assert preview.score_before == []  # the unguided pictures are not drawn as yet
         assert preview.total_steps == 8
     assert {tuple(p.seeds) for p in steps} == {tuple(trying[-1].seeds)}
     assert all(0 <= seed - 4 * i < 4 for i, seed in enumerate(steps[0].seeds))
