@@ -200,6 +200,44 @@ def test_what_cannot_be_left_out_is_refused_in_one_sentence(
         load_pictures(name, image_size=8, exclude=exclude)
 
 
+def test_rows_that_a_pattern_describes_whole_are_in_focus(tmp_path: Path):
+    name = write_kinds(tmp_path / "d", ["red heart", "heart", None, "Red Book", "hearts", "sacred"])
+    data = load_pictures(name, image_size=8, focus="kind = red .*|hearts?")
+    assert data.focused.tolist() == [True, True, False, True, True, False]
+    assert data.select(torch.tensor([5, 0])).focused.tolist() == [False, True]
+    assert not load_pictures(name, image_size=8).focused.any()
+
+
+def test_of_a_column_of_lists_any_value_may_be_in_focus(tmp_path: Path):
+    kinds = [["tree", "leaf"], [], None, ["leafless tree"]]
+    rows = [{"bytes": encoded(landscape(i)), "path": None} for i in range(len(kinds))]
+    features = Features({"image": ImageFeature(), "words": [Value("string")]})
+    (tmp_path / "d").mkdir()
+    data = Dataset.from_dict({"image": rows, "words": kinds}, features=features)
+    data.to_parquet(tmp_path / "d" / TRAIN)
+    found = load_pictures(str(tmp_path / "d"), image_size=8, focus="words=leaf")
+    assert found.focused.tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("focus", "message"),
+    [
+        ("flag", "focus must be like 'column=pattern', got 'flag'"),
+        ("kind=", "focus must be like 'column=pattern', got 'kind='"),
+        ("sort=flag", "focus must begin with one of image, kind, got 'sort'"),
+        ("kind=(flag", r"focus must end with a regular expression, got '\(flag'"),
+        ("kind=boat", "focus must describe a part of the rows, got 'boat', which describes none"),
+        ("kind=.*", "focus must describe a part of the rows, got '.*', which describes all"),
+    ],
+)
+def test_a_focus_on_nothing_or_all_is_refused_in_one_sentence(
+    tmp_path: Path, focus: str, message: str
+):
+    name = write_kinds(tmp_path / "d", ["tree", "flag"])
+    with pytest.raises(ValueError, match=message):
+        load_pictures(name, image_size=8, focus=focus)
+
+
 def test_a_folder_of_pictures_is_read_and_files_that_are_none_are_skipped(tmp_path: Path):
     folder = tmp_path / "d"
     folder.mkdir()

@@ -300,6 +300,17 @@ def test_rows_that_are_left_out_are_told_in_the_card(place: Path, tmp_path: Path
     assert "exclude" in refused(*other, "--resume")
 
 
+def test_rows_in_focus_are_told_in_the_card(place: Path, tmp_path: Path):
+    name = write_kinds(tmp_path / "data", ["tree", "it's a leaf"] * 24)
+    focus = "kind=.*leaf|flower"
+    finished(*options(place, tmp_path / "run", dataset_name=name, focus=focus, max_steps=1))
+    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    assert r"| half of the pictures are of | `kind=.*leaf\|flower` |" in card
+    assert "--focus 'kind=.*leaf|flower'" in card
+    other = options(place, tmp_path / "run", dataset_name=name, focus="kind=tree", max_steps=1)
+    assert "focus" in refused(*other, "--resume")
+
+
 def test_a_checkpoint_is_complete_and_everyone_may_read_it(whole: Path):
     folder = whole / CHECKPOINT
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -20,8 +20,9 @@ from pipelines import images
 from tests.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, pictures, stock_unet
 from training import loop, picture_recipe
 from training.finetune_model import make_accelerator
+from training.loop import Prediction
 from training.picture_recipe import Recipe
-from training.picture_trainer import Trainer
+from training.picture_trainer import Trainer, shown
 
 STEPS = 8
 RECIPE = Recipe(
@@ -52,12 +53,16 @@ def same_sums() -> Iterator[None]:
 def trainer(
     recipe: Recipe = RECIPE, unet: UNet2DModel | None = None, num_timesteps: int = 1000
 ) -> Trainer:
-    scheduler = DDPMScheduler(
+    scheduler = cosine(num_timesteps, recipe.prediction)
+    return Trainer(recipe, unet or stock_unet(), scheduler, pictures(), Accelerator())
+
+
+def cosine(num_timesteps: int = 1000, prediction: Prediction = "v_prediction") -> DDPMScheduler:
+    return DDPMScheduler(
         num_train_timesteps=num_timesteps,
         beta_schedule="squaredcos_cap_v2",
-        prediction_type=recipe.prediction,
+        prediction_type=prediction,
     )
-    return Trainer(recipe, unet or stock_unet(), scheduler, pictures(), Accelerator())
 
 
 def trained(recipe: Recipe = RECIPE, steps: int = 3) -> Trainer:
@@ -75,6 +80,30 @@ def weights(run: Trainer) -> dict[str, Any]:
         "ema": state["ema"]["shadow_params"],
         "optimizer": state["optimizer"]["state"],
     }
+
+
+@pytest.mark.parametrize(("focused", "expected"), [(0, 0.0), (3, 0.5), (20, 0.5), (50, 50 / 60)])
+def test_half_of_the_pictures_are_in_focus_and_none_is_left_out(focused: int, expected: float):
+    numbers = shown(torch.arange(60) < focused)
+    assert set(numbers.tolist()) == set(range(60))
+    share = (numbers < focused).double().mean().item()
+    assert share == pytest.approx(expected, abs=0.02)
+
+
+def test_a_run_learns_from_those_in_focus_more_often(monkeypatch: pytest.MonkeyPatch):
+    data, seen = pictures(focused=10), []
+    run = Trainer(replace(RECIPE, max_steps=40), stock_unet(), cosine(), data, Accelerator())
+    focused = {row.tobytes() for row in data.take(data.focused.nonzero()[:, 0]).numpy()}
+
+    def noted(pixels: Tensor, _: Tensor) -> Tensor:
+        seen.extend(pixels)
+        return images.from_uint8(pixels)
+
+    monkeypatch.setattr(run, "_x0", noted)
+    for _ in range(40):
+        run.train_step()
+    share = sum(row.numpy().tobytes() in focused for row in seen) / len(seen)
+    assert 0.4 < share < 0.6
 
 
 @pytest.mark.parametrize(("batch_size", "passes"), [(4, 2), (1, 8)])

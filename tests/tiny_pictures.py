@@ -126,11 +126,15 @@ def write_kinds(folder: Path, kinds: Sequence[str | None]) -> str:
     return str(folder)
 
 
-def pictures(count: int = NUM_PICTURES) -> Pictures:
-    """Prepared pictures of noise, in memory."""
+def pictures(count: int = NUM_PICTURES, focused: int = 0) -> Pictures:
+    """Prepared pictures of noise, in memory; the first of them are in focus."""
     generator = np.random.default_rng(0)
     rows = [generator.integers(0, 256, SIZE * SIZE * 3, dtype=np.uint8) for _ in range(count)]
-    data = {"pixels": [row.tobytes() for row in rows], "enlarged": [False] * count}
+    data = {
+        "pixels": [row.tobytes() for row in rows],
+        "focused": [number < focused for number in range(count)],
+        "enlarged": [False] * count,
+    }
     return Pictures(Dataset.from_dict(data), SIZE, 3)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,8 @@ class Pictures:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         skipped: how many of the source could not be read and were left out.
         enlarged: how many were smaller than `image_size` and were scaled up.
+
+    `rows` has a column `focused`, too: whether a picture is one of those in focus.
     """
 
     rows: Dataset
@@ -133,6 +136,11 @@ class Pictures:
         pixels = np.frombuffer(bytearray(raw), np.uint8).reshape(-1, side, side, channels)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
+    @property
+    def focused(self) -> Tensor:
+        """Which are in focus, `(n,)` bool."""
+        return torch.tensor(list(self.rows["focused"]), dtype=torch.bool)
+
     def select(self, indices: Tensor) -> Pictures:
         """The same for a part of the pictures."""
         return dataclasses.replace(self, rows=self.rows.select(indices.tolist()))
@@ -146,6 +154,7 @@ def load_pictures(
     image_column: str = "",
     split: str = "train",
     exclude: str = "",
+    focus: str = "",
 ) -> Pictures:
     """All pictures of one split: scaled so that the shorter side fits, the middle square kept.
 
@@ -161,22 +170,26 @@ def load_pictures(
             only one there is.
         split: part of the data set.
         exclude: rows to leave out, as `column=value, value`; empty is none.
+        focus: rows to mark as those in focus, as `column=pattern`; empty is none.
 
     Raises:
         ValueError: if the data or the column cannot be read, no picture can, or there is nothing
-            of what is to be left out.
+            of what is to be left out or in focus.
         OSError: if what has been prepared cannot be kept, for lack of room for instance.
     """
     data = read_split(dataset_name, split)
     column = _image_column(data, dataset_name, image_column)
     data = without(data, exclude) if exclude else data
+    focused = in_focus(data, focus) if focus else [False] * len(data)
     raw = data.select_columns([column]).cast_column(column, ImageFeature(decode=False))
-    rows = raw.map(
+    rows = raw.add_column("focused", focused).map(
         _packed,
         batched=True,
         batch_size=256,
         remove_columns=[column],
-        features=Features({"pixels": Value("binary"), "enlarged": Value("bool")}),
+        features=Features(
+            {"focused": Value("bool"), "pixels": Value("binary"), "enlarged": Value("bool")}
+        ),
         fn_kwargs={"column": column, "image_size": image_size, "channels": channels},
         num_proc=_processes(len(raw)),
         desc="Preparing pictures",
@@ -218,6 +231,42 @@ def without(data: Dataset, exclude: str) -> Dataset:
     return data.select([i for i, value in enumerate(present) if value not in values])
 
 
+def in_focus(data: Dataset, focus: str) -> list[bool]:
+    """Which rows of a data set have a value that a pattern describes whole, in any case of letters.
+
+    Args:
+        data: with any columns; of one that holds lists, any value of a row may fit.
+        focus: which rows, as `column=pattern`; the pattern is a regular expression.
+
+    Raises:
+        ValueError: if it is not written like that, or no row has such a value, or every one.
+    """
+    column, found, written = (part.strip() for part in focus.partition("="))
+    if not found or not written:
+        raise ValueError(f"focus must be like 'column=pattern', got {focus!r}")
+    if column not in data.column_names:
+        raise ValueError(
+            f"focus must begin with one of {', '.join(data.column_names)}, got {column!r}"
+        )
+    try:
+        pattern = re.compile(written, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"focus must end with a regular expression, got {written!r}") from error
+    marked = [any(map(pattern.fullmatch, _texts(value))) for value in data[column]]
+    if len(set(marked)) < 2:
+        raise ValueError(
+            f"focus must describe a part of the rows, got {written!r}, which describes "
+            + ("all" if any(marked) else "none")
+        )
+    return marked
+
+
+def _texts(value: Any) -> list[str]:
+    """What a cell of a data set says: one text, several or none."""
+    several = value if isinstance(value, list) else [value]
+    return [str(part) for part in several if part is not None]
+
+
 def _processes(count: int) -> int | None:
     """Processes for preparing so many pictures; None is this one alone."""
     wanted = min(os.cpu_count() or 1, count // 5000)
@@ -247,13 +296,14 @@ def _packed(
     batch: Mapping[str, list[Any]], *, column: str, image_size: int, channels: int
 ) -> dict[str, list[Any]]:
     """The readable pictures of a batch, as bytes."""
-    packed: dict[str, list[Any]] = {"pixels": [], "enlarged": []}
-    for source in batch[column]:
+    packed: dict[str, list[Any]] = {"focused": [], "pixels": [], "enlarged": []}
+    for source, focused in zip(batch[column], batch["focused"], strict=True):
         try:
             picture = _opened(source)
             pixels = fitted(picture, image_size, channels).tobytes()
         except Exception:  # decoders of damaged files raise all kinds
             continue
+        packed["focused"].append(focused)
         packed["enlarged"].append(min(picture.size) < image_size)
         packed["pixels"].append(pixels)
     return packed

@@ -127,6 +127,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
         channels=channels_to_read(recipe, unet.config["in_channels"]),
         image_column=recipe.image_column,
         exclude=recipe.exclude,
+        focus=recipe.focus,
     )
     trainer = Trainer(recipe, unet, scheduler, data, Accelerator())
     trainer.restore(state)

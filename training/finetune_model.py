@@ -70,6 +70,9 @@ def main(
     exclude: Annotated[
         str, typer.Option(help="rows to leave out, like 'category=People & Body, Flags'")
     ] = "",
+    focus: Annotated[
+        str, typer.Option(help="rows that half of the pictures are of, like 'name=.* heart'")
+    ] = "",
     prediction: Annotated[
         Prediction | None,
         typer.Option(help="network output; without: the start model's, v_prediction from scratch"),
@@ -112,6 +115,7 @@ def main(
             prediction=prediction or "v_prediction",
             grounds=grounds,
             exclude=exclude,
+            focus=focus,
         )
         state = saved_state(folder, resume, accelerator)
         repo_id = push_to_hub
@@ -225,6 +229,7 @@ def prepare(
             channels=channels_to_read(recipe, unet.config["in_channels"]),
             image_column=recipe.image_column,
             exclude=recipe.exclude,
+            focus=recipe.focus,
         )
     if num_epochs:
         recipe = replace(recipe, max_steps=num_epochs * steps_per_epoch(recipe, len(data)))

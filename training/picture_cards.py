@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -300,6 +301,8 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _left_out(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if recipe.get("exclude"):
         yield "left out of the data", f"`{recipe['exclude']}`"
+    if recipe.get("focus"):
+        yield "half of the pictures are of", f"`{_in_table(recipe['focus'])}`"
 
 
 def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -315,7 +318,7 @@ def _command(facts: Mapping[str, Any]) -> str:
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
         f"--dataset-name {'data/' if facts['data_is_local'] else ''}{recipe['dataset_name']}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
-        *([f"--exclude '{recipe['exclude']}'"] if recipe.get("exclude") else []),
+        *_rows_chosen(recipe),
         f"--model-save-name {facts['name']}",
         *(f"--{name.replace('_', '-')} {value}" for name, value in alike.items()),
         "--flip" if recipe["flip"] else "--no-flip",
@@ -325,7 +328,27 @@ def _command(facts: Mapping[str, Any]) -> str:
     return command_line(f"{launch} -m training.finetune_model", options)
 
 
-_SPELLED_OUT = {"start_model", "dataset_name", "image_column", "exclude", "num_processes", "flip"}
+def _in_table(text: str) -> str:
+    """What stands in a cell of a table, where a bar would end it."""
+    return text.replace("|", "\\|")
+
+
+def _rows_chosen(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Options that choose rows of the data, quoted for a shell."""
+    for name in ("exclude", "focus"):
+        if recipe.get(name):
+            yield f"--{name} {shlex.quote(recipe[name])}"
+
+
+_SPELLED_OUT = {
+    "start_model",
+    "dataset_name",
+    "image_column",
+    "exclude",
+    "focus",
+    "num_processes",
+    "flip",
+}
 
 
 def _start_model(facts: Mapping[str, Any]) -> str:

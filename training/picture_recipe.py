@@ -15,6 +15,8 @@ from training.loop import Prediction
 Precision = Literal["no", "bf16", "fp16"]
 
 VALIDATION_PICTURES = 128
+FOCUS_SHARE = 0.5
+"""Share of the training pictures that those in focus make up, if they would make up less."""
 
 _RULES = {
     "image_size": Whole(8, 1024),
@@ -56,6 +58,8 @@ class Recipe:
         prediction: what the network predicts; a start model's own.
         grounds: what transparent pictures stand on: white, or a colour that changes every time.
         exclude: rows of the data that are left out, as `column=value, value`; empty is none.
+        focus: rows of the data that half of the pictures are of, as `column=pattern`; empty is
+            each as often as any other.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -79,6 +83,7 @@ class Recipe:
     prediction: Prediction = "v_prediction"
     grounds: Grounds = "white"
     exclude: str = ""
+    focus: str = ""
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -99,7 +104,7 @@ class Recipe:
             ValueError: naming what differs.
         """
         # What older runs do not tell.
-        older = {"prediction": "v_prediction", "grounds": "white", "exclude": ""}
+        older = {"prediction": "v_prediction", "grounds": "white", "exclude": "", "focus": ""}
         saved = older | dict(saved)
         division = {"batch_size", "grad_accumulation_steps", "num_processes"}
         names = [f.name for f in fields(self) if f.name not in division]

@@ -22,13 +22,29 @@ from training import loop, start_models
 from training.data import Pictures, hold_out
 from training.grounds import draw_grounds, laid_on
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
-from training.picture_recipe import Recipe, held_out, steps_per_epoch
+from training.picture_recipe import FOCUS_SHARE, Recipe, held_out, steps_per_epoch
 
 VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)
 VALIDATION_BATCH = 32
 SAMPLE_SOLVER = "dpm++"
 SAMPLE_STEPS = 20
 SAMPLE_COLUMNS = 8
+
+
+def shown(focused: Tensor) -> Tensor:
+    """The numbers of the pictures of an epoch: those in focus repeated until they make up a half.
+
+    Args:
+        focused: which of the pictures are, `(n,)` bool.
+
+    Returns:
+        `(m,)` int64, m >= n.
+    """
+    every, often = torch.arange(len(focused)), focused.nonzero()[:, 0]
+    others = len(every) - len(often)
+    wanted = round(others * FOCUS_SHARE / (1 - FOCUS_SHARE)) if len(often) else 0
+    more = often.repeat(max(0, wanted // max(1, len(often)) - 1))
+    return torch.cat([every, more])
 
 
 class Trainer:
@@ -66,6 +82,7 @@ class Trainer:
         self.train, self.validation = hold_out(data, held_out(len(data)))
         self.skipped, self.enlarged = data.skipped, data.enlarged
         steps_per_epoch(recipe, len(data))  # or refused
+        self._shown = shown(self.train.focused)
         self.scheduler = scheduler
         self.prediction = recipe.prediction
         self.alpha_bar = scheduler.alphas_cumprod.to(self.device)  # (num_timesteps,)
@@ -149,7 +166,8 @@ class Trainer:
         recipe = self.recipe
         generator = loop.step_generator(recipe.seed, self.step)
         everything = recipe.pictures_per_step
-        chosen = loop.batch_indices(len(self.train), everything, recipe.seed, self.step)
+        places = loop.batch_indices(len(self._shown), everything, recipe.seed, self.step)
+        chosen = self._shown[places]
         timesteps = loop.stratified_timesteps(everything, len(self.alpha_bar), generator)
         mirrored = torch.rand(everything, generator=generator) < (0.5 if recipe.flip else 0.0)
         rank = micro * recipe.num_processes + self.accelerator.process_index
