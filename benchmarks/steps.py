@@ -4,7 +4,8 @@
 
 Unguided with every solver, and guided towards four colours with the studio's `balanced`. Quality is
 the Fréchet distance to real pictures in the features of `benchmarks.genre_judge`, of the same seeds
-for every number of steps. What was measured is kept in a file and not drawn again.
+for every number of steps. What was measured is kept in a file and not drawn again with the same
+weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -23,9 +24,10 @@ from tqdm import tqdm
 
 from benchmarks import frechet
 from benchmarks.color import Lab, Setting, differences
+from benchmarks.figures import record
 from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
-from pipelines import checkpoints, images, runtime
+from pipelines import checkpoints, images
 from pipelines.guidance import METHODS
 from training.data import load_pictures
 from training.grounds import draw_grounds, laid_on
@@ -40,7 +42,9 @@ COLORS = ("#C8452F", "#E0B040", "#3F7F4F", "#2A3F8F")
 SCALE = 0.2
 REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
 GUIDED = "balanced, guided"
+CARD_ARM = "DPM-Solver++"
 _BATCH = 64
+_REAL_COUNT = 2048
 _PLAIN = METHODS["balanced"]
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
@@ -62,6 +66,8 @@ class Point:
         steps: of the run.
         distance: Fréchet distance to real pictures.
         difference: CIEDE2000 to the wanted colours; 0 if unguided.
+        revision: of the checkpoint's weights.
+        count: pictures it was measured with.
     """
 
     model: str
@@ -69,14 +75,16 @@ class Point:
     steps: int
     distance: float
     difference: float = 0.0
+    revision: str = ""
+    count: int = 0
 
 
-def real(data_folder: Path, model: str, count: int, seed: int = 0) -> frechet.Gaussian:
+def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
     """What the pictures that a model learned from look like."""
     channels = 4 if model == "emoji" else 3
     data = load_pictures(str(data_folder / REAL[model]), image_size=64, channels=channels)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(data), generator=generator)[:count]
+    chosen = torch.randperm(len(data), generator=generator)[:_REAL_COUNT]
     pixels = data.take(chosen)
     if channels == 3:
         return looks(images.from_uint8(pixels))
@@ -126,6 +134,20 @@ def rows(points: Sequence[Point]) -> list[list[str]]:
     return lines
 
 
+def card_figures(points: Sequence[Point], model: str) -> dict[str, tuple[str, str]]:
+    """What a model card says: how near unguided pictures come, and how many steps that takes."""
+    of = [point for point in points if (point.model, point.arm) == (model, CARD_ARM)]
+    if len(of) < len(STEPS):
+        return {}
+    most = max(of, key=lambda point: point.steps)
+    drawn = f"{most.count} unguided pictures, {CARD_ARM}"
+    distance = f"{drawn}, {most.steps} steps: Fréchet distance to `{REAL[model]}`"
+    return {
+        "steps_distance": (distance, f"{most.distance:.1f}"),
+        "steps_enough": (f"{drawn}: steps from which on it is within 5 %", f"{fewest(of)}"),
+    }
+
+
 def figure(points: Sequence[Point], path: Path) -> None:
     """Distance over steps, one panel a model; opaque and white, to be read on any ground."""
     from matplotlib.figure import Figure
@@ -149,26 +171,26 @@ def figure(points: Sequence[Point], path: Path) -> None:
     drawing.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def kept(path: Path, conditions: Mapping[str, Any]) -> list[Point]:
-    """What was measured before under the same conditions."""
+def kept(path: Path, revisions: Mapping[str, str], count: int) -> list[Point]:
+    """What was measured before with these weights and so many pictures."""
     if not path.is_file():
         return []
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    same = stored["conditions"] == conditions
-    return [Point(**row) for row in stored["points"]] if same else []
+    points = [Point(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return [p for p in points if (p.revision, p.count) == (revisions.get(p.model), count)]
 
 
-def keep(path: Path, conditions: Mapping[str, Any], points: Sequence[Point]) -> None:
+def keep(path: Path, points: Sequence[Point]) -> None:
     """Stores what was measured so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {"conditions": conditions, "points": [vars(point) for point in points]}
-    path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    rows = ",\n".join(json.dumps(vars(point)) for point in points)
+    path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
 
 
 def main(
     data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
     count: Annotated[int, typer.Option(min=8, help="pictures of each point")] = 256,
     figure_path: Annotated[Path | None, typer.Option("--figure", help="where it goes")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
     output: Annotated[Path, typer.Option(help="where results are kept")] = RESULTS,
 ) -> None:
@@ -176,24 +198,28 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     revisions = {model: checkpoints.load(model).revision for model in REAL}
-    conditions = {"revisions": revisions, "count": count}
-    points = kept(output, conditions)
+    points = kept(output, revisions, count)
     known = {(point.model, point.arm, point.steps) for point in points}
     for model in REAL:
         wanted = [(arm, n) for arm in ARMS for n in STEPS if (model, arm, n) not in known]
         if not wanted:
             continue
-        reference = real(data_folder, model, 8 * count)
+        reference = real(data_folder, model)
         for arm, steps in tqdm(wanted, desc=model, unit="point"):
             pictures, difference = draw(model, arm, steps, count)
             distance = frechet.between(looks(pictures), reference)
-            points.append(Point(model, arm, steps, distance, difference))
-            keep(output, conditions, points)
+            found = Point(model, arm, steps, distance, difference, revisions[model], count)
+            points.append(found)
+            keep(output, points)
     header = ("model", "drawn with", *(f"{steps}" for steps in STEPS), "enough")
     print(markdown(header, rows(points)))
-    print(f"\n{count} pictures a cell, on {runtime.describe_device()}, weights {revisions}.")
+    told = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
+    print(f"\n{count} pictures a cell, weights {told}.")
     if figure_path:
         figure(points, figure_path)
+    if cards:
+        for model in REAL:
+            record(model, card_figures(points, model))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,22 @@ def test_a_lucky_dip_among_few_steps_is_not_enough():
 
 def test_fewer_steps_may_be_better_than_the_most():
     assert fewest(points(9, 4, 4, 4, 4, 4, 4, 5)) == 8
+
+
+def test_a_card_tells_how_near_unguided_pictures_come_and_in_how_many_steps():
+    of = points(9, 8, 7, 6, 5.2, 5.1, 5.0, 5.0, arm=steps.CARD_ARM)
+    told = steps.card_figures([replace(point, count=64) for point in of], "paintings")
+    assert told == {
+        "steps_distance": (
+            "64 unguided pictures, DPM-Solver++, 100 steps: Fréchet distance to `wikiart`",
+            "5.0",
+        ),
+        "steps_enough": (
+            "64 unguided pictures, DPM-Solver++: steps from which on it is within 5 %",
+            "20",
+        ),
+    }
+    assert steps.card_figures(of, "scenes") == steps.card_figures(of[:-1], "paintings") == {}
 
 
 def test_only_what_was_measured_in_full_has_a_row():
@@ -75,7 +92,7 @@ def test_the_command_goes_on_where_it_was_stopped_and_prints_every_way_to_draw(
     with tiny_pairs.small(tmp_path / "cache"):
         assert invoke(steps.main, *options).exit_code != 0
         kept = json.loads(stored.read_text())
-        assert len(kept["points"]) == 3
+        assert len(kept) == 3
         figure = tmp_path / "steps.png"
         result = invoke(steps.main, *options, f"--figure={figure}")
     assert result.exit_code == 0, result.output
@@ -84,6 +101,14 @@ def test_the_command_goes_on_where_it_was_stopped_and_prints_every_way_to_draw(
         for arm in ARMS:
             assert f"| {model} | {arm} |" in result.output
     assert figure.is_file()
-    assert json.loads(stored.read_text())["conditions"]["revisions"] == {
-        model: checkpoints.load(model).revision for model in REAL
+    assert {(row["model"], row["revision"]) for row in json.loads(stored.read_text())} == {
+        (model, checkpoints.load(model).revision) for model in REAL
     }
+
+
+def test_what_was_measured_with_other_weights_or_pictures_is_measured_again(tmp_path: Path):
+    stored = tmp_path / "steps.json"
+    found = [Point(model, "DDIM", 5, 1.0, 0.0, "first", 8) for model in ("paintings", "emoji")]
+    steps.keep(stored, [*found, replace(found[0], count=16)])
+    assert steps.kept(stored, {"paintings": "first", "emoji": "second"}, 8) == found[:1]
+    assert steps.kept(tmp_path / "none.json", {"paintings": "first"}, 8) == []
