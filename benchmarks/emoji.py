@@ -53,6 +53,7 @@ PROMPTS = {
 """What is asked for, and the thing and the colour that the judge must see."""
 
 REPORT_SEED = 0
+GRID_PICTURES = 6
 SEARCHED = TextSettings(method="thorough", tries=8)
 HEADER = ("pictures", "steps", "scale", "thing", "colour", "both (95 %)")
 
@@ -130,9 +131,9 @@ def prompt_rows(scores: list[Score]) -> list[list[str]]:
 
 
 def grid(found: Score) -> Image.Image:
-    """A row of pictures per prompt."""
-    chosen = list(found.pictures.values())
-    return images.grid(images.to_pil(torch.cat(chosen)), columns=len(chosen[0]), scale=2)
+    """The first pictures of every prompt, those of two prompts in each row."""
+    chosen = [pictures[:GRID_PICTURES] for pictures in found.pictures.values()]
+    return images.grid(images.to_pil(torch.cat(chosen)), columns=2 * len(chosen[0]))
 
 
 def card_figures(
