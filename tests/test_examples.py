@@ -112,10 +112,10 @@ def test_an_example_drawn_anew_has_the_same_pixels(name: str):
     *_, anew = product_of(name).generate(EXAMPLES[name])
     assert [m.t for m in found.trace.moments] == [m.t for m in anew.trace.moments]
     assert away(found.unguided, anew.unguided) <= 1
-    for kept, drawn in list(zip(found.trace.moments, anew.trace.moments, strict=True))[:3]:
-        assert away(kept.predicted, drawn.predicted) <= 2
     # Gradients through a CLIP let the last bit, which differs between processors, grow to a picture
     # that differs to the eye.
+    for kept, drawn in list(zip(found.trace.moments, anew.trace.moments, strict=True))[:2]:
+        assert away(kept.predicted, drawn.predicted) <= 2
     same = torch.backends.cpu.get_cpu_capability() == DRAWN_ON
     if same or not name.startswith("text"):
         assert away(found.pictures, anew.pictures) <= 1
