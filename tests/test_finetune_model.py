@@ -201,7 +201,7 @@ def test_two_processes_go_on_with_the_work_of_one_and_end_with_its_weights(
     assert_same_weights(run, whole)
     card = (run / CHECKPOINT / cards.CARD_FILE).read_text()
     assert "4 × 1 × 2" in card
-    assert "accelerate launch --num_processes 2" in card
+    assert "torchrun --nproc_per_node 2" in card
 
 
 @pytest.mark.parametrize("main_says", [True, False])

@@ -324,7 +324,7 @@ def _command(facts: Mapping[str, Any]) -> str:
         "--flip" if recipe["flip"] else "--no-flip",
     ]
     processes = recipe["num_processes"]
-    launch = f"accelerate launch --num_processes {processes}" if processes > 1 else "python"
+    launch = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
     return command_line(f"{launch} -m training.finetune_model", options)
 
 
