@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets.config
 import numpy as np
@@ -182,24 +183,6 @@ def test_rows_of_some_values_are_left_out(tmp_path: Path):
     assert data.skipped == 0
 
 
-@pytest.mark.parametrize(
-    ("exclude", "message"),
-    [
-        ("flag", "exclude must be like 'column=value, value', got 'flag'"),
-        ("kind=", "exclude must be like 'column=value, value', got 'kind='"),
-        ("sort=flag", "exclude must begin with one of image, kind, got 'sort'"),
-        ("kind=flag, boat", "exclude must name values of kind, got boat, which none"),
-        ("kind=flag,tree", "dataset_name must be a data set of pictures"),
-    ],
-)
-def test_what_cannot_be_left_out_is_refused_in_one_sentence(
-    tmp_path: Path, exclude: str, message: str
-):
-    name = write_kinds(tmp_path / "d", ["tree", "flag"])
-    with pytest.raises(ValueError, match=message):
-        load_pictures(name, image_size=8, exclude=exclude)
-
-
 def test_rows_that_a_pattern_describes_whole_are_in_focus(tmp_path: Path):
     name = write_kinds(tmp_path / "d", ["red heart", "heart", None, "Red Book", "hearts", "sacred"])
     data = load_pictures(name, image_size=8, focus="kind = red .*|hearts?")
@@ -220,22 +203,29 @@ def test_of_a_column_of_lists_any_value_may_be_in_focus(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("focus", "message"),
+    ("option", "written", "message"),
     [
-        ("flag", "focus must be like 'column=pattern', got 'flag'"),
-        ("kind=", "focus must be like 'column=pattern', got 'kind='"),
-        ("sort=flag", "focus must begin with one of image, kind, got 'sort'"),
-        ("kind=(flag", r"focus must end with a regular expression, got '\(flag'"),
-        ("kind=boat", "focus must describe a part of the rows, got 'boat', which describes none"),
-        ("kind=.*", "focus must describe a part of the rows, got '.*', which describes all"),
+        ("exclude", "flag", "exclude must be like 'column=value, value', got 'flag'"),
+        ("exclude", "kind=", "exclude must be like 'column=value, value', got 'kind='"),
+        ("exclude", "kind=,", "exclude must be like 'column=value, value', got 'kind=,'"),
+        ("exclude", "sort=flag", "exclude must begin with one of image, kind, got 'sort'"),
+        ("exclude", "kind=flag, boat", "exclude must name values of kind, got boat, which none"),
+        ("exclude", "kind=flag,tree", "dataset_name must be a data set of pictures"),
+        ("focus", "flag", "focus must be like 'column=pattern', got 'flag'"),
+        ("focus", "kind=", "focus must be like 'column=pattern', got 'kind='"),
+        ("focus", "sort=flag", "focus must begin with one of image, kind, got 'sort'"),
+        ("focus", "kind=(flag", r"focus must end with a regular expression, got '\(flag'"),
+        ("focus", "kind=boat", "focus must describe a part of the rows, got 'boat', which .* none"),
+        ("focus", "kind=.*", "focus must describe a part of the rows, got '.*', which .* all"),
     ],
 )
-def test_a_focus_on_nothing_or_all_is_refused_in_one_sentence(
-    tmp_path: Path, focus: str, message: str
+def test_rows_that_cannot_be_chosen_so_are_refused_in_one_sentence(
+    tmp_path: Path, option: str, written: str, message: str
 ):
     name = write_kinds(tmp_path / "d", ["tree", "flag"])
+    chosen: dict[str, Any] = {option: written}
     with pytest.raises(ValueError, match=message):
-        load_pictures(name, image_size=8, focus=focus)
+        load_pictures(name, image_size=8, **chosen)
 
 
 def test_a_folder_of_pictures_is_read_and_files_that_are_none_are_skipped(tmp_path: Path):

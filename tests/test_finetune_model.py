@@ -305,7 +305,7 @@ def test_rows_in_focus_are_told_in_the_card(place: Path, tmp_path: Path):
     focus = "kind=.*leaf|flower"
     finished(*options(place, tmp_path / "run", dataset_name=name, focus=focus, max_steps=1))
     card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
-    assert r"| half of the pictures are of | `kind=.*leaf\|flower` |" in card
+    assert r"| about half of the pictures are of | `kind=.*leaf\|flower` |" in card
     assert "--focus 'kind=.*leaf|flower'" in card
     other = options(place, tmp_path / "run", dataset_name=name, focus="kind=tree", max_steps=1)
     assert "focus" in refused(*other, "--resume")

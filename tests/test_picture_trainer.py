@@ -82,7 +82,9 @@ def weights(run: Trainer) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("focused", "expected"), [(0, 0.0), (3, 0.5), (20, 0.5), (50, 50 / 60)])
+@pytest.mark.parametrize(
+    ("focused", "expected"), [(0, 0.0), (3, 0.5), (17, 0.54), (20, 0.5), (23, 0.55), (50, 50 / 60)]
+)
 def test_half_of_the_pictures_are_in_focus_and_none_is_left_out(focused: int, expected: float):
     numbers = shown(torch.arange(60) < focused)
     assert set(numbers.tolist()) == set(range(60))

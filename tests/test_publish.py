@@ -150,7 +150,7 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
     assert len(data["tags"]) >= 2
     assert "base_model" not in data  # none of them began with a model of the Hub
     assert f"someone/{key}" in card.text
-    assert "-m training." in card.text
+    assert re.search(r"^(python|torchrun --nproc_per_node \d+) -m training\.", card.text, re.M)
     assert "## Measured" in card.text
     assert "assets/checkpoints" not in card.text
     folder = hub_models.find_folder(key)

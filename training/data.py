@@ -213,14 +213,8 @@ def without(data: Dataset, exclude: str) -> Dataset:
     Raises:
         ValueError: if it is not written like that, or a column or value is not there.
     """
-    column, found, listed = (part.strip() for part in exclude.partition("="))
+    column, listed = _column_and_rest(data, "exclude", exclude, "column=value, value")
     values = {value.strip() for value in listed.split(",")} - {""}
-    if not found or not values:
-        raise ValueError(f"exclude must be like 'column=value, value', got {exclude!r}")
-    if column not in data.column_names:
-        raise ValueError(
-            f"exclude must begin with one of {', '.join(data.column_names)}, got {column!r}"
-        )
     present = [str(value) for value in data[column]]
     missing = values.difference(present)
     if missing:
@@ -241,13 +235,7 @@ def in_focus(data: Dataset, focus: str) -> list[bool]:
     Raises:
         ValueError: if it is not written like that, or no row has such a value, or every one.
     """
-    column, found, written = (part.strip() for part in focus.partition("="))
-    if not found or not written:
-        raise ValueError(f"focus must be like 'column=pattern', got {focus!r}")
-    if column not in data.column_names:
-        raise ValueError(
-            f"focus must begin with one of {', '.join(data.column_names)}, got {column!r}"
-        )
+    column, written = _column_and_rest(data, "focus", focus, "column=pattern")
     try:
         pattern = re.compile(written, re.IGNORECASE)
     except re.error as error:
@@ -259,6 +247,18 @@ def in_focus(data: Dataset, focus: str) -> list[bool]:
             + ("all" if any(marked) else "none")
         )
     return marked
+
+
+def _column_and_rest(data: Dataset, name: str, written: str, form: str) -> tuple[str, str]:
+    """The two sides of an option that chooses rows by one of their columns."""
+    column, _, rest = (part.strip() for part in written.partition("="))
+    if not rest.strip(", "):
+        raise ValueError(f"{name} must be like {form!r}, got {written!r}")
+    if column not in data.column_names:
+        raise ValueError(
+            f"{name} must begin with one of {', '.join(data.column_names)}, got {column!r}"
+        )
+    return column, rest
 
 
 def _texts(value: Any) -> list[str]:

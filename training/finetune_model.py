@@ -71,7 +71,7 @@ def main(
         str, typer.Option(help="rows to leave out, like 'category=People & Body, Flags'")
     ] = "",
     focus: Annotated[
-        str, typer.Option(help="rows that half of the pictures are of, like 'name=.* heart'")
+        str, typer.Option(help="rows that about half of all steps show, like 'name=.* heart'")
     ] = "",
     prediction: Annotated[
         Prediction | None,

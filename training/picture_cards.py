@@ -279,7 +279,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", steps_done(facts)),
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
         ("pictures seen", f"{facts['steps'] * per_step:,}"),
-        *_left_out(recipe),
+        *_rows_told(recipe),
         *_grounds(recipe),
         ("mirrored", "half of the pictures" if recipe["flip"] else "none"),
         ("what the network predicts", f"`{recipe['prediction']}`"),
@@ -298,11 +298,11 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _left_out(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _rows_told(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if recipe.get("exclude"):
         yield "left out of the data", f"`{recipe['exclude']}`"
     if recipe.get("focus"):
-        yield "half of the pictures are of", f"`{_in_table(recipe['focus'])}`"
+        yield "about half of the pictures are of", f"`{_in_table(recipe['focus'])}`"
 
 
 def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -318,7 +318,7 @@ def _command(facts: Mapping[str, Any]) -> str:
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
         f"--dataset-name {'data/' if facts['data_is_local'] else ''}{recipe['dataset_name']}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
-        *_rows_chosen(recipe),
+        *_row_options(recipe),
         f"--model-save-name {facts['name']}",
         *(f"--{name.replace('_', '-')} {value}" for name, value in alike.items()),
         "--flip" if recipe["flip"] else "--no-flip",
@@ -333,8 +333,8 @@ def _in_table(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _rows_chosen(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """Options that choose rows of the data, quoted for a shell."""
+def _row_options(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The same as options, quoted for a shell."""
     for name in ("exclude", "focus"):
         if recipe.get(name):
             yield f"--{name} {shlex.quote(recipe[name])}"

@@ -15,8 +15,6 @@ from training.loop import Prediction
 Precision = Literal["no", "bf16", "fp16"]
 
 VALIDATION_PICTURES = 128
-FOCUS_SHARE = 0.5
-"""Share of the training pictures that those in focus make up, if they would make up less."""
 
 _RULES = {
     "image_size": Whole(8, 1024),
@@ -58,8 +56,8 @@ class Recipe:
         prediction: what the network predicts; a start model's own.
         grounds: what transparent pictures stand on: white, or a colour that changes every time.
         exclude: rows of the data that are left out, as `column=value, value`; empty is none.
-        focus: rows of the data that half of the pictures are of, as `column=pattern`; empty is
-            each as often as any other.
+        focus: rows of the data that about half of the pictures are of, as `column=pattern`; empty
+            is each as often as any other.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.

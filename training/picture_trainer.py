@@ -22,7 +22,7 @@ from training import loop, start_models
 from training.data import Pictures, hold_out
 from training.grounds import draw_grounds, laid_on
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
-from training.picture_recipe import FOCUS_SHARE, Recipe, held_out, steps_per_epoch
+from training.picture_recipe import Recipe, held_out, steps_per_epoch
 
 VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)
 VALIDATION_BATCH = 32
@@ -32,19 +32,18 @@ SAMPLE_COLUMNS = 8
 
 
 def shown(focused: Tensor) -> Tensor:
-    """The numbers of the pictures of an epoch: those in focus repeated until they make up a half.
+    """The numbers of the pictures of an epoch: those in focus as often as comes nearest to a half.
 
     Args:
         focused: which of the pictures are, `(n,)` bool.
 
     Returns:
-        `(m,)` int64, m >= n.
+        `(m,)` int64, m >= n; none is left out.
     """
-    every, often = torch.arange(len(focused)), focused.nonzero()[:, 0]
-    others = len(every) - len(often)
-    wanted = round(others * FOCUS_SHARE / (1 - FOCUS_SHARE)) if len(often) else 0
-    more = often.repeat(max(0, wanted // max(1, len(often)) - 1))
-    return torch.cat([every, more])
+    often = focused.nonzero()[:, 0]
+    others = len(focused) - len(often)
+    times = max(1, round(others / max(1, len(often))))
+    return torch.cat([torch.arange(len(focused)), often.repeat(times - 1)])
 
 
 class Trainer:
