@@ -33,6 +33,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.emoji
 	$(BIN)/python -m benchmarks.exact
 	$(BIN)/python -m benchmarks.finetuning
+	$(BIN)/python -m benchmarks.recipes
+	$(BIN)/python -m benchmarks.steps
 
 # Draws the examples that the app answers with at once.
 examples: $(VENV)/.dev

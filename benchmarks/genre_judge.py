@@ -35,7 +35,7 @@ NUM_FEATURES = 256
 _WIDTHS = (32, 64, 128, NUM_FEATURES)
 _WEIGHT_DECAY = 5e-4
 _SMOOTHING = 0.1
-_PX = 64
+SIZE_PX = 64
 
 
 class _Block(nn.Module):
@@ -123,7 +123,7 @@ def train(
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(chance, batch_size, generator=generator)
-        shown = degraded(from_uint8(pairs.pixels[chosen]), _PX, generator)
+        shown = degraded(from_uint8(pairs.pixels[chosen]), SIZE_PX, generator)
         with torch.autocast("cpu", torch.bfloat16):
             logits = found(shown).float()
         return F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)

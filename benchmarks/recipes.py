@@ -4,9 +4,10 @@
 
 Every arm is the base recipe with one thing changed, and gets as many steps as cost what
 `base_steps` of the base recipe cost; they are timed in turns, since the speed of a machine changes
-more than most arms differ. Judged by the error of the predicted picture on
-held-out ones, per noise level, and by the Fréchet distance of drawn pictures to real ones in the
-features of `benchmarks.genre_judge`. An arm that is done is kept in a file and not trained again.
+more than most arms differ. Judged by the error of the predicted picture on held-out ones, per noise
+level, and by the Fréchet distance of drawn pictures to real ones in the features of
+`benchmarks.genre_judge`. An arm that is done is kept in a file and not trained again; to have all
+of them anew, delete the file.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import typer
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import Tensor
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from benchmarks import frechet, genre_judge, judge
@@ -113,6 +115,7 @@ class Result:
         steps: of training, at the cost that all arms had.
         errors: level of noise to mean squared error of the predicted picture in [-1, 1].
         distance: Fréchet distance of drawn pictures to real ones.
+        device: that trained it.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Result:
     steps: int
     errors: dict[str, float]
     distance: float
+    device: str = ""
 
 
 def base(
@@ -197,7 +201,10 @@ def errors_of(trainer: Trainer) -> dict[str, float]:
 
 
 def looks(pictures: Tensor) -> frechet.Gaussian:
-    """What pictures `(n, 3, 64, 64)` look like to the genre judge."""
+    """What pictures `(n, 3, size, size)` look like to the genre judge, which sees them at 64 px."""
+    side = (genre_judge.SIZE_PX, genre_judge.SIZE_PX)
+    if pictures.shape[-2:] != side:
+        pictures = interpolate(pictures, side, mode="bicubic", antialias=True).clamp(-1, 1)
     return frechet.fit(judge.features(genre_judge.load(), pictures).double().numpy())
 
 
@@ -219,6 +226,7 @@ def measure(
         steps=steps,
         errors=errors_of(trainer),
         distance=frechet.between(looks(pictures), real),
+        device=runtime.describe_device(),
     )
 
 
@@ -264,13 +272,13 @@ def keep(path: Path, conditions: Mapping[str, Any], results: Sequence[Result]) -
 
 def main(
     dataset: Annotated[Path, typer.Option(help="what is trained on")] = DATA / "scenes",
-    image_size: Annotated[int, typer.Option(help="side in pixels")] = 64,
+    image_size: Annotated[int, typer.Option(help="side in pixels")] = 32,
     base_steps: Annotated[
         int, typer.Option(min=1, help="of the base recipe; the others get what costs the same")
-    ] = 500,
+    ] = 300,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of training")] = "no",
-    count: Annotated[int, typer.Option(min=2, help="pictures drawn of each arm")] = 256,
+    count: Annotated[int, typer.Option(min=2, help="pictures drawn of each arm")] = 128,
     only: Annotated[str, typer.Option(help="arms whose name has this in it")] = "",
     seed: int = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
@@ -287,7 +295,6 @@ def main(
         "mixed_precision": mixed_precision,
         "count": count,
         "seed": seed,
-        "device": runtime.describe_device(),
     }
     data = load_pictures(str(dataset), image_size=image_size)
     common = base(str(dataset), image_size, batch_size, mixed_precision, seed)
@@ -299,6 +306,9 @@ def main(
         results.append(measure(arm, common, data, base_steps, count, real))
         keep(output, conditions, results)
     print(table(results))
+    devices = ", ".join(sorted({found.device for found in results}))
+    told = ", ".join(f"{name} {value}" for name, value in conditions.items())
+    print(f"\n{told}. Trained on {devices}.")
 
 
 if __name__ == "__main__":

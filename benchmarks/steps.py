@@ -2,9 +2,10 @@
 
     python -m benchmarks.steps --figure assets/steps.png
 
-Unguided with every solver, and guided towards four colours with the studio's `balanced`. Quality is
-the Fréchet distance to real pictures in the features of `benchmarks.genre_judge`, of the same seeds
-for every number of steps. What was measured is kept in a file and not drawn again with the same
+Unguided with every solver, and guided towards four colours with the studio's `balanced`; digits
+with classifier-free guidance. Quality is the Fréchet distance to real pictures, of the same seeds
+for every number of steps, in the features of `benchmarks.genre_judge`, for digits of
+`pipelines.digit_judge`. What was measured is kept in a file and not drawn again with the same
 weights.
 """
 
@@ -22,29 +23,35 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import frechet
+from benchmarks import frechet, judge
 from benchmarks.color import Lab, Setting, differences
+from benchmarks.digits import CONDITIONINGS
+from benchmarks.digits import draw as draw_digits
 from benchmarks.figures import record
 from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, images
+from pipelines.digit_judge import load_judge
 from pipelines.guidance import METHODS
-from training.data import load_pictures
+from pipelines.settings import DigitsSettings
+from training.data import default_mnist, load_digits, load_pictures
 from training.grounds import draw_grounds, laid_on
 
 RESULTS = Path(__file__).resolve().parent / "results" / "steps.json"
 DATA = Path("../shared/data")
 REPORT_SEED = 0
-STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
-MOST = STEPS[-1]
+STEPS = (5, 10, 15, 20, 30, 100)
 TOLERANCE = 0.05
 COLORS = ("#C8452F", "#E0B040", "#3F7F4F", "#2A3F8F")
 SCALE = 0.2
 REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
+DIGITS = tuple(f"digits-{conditioning}" for conditioning in CONDITIONINGS)
+MODELS = (*REAL, *DIGITS)
 GUIDED = "balanced, guided"
-CARD_ARM = "DPM-Solver++"
+CARD_ARM = "DDIM"
 _BATCH = 64
 _REAL_COUNT = 2048
+_DIGIT_COUNT = 200
 _PLAIN = METHODS["balanced"]
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
@@ -54,6 +61,15 @@ ARMS = {
     GUIDED: _PLAIN,
 }
 """How pictures are drawn. All but the last are unguided."""
+
+DIGIT_ARMS = {
+    "DDIM": DigitsSettings(solver="ddim"),
+    "DPM-Solver++": DigitsSettings(solver="dpm++"),
+}
+"""How digits are drawn, all of them guided."""
+
+SAME_LIMIT = {"DDIM, leading": "DDIM", "DPM-Solver++": "DDIM"}
+"""Solvers of the same equation as another: with the most steps its pictures stand for theirs."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +95,18 @@ class Point:
     count: int = 0
 
 
+def look(model: str, pictures: Tensor) -> frechet.Gaussian:
+    """What pictures look like to a network that knows their kind."""
+    if model in DIGITS:
+        return frechet.fit(judge.features(load_judge(), pictures).double().numpy())
+    return looks(pictures)
+
+
 def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
-    """What the pictures that a model learned from look like."""
+    """What the pictures that a model learned from look like; digits, those of the test set."""
+    if model in DIGITS:
+        digits = load_digits(default_mnist(), "test")
+        return look(model, images.from_uint8(digits.pixels))
     channels = 4 if model == "emoji" else 3
     data = load_pictures(str(data_folder / REAL[model]), image_size=64, channels=channels)
     generator = torch.Generator().manual_seed(seed)
@@ -92,7 +118,15 @@ def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
 
 
 def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
-    """Pictures `(count, 3, h, w)` in [-1, 1] and how far they are from the wanted colours."""
+    """Pictures `(count, 3, h, w)` in [-1, 1] and how far they are from the wanted colours.
+
+    Digits are `(count, 1, h, w)`.
+    """
+    if model in DIGITS:
+        conditioning = model.removeprefix("digits-")
+        chosen = {"conditioning": conditioning, "num_inference_steps": steps}
+        digits = draw_digits(replace(DIGIT_ARMS[arm], **chosen), count, REPORT_SEED)
+        return images.from_uint8(digits.pixels), 0.0
     wanted = [images.parse_color(text) for text in COLORS] if arm == GUIDED else [None]
     setting = Setting(arm, ARMS[arm], SCALE, steps)
     pictures, off = [], []
@@ -108,12 +142,35 @@ def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
     return torch.cat(pictures), statistics.mean(off) if off else 0.0
 
 
+def arms_of(model: str) -> Sequence[str]:
+    """How pictures of a model are drawn."""
+    return tuple(DIGIT_ARMS if model in DIGITS else ARMS)
+
+
+def count_of(model: str, count: int) -> int:
+    """How many are drawn where `count` pictures are wanted; digits are cheap."""
+    return _DIGIT_COUNT if model in DIGITS else count
+
+
+def steps_of(arm: str) -> Sequence[int]:
+    """Numbers of steps that pictures of one way to draw are drawn in."""
+    return STEPS[:-1] if arm in SAME_LIMIT else STEPS
+
+
+def curve(points: Sequence[Point], model: str, arm: str) -> list[Point]:
+    """One way to draw, from the fewest steps to the most; nothing if any is not measured yet."""
+    of = {point.steps: point for point in points if (point.model, point.arm) == (model, arm)}
+    if arm in SAME_LIMIT:
+        limits = curve(points, model, SAME_LIMIT[arm])
+        of |= {point.steps: replace(point, arm=arm) for point in limits[-1:]}
+    return [of[steps] for steps in STEPS] if of.keys() >= set(STEPS) else []
+
+
 def fewest(points: Sequence[Point]) -> int:
-    """The fewest steps from which on no more of them come nearer by over 5 % than the most do."""
-    by_steps = sorted(points, key=lambda point: point.steps)
-    enough = by_steps[-1].distance * (1 + TOLERANCE)
-    needed = by_steps[-1].steps
-    for point in reversed(by_steps):
+    """The fewest steps of a curve from which on all are within 5 % of the most, or nearer."""
+    enough = points[-1].distance * (1 + TOLERANCE)
+    needed = points[-1].steps
+    for point in reversed(points):
         if point.distance > enough:
             break
         needed = point.steps
@@ -123,27 +180,27 @@ def fewest(points: Sequence[Point]) -> int:
 def rows(points: Sequence[Point]) -> list[list[str]]:
     """One per model and way to draw: the distance of each number of steps, and what is enough."""
     lines = []
-    for model in REAL:
-        for arm in ARMS:
-            of = [p for p in points if (p.model, p.arm) == (model, arm)]
-            if len(of) < len(STEPS):
-                continue
-            found = {point.steps: point for point in of}
-            cells = [f"{found[steps].distance:.2f}" for steps in STEPS]
-            lines.append([model, arm, *cells, f"{fewest(of)}"])
+    for model in MODELS:
+        for arm in arms_of(model):
+            of = curve(points, model, arm)
+            if of:
+                cells = [f"{point.distance:.2f}" for point in of]
+                lines.append([model, arm, *cells, f"{fewest(of)}"])
     return lines
 
 
 def card_figures(points: Sequence[Point], model: str) -> dict[str, tuple[str, str]]:
     """What a model card says: how near unguided pictures come, and how many steps that takes."""
-    of = [point for point in points if (point.model, point.arm) == (model, CARD_ARM)]
-    if len(of) < len(STEPS):
+    of = curve(points, model, CARD_ARM)
+    if not of:
         return {}
-    most = max(of, key=lambda point: point.steps)
-    drawn = f"{most.count} unguided pictures, {CARD_ARM}"
-    distance = f"{drawn}, {most.steps} steps: Fréchet distance to `{REAL[model]}`"
+    kind, others = ("digits", "MNIST's test pictures")
+    if model in REAL:
+        kind, others = "unguided pictures", f"`{REAL[model]}`"
+    drawn = f"{of[-1].count} {kind}, {CARD_ARM}"
+    distance = f"{drawn}, {of[-1].steps} steps: Fréchet distance to {others}"
     return {
-        "steps_distance": (distance, f"{most.distance:.1f}"),
+        "steps_distance": (distance, f"{of[-1].distance:.1f}"),
         "steps_enough": (f"{drawn}: steps from which on it is within 5 %", f"{fewest(of)}"),
     }
 
@@ -152,13 +209,11 @@ def figure(points: Sequence[Point], path: Path) -> None:
     """Distance over steps, one panel a model; opaque and white, to be read on any ground."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(9, 3), layout="constrained", facecolor="white")
-    panels = drawing.subplots(1, len(REAL), squeeze=False)[0]
-    for panel, model in zip(panels, REAL, strict=True):
-        for arm in ARMS:
-            of = sorted(
-                (p for p in points if (p.model, p.arm) == (model, arm)), key=lambda p: p.steps
-            )
+    drawing = Figure(figsize=(9, 6), layout="constrained", facecolor="white")
+    panels = drawing.subplots(2, 3).flatten()
+    for panel, model in zip(panels, MODELS, strict=True):
+        for arm in arms_of(model):
+            of = curve(points, model, arm)
             panel.plot([p.steps for p in of], [p.distance for p in of], marker=".", label=arm)
         panel.set_xscale("log")
         panel.set_xticks(STEPS, [str(steps) for steps in STEPS])
@@ -166,8 +221,9 @@ def figure(points: Sequence[Point], path: Path) -> None:
         panel.set_title(model)
         panel.set_xlabel("steps")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("Fréchet distance")
-    panels[-1].legend(fontsize="small")
+        panel.set_ylabel("Fréchet distance")
+        panel.set_ylim(bottom=0)
+    panels[0].legend(fontsize="small")
     drawing.savefig(path, dpi=120, metadata={"Software": None})
 
 
@@ -176,7 +232,11 @@ def kept(path: Path, revisions: Mapping[str, str], count: int) -> list[Point]:
     if not path.is_file():
         return []
     points = [Point(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    return [p for p in points if (p.revision, p.count) == (revisions.get(p.model), count)]
+    return [
+        p
+        for p in points
+        if (p.revision, p.count) == (revisions.get(p.model), count_of(p.model, count))
+    ]
 
 
 def keep(path: Path, points: Sequence[Point]) -> None:
@@ -188,7 +248,7 @@ def keep(path: Path, points: Sequence[Point]) -> None:
 
 def main(
     data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
-    count: Annotated[int, typer.Option(min=8, help="pictures of each point")] = 256,
+    count: Annotated[int, typer.Option(min=8, help="pictures of each point")] = 64,
     figure_path: Annotated[Path | None, typer.Option("--figure", help="where it goes")] = None,
     cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
@@ -197,28 +257,33 @@ def main(
     """Draws what was not yet, and prints all."""
     if threads:
         torch.set_num_threads(threads)
-    revisions = {model: checkpoints.load(model).revision for model in REAL}
+    revisions = {model: checkpoints.load(model).revision for model in MODELS}
     points = kept(output, revisions, count)
     known = {(point.model, point.arm, point.steps) for point in points}
-    for model in REAL:
-        wanted = [(arm, n) for arm in ARMS for n in STEPS if (model, arm, n) not in known]
+    for model in MODELS:
+        wanted = [
+            (arm, steps)
+            for arm in arms_of(model)
+            for steps in steps_of(arm)
+            if (model, arm, steps) not in known
+        ]
         if not wanted:
             continue
-        reference = real(data_folder, model)
+        reference, number = real(data_folder, model), count_of(model, count)
         for arm, steps in tqdm(wanted, desc=model, unit="point"):
-            pictures, difference = draw(model, arm, steps, count)
-            distance = frechet.between(looks(pictures), reference)
-            found = Point(model, arm, steps, distance, difference, revisions[model], count)
+            pictures, difference = draw(model, arm, steps, number)
+            distance = frechet.between(look(model, pictures), reference)
+            found = Point(model, arm, steps, distance, difference, revisions[model], number)
             points.append(found)
             keep(output, points)
     header = ("model", "drawn with", *(f"{steps}" for steps in STEPS), "enough")
     print(markdown(header, rows(points)))
     told = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
-    print(f"\n{count} pictures a cell, weights {told}.")
+    print(f"\n{count} pictures a cell, {_DIGIT_COUNT} digits, weights {told}.")
     if figure_path:
         figure(points, figure_path)
     if cards:
-        for model in REAL:
+        for model in MODELS:
             record(model, card_figures(points, model))
 
 

@@ -25,7 +25,7 @@ from pipelines.settings import SettingsError
 if TYPE_CHECKING:  # open_clip takes seconds to import, so it is imported when one is loaded
     from open_clip import CLIP
 
-_KEPT_TEXTS = 512
+_KEPT_TEXTS = 1024
 _WORD = re.compile(r"[^\W\d_]+")
 _MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
 
@@ -228,19 +228,33 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
     if count > clip.context_length - 2:
         most, key = clip.context_length - 2, clip.checkpoint.key
         raise SettingsError("prompt_tokens", name=name, maximum=most, clip_model=key, came=count)
-    with runtime.device_lock(clip.device), torch.no_grad():
-        tokens = clip.tokenizer([text]).to(clip.device)  # (1, l)
-        found = F.normalize(clip.model.encode_text(tokens), dim=-1)[0]
-    clip._kept.put(text, found)
-    return found
+    return encode_texts(clip, [text])[0]
+
+
+def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
+    """Embeddings `(n, d)` of sentences short enough, of length 1; kept for the next time."""
+    known = {text: clip._kept.get(text) for text in texts}
+    missing = [text for text, embedding in known.items() if embedding is None]
+    if missing:
+        with runtime.device_lock(clip.device), torch.no_grad():
+            tokens = clip.tokenizer(missing).to(clip.device)  # (m, l)
+            found = F.normalize(clip.model.encode_text(tokens), dim=-1)
+        for text, embedding in zip(missing, found, strict=True):
+            clip._kept.put(text, embedding)
+            known[text] = embedding
+    return torch.stack([embedding for text in texts if (embedding := known[text]) is not None])
 
 
 def unseen_words(clip: Clip, text: str) -> list[str]:
     """Words of a text that the model never saw in training, in order, each once."""
     if clip.words is None:
         return []
-    asked = dict.fromkeys(_WORD.findall(text.lower()))
-    return [word for word in asked if word not in clip.words]
+    return [word for word in words_of(text) if word not in clip.words]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in order, each once."""
+    return list(dict.fromkeys(_WORD.findall(text.lower())))
 
 
 def random_views(

@@ -19,6 +19,7 @@ from pipelines import (
     runtime,
     sampling,
     search,
+    zero_shot,
 )
 from pipelines.clip import COURSE_VIEWS, VIEWS, Clip
 from pipelines.pace import Work
@@ -78,6 +79,11 @@ class Target:
     embeddings: Tensor
     weights: Tensor
 
+    def similarity(self, pictures: Tensor) -> Tensor:
+        """How near embeddings `(b, d)` of pictures are, `(b,)`: see `similarity` below."""
+        cosines = pictures @ self.embeddings.T  # (b, p)
+        return cosines @ self.weights / self.weights.abs().sum()
+
 
 def target_of(settings: TextSettings, model: Clip) -> Target:
     """The prompts as the CLIP reads them.
@@ -105,8 +111,27 @@ def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
     The weighted mean of the cosines; what a picture should not be like counts against it.
     """
     with runtime.device_lock(model.device), torch.no_grad():
-        cosines = clip.encode_images(model, x0) @ target.embeddings.T  # (b, p)
-    return cosines @ target.weights / target.weights.abs().sum()
+        return target.similarity(clip.encode_images(model, x0))
+
+
+def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
+    """What seeds are chosen by: `x0` `(b, 3, h, w)` to how well each fits, `(b,)`.
+
+    With words, how sure the CLIP is of them, and not of something else; with a picture alone, how
+    near it is.
+    """
+    prompts = [text for text, _ in prompt_entries(settings.prompt)]
+    if not prompts:
+        return lambda x0: similarity(model, target, x0)
+    words = clip.words_of(" ".join(prompts))
+    others = zero_shot.others(model, clip.encode_texts(model, prompts), words)
+
+    def fit(x0: Tensor) -> Tensor:
+        with runtime.device_lock(model.device), torch.no_grad():
+            seen = clip.encode_images(model, x0)  # (b, d)
+            return zero_shot.log_odds(model, target.similarity(seen), seen @ others.T)
+
+    return fit
 
 
 def look_of(
@@ -200,7 +225,7 @@ def try_seeds(
     """The search for the seeds whose pictures fit best early on, see `search.search`."""
     return search.search(
         lambda seeds: run_of(settings, loaded, model, target, seeds).guided(),
-        lambda x0: similarity(model, target, x0),
+        fit_of(settings, model, target),
         search.candidates(settings.seed, settings.num_images, settings.tries),
         settings.num_inference_steps,
     )
@@ -211,6 +236,7 @@ def _trying(
     settings: TextSettings,
     loaded: checkpoints.Loaded,
     model: Clip,
+    target: Target,
     unseen: list[str],
     compare: bool,
     seconds: float,
@@ -230,7 +256,7 @@ def _trying(
         trace=Trace(),
         clip_revision=model.revision,
         losses=[],
-        similarities=[tried.scores.tolist()],
+        similarities=[similarity(model, target, tried.x0).tolist()],
         unguided_similarities=[],
         unseen_words=unseen,
         seeds=tried.seeds,
@@ -250,7 +276,7 @@ def _generate(
     if settings.tries > 1:
         for tried in try_seeds(settings, loaded, model, target):
             seeds, seconds_tried = tuple(tried.seeds), time.monotonic() - began
-            yield _trying(tried, settings, loaded, model, unseen, compare, seconds_tried)
+            yield _trying(tried, settings, loaded, model, target, unseen, compare, seconds_tried)
     found: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []

@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.runtime",
         "pipelines.checkpoints",
     },
+    "pipelines.zero_shot": {"pipelines.clip"},
     "pipelines.comparison": {
         "pipelines.settings",
         "pipelines.images",
@@ -102,6 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.sampling",
         "pipelines.search",
         "pipelines.trace",
+        "pipelines.zero_shot",
     },
     "tabs.charts": set(),
     "tabs.look": set(),

@@ -7,7 +7,7 @@ guidance follows it shows in how its small differences change, and in all pictur
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from pipelines import (
     losses,
     search,
     text,
+    zero_shot,
 )
 from pipelines.clip import Clip
 from pipelines.sampling import StepContext
@@ -404,12 +405,19 @@ def test_the_colour_has_the_last_word_and_its_own_weight():
 # --- several seeds -------------------------------------------------------------------------------
 
 
+def fits(settings: TextSettings, pictures: Sequence[Image.Image]) -> list[float]:
+    """How well pictures fit, as seeds are chosen by."""
+    model = clip.load(settings.clip_model)
+    x0 = torch.cat([images.to_tensor(picture) for picture in pictures])
+    return text.fit_of(settings, model, text.target_of(settings, model))(x0).tolist()
+
+
 @pytest.mark.parametrize("method", ["fast", "balanced", "thorough"])
-def test_of_several_seeds_the_one_that_is_nearest_to_the_words_early_on_is_painted(method: str):
+def test_of_several_seeds_the_one_that_fits_the_words_best_early_on_is_painted(method: str):
     common = {"method": method, "num_inference_steps": 8, "prompt": "a landscape with trees"}
     tried = paint(**common, seed=40, num_images=2, tries=6)
     single = [run(**common, seed=seed) for seed in range(40, 52)]
-    early = [previews[search.steps_of(8) - 1].score_after[0] for previews in single]
+    early = fits(TextSettings(**common), [s[search.steps_of(8) - 1].pictures[0] for s in single])
     best = [max(range(6), key=lambda i: early[i]), max(range(6, 12), key=lambda i: early[i])]
     assert tried.seeds == [40 + i for i in best]
     # Guidance magnifies what rounding makes of another size of batch, but not to another picture.
@@ -446,13 +454,32 @@ def test_seeds_are_tried_without_guidance_and_without_comparing_too():
     settings = TextSettings(**{**SHORT, "tries": 4, "guidance_scale": 0.0})
     *_, last = text.generate(settings, compare=False)
     assert last.unguided == []
-    model = clip.load("clip-small")
-    target = text.target_of(settings, model)
     early = [
         run(seed=seed, guidance_scale=0.0)[search.steps_of(6) - 1].pictures[0] for seed in range(4)
     ]
-    x0 = torch.cat([images.to_tensor(picture) for picture in early])
-    assert last.seeds == [int(text.similarity(model, target, x0).argmax())]
+    assert last.seeds == [int(np.argmax(fits(settings, early)))]
+
+
+def test_a_picture_fits_better_the_less_it_shows_something_else():
+    settings = TextSettings(prompt="a portrait of a woman")
+    model = clip.load("clip-small")
+    target = text.target_of(settings, model)
+    fit = text.fit_of(settings, model, target)
+    x0 = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = clip.encode_images(model, x0)
+    near = text.similarity(model, target, x0) * model.model.logit_scale.exp()
+    others = zero_shot.others(model, target.embeddings, ["a", "portrait", "of", "woman"])
+    clutter = (seen @ others.T * model.model.logit_scale.exp()).exp().sum(dim=1).log()
+    torch.testing.assert_close(fit(x0), near - clutter)
+
+
+def test_beside_a_picture_alone_there_is_nothing_that_it_should_not_be():
+    settings = TextSettings(prompt="", image_prompt=quarters(), image_weight=1.0)
+    model = clip.load("clip-small")
+    target = text.target_of(settings, model)
+    x0 = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fit = text.fit_of(settings, model, target)
+    assert fit(x0).tolist() == text.similarity(model, target, x0).tolist()
 
 
 def test_what_tries_cost_is_told_beforehand():
