@@ -47,6 +47,7 @@ SCALE = 0.2
 REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
 DIGITS = tuple(f"digits-{conditioning}" for conditioning in CONDITIONINGS)
 MODELS = (*REAL, *DIGITS)
+LOG_SNR = "DPM-Solver++, even in log-SNR"
 GUIDED = "balanced, guided"
 CARD_ARM = "DDIM"
 _BATCH = 64
@@ -58,6 +59,7 @@ ARMS = {
     "DDIM, eta 1": replace(_PLAIN, solver="ddim", eta=1.0),
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
+    LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
     GUIDED: _PLAIN,
 }
 """How pictures are drawn. All but the last are unguided."""
@@ -68,7 +70,7 @@ DIGIT_ARMS = {
 }
 """How digits are drawn, all of them guided."""
 
-SAME_LIMIT = {"DDIM, leading": "DDIM", "DPM-Solver++": "DDIM"}
+SAME_LIMIT = {"DDIM, leading": "DDIM", "DPM-Solver++": "DDIM", LOG_SNR: "DDIM"}
 """Solvers of the same equation as another: with the most steps its pictures stand for theirs."""
 
 
@@ -250,6 +252,7 @@ def main(
     data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
     count: Annotated[int, typer.Option(min=8, help="pictures of each point")] = 64,
     figure_path: Annotated[Path | None, typer.Option("--figure", help="where it goes")] = None,
+    only: Annotated[str, typer.Option(help="draw models whose name has this in it")] = "",
     cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
     output: Annotated[Path, typer.Option(help="where results are kept")] = RESULTS,
@@ -260,7 +263,7 @@ def main(
     revisions = {model: checkpoints.load(model).revision for model in MODELS}
     points = kept(output, revisions, count)
     known = {(point.model, point.arm, point.steps) for point in points}
-    for model in MODELS:
+    for model in (model for model in MODELS if only in model):
         wanted = [
             (arm, steps)
             for arm in arms_of(model)

@@ -48,14 +48,30 @@ Predictor = Callable[[Tensor, Tensor], Tensor | Steered]
 PlainPredictor = Callable[[Tensor, Tensor], Tensor]
 """One that knows no condition."""
 
-SOLVERS = ("dpm++", "ddim", "ddim-leading")
+SOLVERS = ("dpm++", "dpm++-logsnr", "ddim", "ddim-leading")
 
 # A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
 # does for such schedules.
 _LAMBDA_MIN = -5.1
-_LAMBDA_SHARE = 0.3
 _MAX_BATCH = 32
 _FED_WITH_X0 = {"prediction_type": "sample"}
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Where the timesteps of a multistep solver lie.
+
+    Attributes:
+        log_snr: 1 is even in half log-SNR, 0 even in t; in between, a mixture.
+        cleanest: where the last one lies, in steps from no noise.
+    """
+
+    log_snr: float
+    cleanest: float
+
+
+MIXED = Spacing(log_snr=0.3, cleanest=0.5)
+_SPACINGS = {"dpm++": MIXED, "dpm++-logsnr": Spacing(log_snr=1.0, cleanest=1.0)}
 
 
 @dataclass(frozen=True)
@@ -205,8 +221,9 @@ def make_scheduler(
     Args:
         config: scheduler configuration of the checkpoint (betas, prediction type, ...).
         solver: "ddim" (Song et al. 2021, arXiv:2010.02502); "ddim-leading", the same at the
-            timesteps that diffusers takes by default, which leave out the noisiest; or "dpm++",
-            which is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`.
+            timesteps that diffusers takes by default, which leave out the noisiest; "dpm++", which
+            is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`; or
+            "dpm++-logsnr", the same at timesteps even in log-SNR, which suits pictures with detail.
         num_inference_steps: 1 or more, at most the number of training timesteps.
         device: where the run computes.
 
@@ -217,7 +234,7 @@ def make_scheduler(
 
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
-    if solver != "dpm++":
+    if solver not in _SPACINGS:
         spacing = "leading" if solver == "ddim-leading" else "trailing"
         changes = {"clip_sample": False, "timestep_spacing": spacing}
         made = DDIMScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
@@ -227,30 +244,36 @@ def make_scheduler(
     changes = {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"}
     made = DPMSolverMultistepScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
     scheduler = cast("DPMSolverMultistepScheduler", made)
-    timesteps = spaced_timesteps(scheduler.alphas_cumprod, num_inference_steps)
+    spacing = _SPACINGS[solver]
+    timesteps = spaced_timesteps(scheduler.alphas_cumprod, num_inference_steps, spacing)
     scheduler.set_timesteps(timesteps=timesteps, device=device)
     return scheduler
 
 
-def spaced_timesteps(alphas_cumprod: Tensor, num_inference_steps: int) -> list[int]:
+def spaced_timesteps(
+    alphas_cumprod: Tensor, num_inference_steps: int, spacing: Spacing = MIXED
+) -> list[int]:
     """Timesteps for a multistep solver, falling from the noisiest, each different.
 
     They are even in a mixture of t and half log-SNR. Half log-SNR alone, in which the solver's
-    formulas are written, spends most of few steps at the two ends of a cosine schedule.
+    formulas are written, spends most of few steps at the two ends of a cosine schedule: at the
+    clean end pictures get their detail, of which digits have none.
 
     Args:
         alphas_cumprod: `(num_timesteps,)`, falling.
         num_inference_steps: 1 or more, at most half of the training timesteps.
+        spacing: what they are even in.
     """
     half_log_snr = (0.5 * torch.logit(alphas_cumprod.double())).clamp(min=_LAMBDA_MIN)
     rising = (half_log_snr[0] - half_log_snr) / (half_log_snr[0] - half_log_snr[-1])  # 0 to 1
     time = torch.linspace(0, 1, len(alphas_cumprod), dtype=torch.float64)
-    warped = (1 - _LAMBDA_SHARE) * time + _LAMBDA_SHARE * rising
-    cleanest = 0.5 / num_inference_steps
+    warped = (1 - spacing.log_snr) * time + spacing.log_snr * rising
+    cleanest = spacing.cleanest / num_inference_steps
     grid = torch.linspace(1, cleanest, num_inference_steps, dtype=torch.float64).flip(0)
     chosen: list[int] = []
-    for t in torch.searchsorted(warped, grid).tolist():
-        chosen.append(max(t, chosen[-1] + 1) if chosen else t)
+    for place, t in enumerate(torch.searchsorted(warped, grid).tolist()):
+        latest = len(warped) - num_inference_steps + place  # leaves room for those to come
+        chosen.append(min(max(t, chosen[-1] + 1) if chosen else t, latest))
     return chosen[::-1]
 
 
