@@ -2,9 +2,9 @@
 
     python -m benchmarks.steps --figure assets/steps.png
 
-Unguided with every solver, and guided towards four colours with the studio's `balanced`; digits
-with classifier-free guidance. Quality is the Fréchet distance to real pictures, of the same seeds
-for every number of steps, in the features of `benchmarks.genre_judge`, for digits of
+Unguided with every solver, and guided towards four colours with the studio's `balanced` and
+`fast`; digits with classifier-free guidance. Quality is the Fréchet distance to real pictures, of
+the same seeds for every number of steps, in the features of `benchmarks.genre_judge`, for digits of
 `pipelines.digit_judge`. What was measured is kept in a file and not drawn again with the same
 weights.
 """
@@ -48,7 +48,7 @@ REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
 DIGITS = tuple(f"digits-{conditioning}" for conditioning in CONDITIONINGS)
 MODELS = (*REAL, *DIGITS)
 LOG_SNR = "DPM-Solver++, even in log-SNR"
-GUIDED = "balanced, guided"
+GUIDED = ("balanced, guided", "fast, guided")
 CARD_ARM = "DDIM"
 _BATCH = 64
 _REAL_COUNT = 2048
@@ -60,9 +60,10 @@ ARMS = {
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
-    GUIDED: _PLAIN,
+    "balanced, guided": METHODS["balanced"],
+    "fast, guided": METHODS["fast"],
 }
-"""How pictures are drawn. All but the last are unguided."""
+"""How pictures are drawn. All but the last two are unguided."""
 
 DIGIT_ARMS = {
     "DDIM": DigitsSettings(solver="ddim"),
@@ -70,8 +71,13 @@ DIGIT_ARMS = {
 }
 """How digits are drawn, all of them guided."""
 
-SAME_LIMIT = {"DDIM, leading": "DDIM", "DPM-Solver++": "DDIM", LOG_SNR: "DDIM"}
-"""Solvers of the same equation as another: with the most steps its pictures stand for theirs."""
+COMPARED_WITH = {
+    "DDIM, leading": "DDIM",
+    "DPM-Solver++": "DDIM",
+    LOG_SNR: "DDIM",
+    "fast, guided": "balanced, guided",
+}
+"""Ways to draw that are not run for the most steps: those whose pictures stand for theirs there."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
         chosen = {"conditioning": conditioning, "num_inference_steps": steps}
         digits = draw_digits(replace(DIGIT_ARMS[arm], **chosen), count, REPORT_SEED)
         return images.from_uint8(digits.pixels), 0.0
-    wanted = [images.parse_color(text) for text in COLORS] if arm == GUIDED else [None]
+    wanted = [images.parse_color(text) for text in COLORS] if arm in GUIDED else [None]
     setting = Setting(arm, ARMS[arm], SCALE, steps)
     pictures, off = [], []
     for number, rgb in enumerate(wanted):
@@ -156,14 +162,14 @@ def count_of(model: str, count: int) -> int:
 
 def steps_of(arm: str) -> Sequence[int]:
     """Numbers of steps that pictures of one way to draw are drawn in."""
-    return STEPS[:-1] if arm in SAME_LIMIT else STEPS
+    return STEPS[:-1] if arm in COMPARED_WITH else STEPS
 
 
 def curve(points: Sequence[Point], model: str, arm: str) -> list[Point]:
     """One way to draw, from the fewest steps to the most; nothing if any is not measured yet."""
     of = {point.steps: point for point in points if (point.model, point.arm) == (model, arm)}
-    if arm in SAME_LIMIT:
-        limits = curve(points, model, SAME_LIMIT[arm])
+    if arm in COMPARED_WITH:
+        limits = curve(points, model, COMPARED_WITH[arm])
         of |= {point.steps: replace(point, arm=arm) for point in limits[-1:]}
     return [of[steps] for steps in STEPS] if of.keys() >= set(STEPS) else []
 
