@@ -12,6 +12,7 @@ weights.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ GUIDED = ("balanced, guided", "fast, guided")
 CARD_ARM = "DDIM"
 _BATCH = 64
 _REAL_COUNT = 2048
+_COLUMNS = 3
 _DIGIT_COUNT = 200
 _PLAIN = METHODS["balanced"]
 ARMS = {
@@ -217,12 +219,18 @@ def figure(points: Sequence[Point], path: Path) -> None:
     """Distance over steps, one panel a model; opaque and white, to be read on any ground."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(9, 6), layout="constrained", facecolor="white")
-    panels = drawing.subplots(2, 3).flatten()
-    for panel, model in zip(panels, MODELS, strict=True):
-        for arm in arms_of(model):
-            of = curve(points, model, arm)
-            panel.plot([p.steps for p in of], [p.distance for p in of], marker=".", label=arm)
+    curves = {
+        model: [of for arm in arms_of(model) if (of := curve(points, model, arm))]
+        for model in MODELS
+    }
+    measured = [model for model in MODELS if curves[model]]
+    lines = max(1, math.ceil(len(measured) / _COLUMNS))
+    size = (3 * _COLUMNS, 3 * lines)
+    drawing = Figure(figsize=size, layout="constrained", facecolor="white")
+    panels = drawing.subplots(lines, _COLUMNS, squeeze=False).flatten()
+    for panel, model in zip(panels, measured, strict=False):
+        for of in curves[model]:
+            panel.plot([p.steps for p in of], [p.distance for p in of], marker=".", label=of[0].arm)
         panel.set_xscale("log")
         panel.set_xticks(STEPS, [str(steps) for steps in STEPS])
         panel.minorticks_off()
@@ -231,7 +239,10 @@ def figure(points: Sequence[Point], path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.set_ylabel("Fréchet distance")
         panel.set_ylim(bottom=0)
-    panels[0].legend(fontsize="small")
+    for panel in panels[len(measured) :]:
+        panel.axis("off")
+    lines_and_names = panels[0].get_legend_handles_labels()
+    drawing.legend(*lines_and_names, loc="outside lower center", ncols=4, fontsize="small")
     drawing.savefig(path, dpi=120, metadata={"Software": None})
 
 
