@@ -49,23 +49,22 @@ REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
 DIGITS = tuple(f"digits-{conditioning}" for conditioning in CONDITIONINGS)
 MODELS = (*REAL, *DIGITS)
 LOG_SNR = "DPM-Solver++, even in log-SNR"
-GUIDED = ("balanced, guided", "fast, guided")
 CARD_ARM = "DDIM"
 _BATCH = 64
 _REAL_COUNT = 2048
 _COLUMNS = 3
 _DIGIT_COUNT = 200
 _PLAIN = METHODS["balanced"]
+GUIDED = {"balanced, guided": METHODS["balanced"], "fast, guided": METHODS["fast"]}
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
     "DDIM, eta 1": replace(_PLAIN, solver="ddim", eta=1.0),
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
-    "balanced, guided": METHODS["balanced"],
-    "fast, guided": METHODS["fast"],
+    **GUIDED,
 }
-"""How pictures are drawn. All but the last two are unguided."""
+"""How pictures are drawn, unguided but for `GUIDED`."""
 
 DIGIT_ARMS = {
     "DDIM": DigitsSettings(solver="ddim"),

@@ -233,16 +233,16 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
 
 def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
     """Embeddings `(n, d)` of sentences short enough, of length 1; kept for the next time."""
-    known = {text: clip._kept.get(text) for text in texts}
-    missing = [text for text, embedding in known.items() if embedding is None]
+    found = {text: kept for text in texts if (kept := clip._kept.get(text)) is not None}
+    missing = [text for text in dict.fromkeys(texts) if text not in found]
     if missing:
         with runtime.device_lock(clip.device), torch.no_grad():
             tokens = clip.tokenizer(missing).to(clip.device)  # (m, l)
-            found = F.normalize(clip.model.encode_text(tokens), dim=-1)
-        for text, embedding in zip(missing, found, strict=True):
+            embeddings = F.normalize(clip.model.encode_text(tokens), dim=-1)
+        for text, embedding in zip(missing, embeddings, strict=True):
             clip._kept.put(text, embedding)
-            known[text] = embedding
-    return torch.stack([embedding for text in texts if (embedding := known[text]) is not None])
+            found[text] = embedding
+    return torch.stack([found[text] for text in texts])
 
 
 def unseen_words(clip: Clip, text: str) -> list[str]:

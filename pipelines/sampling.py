@@ -235,8 +235,8 @@ def make_scheduler(
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     if solver not in _SPACINGS:
-        spacing = "leading" if solver == "ddim-leading" else "trailing"
-        changes = {"clip_sample": False, "timestep_spacing": spacing}
+        timesteps = "leading" if solver == "ddim-leading" else "trailing"
+        changes = {"clip_sample": False, "timestep_spacing": timesteps}
         made = DDIMScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
         scheduler = cast("DDIMScheduler", made)
         scheduler.set_timesteps(num_inference_steps, device=device)
@@ -244,9 +244,8 @@ def make_scheduler(
     changes = {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"}
     made = DPMSolverMultistepScheduler.from_config(dict(config), **_FED_WITH_X0, **changes)
     scheduler = cast("DPMSolverMultistepScheduler", made)
-    spacing = _SPACINGS[solver]
-    timesteps = spaced_timesteps(scheduler.alphas_cumprod, num_inference_steps, spacing)
-    scheduler.set_timesteps(timesteps=timesteps, device=device)
+    spaced = spaced_timesteps(scheduler.alphas_cumprod, num_inference_steps, _SPACINGS[solver])
+    scheduler.set_timesteps(timesteps=spaced, device=device)
     return scheduler
 
 

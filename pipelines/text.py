@@ -117,14 +117,13 @@ def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
 def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
     """What seeds are chosen by: `x0` `(b, 3, h, w)` to how well each fits, `(b,)`.
 
-    With words, how sure the CLIP is of them, and not of something else; with a picture alone, how
-    near it is.
+    With words, how sure the CLIP is of them, and not of something else; with a picture alone, or
+    words from which it tells nothing else apart, how near it is.
     """
     prompts = [text for text, _ in prompt_entries(settings.prompt)]
-    if not prompts:
+    others = zero_shot.others(model, prompts) if prompts else target.embeddings[:0]
+    if not len(others):
         return lambda x0: similarity(model, target, x0)
-    words = clip.words_of(" ".join(prompts))
-    others = zero_shot.others(model, clip.encode_texts(model, prompts), words)
 
     def fit(x0: Tensor) -> Tensor:
         with runtime.device_lock(model.device), torch.no_grad():

@@ -7,6 +7,8 @@ seeds are chosen by.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,18 +33,19 @@ _SAME_MEANING = 0.9
 """Cosine of two sentences from which on a picture of one is no mistake for the other."""
 
 
-def others(model: Clip, prompts: Tensor, words: list[str]) -> Tensor:
-    """Embeddings `(n, d)` of sentences about other things than prompts are about.
+def others(model: Clip, prompts: Sequence[str]) -> Tensor:
+    """Embeddings `(n, d)` of sentences about other things than prompts are about; n may be 0.
 
     Args:
         model: that reads them.
-        prompts: embeddings `(p, d)` of length 1.
-        words: of the prompts, in lower case; what one of them names is not another thing.
+        prompts: sentences, at least one; what they name is not another thing.
     """
+    words = clip.words_of(" ".join(prompts))
     named = {form for word in words for form in (word, word.removesuffix("s"))}
     rest = [f"a {thing}" for thing in THINGS if thing not in named]
     found = clip.encode_texts(model, rest)
-    return found[(found @ prompts.T).amax(dim=1) < _SAME_MEANING]
+    nearest = (found @ clip.encode_texts(model, prompts).T).amax(dim=1)  # (r,)
+    return found[nearest < _SAME_MEANING]
 
 
 def log_odds(model: Clip, asked: Tensor, cosines: Tensor) -> Tensor:

@@ -468,13 +468,17 @@ def test_a_picture_fits_better_the_less_it_shows_something_else():
     x0 = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     seen = clip.encode_images(model, x0)
     near = text.similarity(model, target, x0) * model.model.logit_scale.exp()
-    others = zero_shot.others(model, target.embeddings, ["a", "portrait", "of", "woman"])
+    others = zero_shot.others(model, [settings.prompt])
     clutter = (seen @ others.T * model.model.logit_scale.exp()).exp().sum(dim=1).log()
     torch.testing.assert_close(fit(x0), near - clutter)
 
 
-def test_beside_a_picture_alone_there_is_nothing_that_it_should_not_be():
-    settings = TextSettings(prompt="", image_prompt=quarters(), image_weight=1.0)
+@pytest.mark.parametrize("prompt", ["", "a portrait of a woman"])
+def test_where_there_is_nothing_else_that_it_might_be_the_nearest_picture_fits_best(
+    prompt: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(zero_shot, "_SAME_MEANING", -1.0 if prompt else 0.9)
+    settings = TextSettings(prompt=prompt, image_prompt=quarters(), image_weight=1.0)
     model = clip.load("clip-small")
     target = text.target_of(settings, model)
     x0 = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1

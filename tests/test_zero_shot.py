@@ -18,8 +18,7 @@ def test_things_are_named_once_and_in_words_that_the_bundled_clip_knows():
 def remaining(prompt: str) -> set[str]:
     """The things that are another thing than a prompt."""
     model = clip.load("clip-small")
-    prompts = clip.encode_text(model, prompt)[None]
-    found = zero_shot.others(model, prompts, clip.words_of(prompt))  # (n, d)
+    found = zero_shot.others(model, [prompt])  # (n, d)
     every = clip.encode_texts(model, [f"a {thing}" for thing in THINGS])
     return {
         thing
