@@ -158,8 +158,8 @@ def shown(run: Trainer, steps: int) -> tuple[Tensor, list[str], Tensor]:
     """The mean of each picture, 0 to 255, its sentence, and its sentence's name."""
     means, said, names = [], [], []
     for run.step in range(steps):
-        pictures, tokens, numbers = run._batch()
-        means.append((pictures.mean(dim=(1, 2, 3)) * 0.25 + 0.5) * 255)
+        x0, tokens, numbers, _ = run._batch()
+        means.append((x0.mean(dim=(1, 2, 3)) + 1) * 127.5)
         names.append(numbers)
         for row in tokens.tolist():
             said.append(run.tokenizer.decode(row[1 : row.index(run.tokenizer.eot_token_id)]))

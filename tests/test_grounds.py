@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import colorsys
+
 import torch
 
 from pipelines import images
-from training.grounds import draw_grounds, laid_on
+from training.grounds import draw_grounds, laid_on, turned
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -47,3 +49,21 @@ def test_half_transparent_pixels_are_mixed():
     pixels = torch.full((1, 4, 1, 1), 255, dtype=torch.uint8)
     pixels[:, 3] = 51  # a fifth
     assert torch.allclose(laid_on(pixels, torch.full((1, 3, 1, 1), -1.0)), torch.tensor(-0.6))
+
+
+def test_hues_are_turned_as_pillow_has_them_and_greys_and_transparency_stay():
+    random = torch.randint(0, 256, (6, 4, 5, 5), generator=generator(), dtype=torch.uint8)
+    random[0, :3] = random[0, :1]  # grey
+    turns = torch.tensor([0.5, 0.0, 1 / 3, 2 / 3, 1.0, 0.17])
+    after = turned(random, turns)
+    assert torch.equal(after[:2], random[:2])
+    assert torch.equal(after[4], random[4])
+    assert torch.equal(after[:, 3], random[:, 3])
+    red, green, blue = random[2, :3]  # a third of a round: red where green was
+    assert torch.equal(after[2, :3], torch.stack([blue, red, green]))
+    for before, now, turn in zip(random, after, turns.tolist(), strict=True):
+        was, found = (
+            colorsys.rgb_to_hsv(*(p[:3, 2, 2].float() / 255).tolist()) for p in (before, now)
+        )
+        wanted = colorsys.hsv_to_rgb((was[0] + turn) % 1, was[1], was[2])
+        torch.testing.assert_close(colorsys.hsv_to_rgb(*found), wanted, atol=0.003, rtol=0)

@@ -212,6 +212,13 @@ def _harder(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if share:
         most = f", {facts['focus_share']:.0%} of them of `{focus}`" if focus else ""
         yield "pairs of a step", f"all of one data set in {share:.0%} of the steps{most}"
+    radius = recipe.get("adversarial_radius", 0.0)
+    if radius:
+        yield (
+            "misread pictures",
+            f"each is moved to where it is read worst, by at most 0 to {radius:g} (Euclidean, of "
+            "pictures in [-1, 1]; Madry et al. 2018, arXiv:1706.06083)",
+        )
 
 
 def _blended(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipelines import images
 from pipelines.settings import MAX_SEED, Choice, Real, Whole
-from training import loop
+from training import adversarial, loop
 from training.degrade import degraded
 from training.loop import MAX_GRADIENT_NORM, device_in_words
 from training.pairs import Pairs
@@ -64,6 +64,7 @@ _RULES = {
     "mixed_precision": Choice(get_args(Precision)),
     "seed": Whole(0, MAX_SEED),
     "same_source_share": Real(0.0, 1.0),
+    "adversarial_radius": Real(0.0, 100.0),
 }
 
 
@@ -87,6 +88,8 @@ class Recipe:
         same_source_share: share of steps whose pairs are all of one data set, and so harder to
             tell apart.
         focus: data set that most of those steps are of; empty is each by its size.
+        adversarial_radius: how far pictures are moved at most to where they are misread, see
+            `adversarial`: Euclidean, of pictures in [-1, 1]; 0 is off.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -105,6 +108,7 @@ class Recipe:
     start_model: str = ""
     same_source_share: float = 0.0
     focus: str = ""
+    adversarial_radius: float = 0.0
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
@@ -126,7 +130,7 @@ class Recipe:
             ValueError: naming what differs.
         """
         mine = asdict(self)
-        saved = {"focus": "", **saved}  # which older runs do not tell
+        saved = {"focus": "", "adversarial_radius": 0.0, **saved}  # which older runs do not tell
         loop.refuse_another([f.name for f in fields(self) if saved.get(f.name) != mine[f.name]])
 
 
@@ -190,8 +194,9 @@ class Trainer:
         accelerator: Accelerator,
         start: Start | None = None,
     ):
-        self.recipe, self.data, self.half_formed = recipe, data, half_formed
         self.accelerator, self.device = accelerator, accelerator.device
+        self.recipe, self.data = recipe, data.to(self.device)
+        self.half_formed = None if half_formed is None else half_formed.to(self.device)
         self.trained_on = device_in_words(accelerator)
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
         self._tokens, self._first, self._names = tokenized(data.sentences, tokenizer)
@@ -249,11 +254,12 @@ class Trainer:
         """
         began = time.monotonic()
         loop.set_learning_rate(self.optimizer, self.step, self.recipe)
-        pictures, tokens, names = self._batch()
+        x0, tokens, names, radii = self._batch()
         with self.accelerator.autocast():
-            image = self.model.encode_image(pictures, normalize=True)
             text = encode_text(self.model, tokens)
-        loss = contrastive_loss(image.float(), text.float(), self.model.logit_scale.exp(), names)
+        if self.recipe.adversarial_radius:
+            x0 = self._misread(x0, text.detach(), names, radii)
+        loss = self._loss(x0, text, names)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
         loop.check_finite(loss.item(), float(norm), step=self.step + 1, scaled=False)
@@ -266,8 +272,21 @@ class Trainer:
         self.seconds += time.monotonic() - began
         return loss.item()
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`(pictures, tokens, names)` of this step; everything random comes from its number."""
+    def _loss(self, x0: Tensor, text: Tensor, names: Tensor) -> Tensor:
+        """Of pictures `(b, 3, h, w)` in [-1, 1] and what was made of their sentences, `()`."""
+        with self.accelerator.autocast():
+            image = self.model.encode_image(to_input(x0), normalize=True)
+        return contrastive_loss(image.float(), text.float(), self.model.logit_scale.exp(), names)
+
+    def _misread(self, x0: Tensor, text: Tensor, names: Tensor, radii: Tensor) -> Tensor:
+        """The pictures a little changed, as the towers read them worst when they are in use."""
+        self.model.visual.eval()
+        moved = adversarial.worst_within(x0, lambda x: self._loss(x, text, names), radii)
+        self.model.visual.train()
+        return moved
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`(x0, tokens, names, radii)` of this step; everything random comes from its number."""
         recipe, generator = self.recipe, loop.step_generator(self.recipe.seed, self.step)
         count = recipe.batch_size
         chosen = self._chosen(generator)
@@ -277,11 +296,13 @@ class Trainer:
         x0 = self.data.on_grounds(chosen, generator)
         if self.half_formed is not None:
             swapped = torch.rand(count, generator=generator) < HALF_FORMED_SHARE
-            formed = images.from_uint8(self.half_formed[chosen])
-            x0 = torch.where(swapped.view(-1, 1, 1, 1), formed, x0)
-        pictures = to_input(degraded(x0.to(self.device), IMAGE_PX, generator))
+            formed = images.from_uint8(self.half_formed[chosen.to(self.device)])
+            x0 = torch.where(swapped.to(self.device).view(-1, 1, 1, 1), formed, x0)
+        x0 = degraded(x0, IMAGE_PX, generator)
+        radii = recipe.adversarial_radius * torch.rand(count, generator=generator)
         tokens = self._tokens[sentences].long().to(self.device)
-        return pictures, tokens, self._names[sentences].to(self.device)
+        names = self._names[sentences].to(self.device)
+        return x0, tokens, names, radii.to(self.device)
 
     def _chosen(self, generator: torch.Generator) -> Tensor:
         """Numbers of the pairs of this step, `(batch_size,)`: of all data or of one data set."""

@@ -42,5 +42,11 @@ def degraded(x0: Tensor, size: int, generator: torch.Generator) -> Tensor:
     rough = F.interpolate(rough, size=size, mode="bilinear", align_corners=False)
     x = torch.where(blurred.view(-1, 1, 1, 1), rough, x)
     strength = torch.where(uniform(0, 1) < NOISY, uniform(0, MAX_NOISE), torch.zeros_like(side))
-    noise = torch.randn(x.shape, generator=generator).to(device)
+    noise = torch.empty_like(x).normal_(generator=_on(device, generator))
     return x + strength.view(-1, 1, 1, 1) * noise
+
+
+def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator of a device, begun by a number from another of the CPU."""
+    seed = torch.randint(2**62, (), generator=generator)
+    return torch.Generator(device).manual_seed(int(seed))

@@ -73,6 +73,9 @@ def main(
     focus: Annotated[
         str, typer.Option(help="rows that about half of all steps show, like 'name=.* heart'")
     ] = "",
+    recolor: Annotated[
+        float, typer.Option(help="share of transparent pictures given other hues every time")
+    ] = 0,
     prediction: Annotated[
         Prediction | None,
         typer.Option(help="network output; without: the start model's, v_prediction from scratch"),
@@ -116,6 +119,7 @@ def main(
             grounds=grounds,
             exclude=exclude,
             focus=focus,
+            recolor=recolor,
         )
         state = saved_state(folder, resume, accelerator)
         repo_id = push_to_hub
@@ -148,6 +152,7 @@ def make_accelerator(mixed_precision: Precision) -> Accelerator:
     Raises:
         ValueError: if the device has no such arithmetic.
     """
+    torch.backends.cudnn.benchmark = True  # all batches are of one shape
     return Accelerator(
         mixed_precision=mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),

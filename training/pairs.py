@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,28 @@ class Pairs:
             None if self.alpha is None else self.alpha[indices],
         )
 
+    def to(self, device: torch.device) -> Pairs:
+        """The same with the pictures on a device."""
+        alpha = None if self.alpha is None else self.alpha.to(device)
+        return replace(self, pixels=self.pixels.to(device), alpha=alpha)
+
     def on_grounds(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """The pictures of the given numbers; what is transparent stands on a ground of any colour.
 
         Args:
-            indices: `(m,)` int64.
+            indices: `(m,)` int64, on the CPU.
             generator: of the grounds, on the CPU.
 
         Returns:
-            `(m, 3, STORED_PX, STORED_PX)` in [-1, 1].
+            `(m, 3, STORED_PX, STORED_PX)` in [-1, 1], where the pictures are.
         """
-        pixels = self.pixels[indices]
+        device = self.pixels.device
+        chosen = indices.to(device)
+        pixels = self.pixels[chosen]
         if self.alpha is None:
             return images.from_uint8(pixels)
-        seen = torch.cat([pixels, self.alpha[indices]], dim=1)
-        return laid_on(seen, draw_grounds(len(indices), generator))
+        seen = torch.cat([pixels, self.alpha[chosen]], dim=1)
+        return laid_on(seen, draw_grounds(len(indices), generator).to(device))
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:

@@ -308,6 +308,8 @@ def _rows_told(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if recipe.get("grounds", "white") == "colors":
         yield "what is transparent", "stands on a ground of another colour every time"
+    if recipe.get("recolor"):
+        yield "hues", f"turned on their circle in {recipe['recolor']:.0%} of the pictures"
 
 
 def _command(facts: Mapping[str, Any]) -> str:
@@ -338,6 +340,8 @@ def _row_options(recipe: Mapping[str, Any]) -> Iterator[str]:
     for name in ("exclude", "focus"):
         if recipe.get(name):
             yield f"--{name} {shlex.quote(recipe[name])}"
+    if recipe.get("recolor"):
+        yield f"--recolor {recipe['recolor']:g}"
 
 
 _SPELLED_OUT = {
@@ -346,6 +350,7 @@ _SPELLED_OUT = {
     "image_column",
     "exclude",
     "focus",
+    "recolor",
     "num_processes",
     "flip",
 }

@@ -27,6 +27,7 @@ _RULES = {
     "ema_decay": Real(0.0, 1.0),
     "snr_gamma": Real(0.0, 1e6),
     "grounds": Choice(get_args(Grounds)),
+    "recolor": Real(0.0, 1.0),
     "mixed_precision": Choice(get_args(Precision)),
     "seed": Whole(0, MAX_SEED),
     "prediction": Choice(get_args(Prediction)),
@@ -58,6 +59,7 @@ class Recipe:
         exclude: rows of the data that are left out, as `column=value, value`; empty is none.
         focus: rows of the data that about half of the pictures are of, as `column=pattern`; empty
             is each as often as any other.
+        recolor: share of the transparent pictures whose hues are turned on their circle.
 
     Raises:
         ValueError: one sentence on the first value that is wrong.
@@ -82,10 +84,13 @@ class Recipe:
     grounds: Grounds = "white"
     exclude: str = ""
     focus: str = ""
+    recolor: float = 0.0
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
             rule.check(name, getattr(self, name))
+        if self.recolor and self.grounds == "white":
+            raise ValueError(f"recolor must be 0 where grounds are white, got {self.recolor:g}")
 
     @property
     def pictures_per_step(self) -> int:
@@ -103,7 +108,7 @@ class Recipe:
         """
         # What older runs do not tell.
         older = {"prediction": "v_prediction", "grounds": "white", "exclude": "", "focus": ""}
-        saved = older | dict(saved)
+        saved = older | {"recolor": 0.0} | dict(saved)
         division = {"batch_size", "grad_accumulation_steps", "num_processes"}
         names = [f.name for f in fields(self) if f.name not in division]
         differing = [name for name in names if saved.get(name) != getattr(self, name)]

@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipelines import images, sampling
 from training import loop, start_models
 from training.data import Pictures, hold_out
-from training.grounds import draw_grounds, laid_on
+from training.grounds import draw_grounds, laid_on, turned
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
 from training.picture_recipe import Recipe, held_out, steps_per_epoch
 
@@ -174,17 +174,21 @@ class Trainer:
         # Layers with dropout draw from the global state, which a resumed run must find again.
         torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 1009 + rank)
         grounds = draw_grounds(everything, generator)[slots]
-        x0 = self._x0(self.train.take(chosen[slots]), grounds)
+        turns, lots = torch.rand(2, everything, generator=generator)[:, slots]
+        turns = torch.where(lots < recipe.recolor, turns, 0.0)
+        x0 = self._x0(self.train.take(chosen[slots]), grounds, turns)
         flips = mirrored[slots].to(self.device).view(-1, 1, 1, 1)
         x0 = torch.where(flips, x0.flip(-1), x0)
         eps = loop.slot_noise(recipe.seed, self.step, slots, x0.shape[1:], self.device)
         return x0, eps, timesteps[slots].to(self.device)
 
-    def _x0(self, pixels: Tensor, grounds: Tensor) -> Tensor:
-        """`(b, c, h, w)` in [-1, 1] on the device; transparent ones on their `grounds`."""
+    def _x0(self, pixels: Tensor, grounds: Tensor, turns: Tensor) -> Tensor:
+        """`(b, c, h, w)` in [-1, 1] on the device; transparent ones turned and on `grounds`."""
         pixels = pixels.to(self.device)
         if self.recipe.grounds == "white":  # as the data was read
             return images.from_uint8(pixels)
+        if turns.any():
+            pixels = turned(pixels, turns.to(self.device))
         return laid_on(pixels, grounds.to(self.device))
 
     def _loss(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -213,7 +217,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(1)
         eps_shape = (count, *self._shape())
         eps = torch.randn(eps_shape, generator=generator).to(self.device)
-        x0 = self._x0(self.validation.take(torch.arange(count)), draw_grounds(count, generator))
+        pixels, grounds = self.validation.take(torch.arange(count)), draw_grounds(count, generator)
+        x0 = self._x0(pixels, grounds, torch.zeros(count))
         levels = [t for t in timesteps if t < len(self.alpha_bar)]
         return {level: self._x0_error(unet, x0, eps, level) for level in levels}
 

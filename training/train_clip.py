@@ -56,6 +56,9 @@ def main(
     focus: Annotated[
         str, typer.Option(help="data set that most of those steps are of; empty: each by its size")
     ] = "",
+    adversarial_radius: Annotated[
+        float, typer.Option(help="how far pictures are moved at most to be misread; 0 is off")
+    ] = 0,
     mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of the passes")] = "no",
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 50,
@@ -85,6 +88,7 @@ def main(
             start_model=start_model,
             same_source_share=same_source_share,
             focus=focus,
+            adversarial_radius=adversarial_radius,
         )
         repo_id = publish.reserve(push_to_hub)
         trainer, held_out = prepare(recipe, folder, data_folder)
