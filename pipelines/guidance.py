@@ -178,9 +178,10 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "fast": Method("exact or x0 steps with a fast solver, 10-12 steps", solver="dpm++", eta=0),
-    "balanced": Method("exact or x0 steps, some fresh noise", eta=0.5),
+    "balanced": Method("exact or x0 steps, some fresh noise", solver="dpm++-guided", eta=0.5),
     "thorough": Method(
         "gradients through the network, middle steps done twice",
+        solver="dpm++-guided",
         eta=0.5,
         through_network=True,
         exact=False,

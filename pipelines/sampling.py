@@ -1,8 +1,9 @@
 """One sampler for everything: a solver, optionally a guide, one `SampleStep` per denoising step.
 
-The solver is a scheduler of diffusers that is told x0 (`prediction_type="sample"`), whatever the
-network predicts: then clamping and guiding x0 need no way back into the network's terms, which at
-high noise would lose all digits. eps is re-derived from x0 by the scheduler.
+Every solver is told x0, whatever the network predicts: then clamping and guiding x0 need no way
+back into the network's terms, which at high noise would lose all digits. eps is re-derived from x0.
+A scheduler of diffusers says at which timesteps and noise levels; the step itself is `ddim_step`,
+which for multistep solvers goes towards an extrapolated x0.
 
 The sampler knows no model. It is given a function that predicts and a scheduler of diffusers that
 was made for this run, and yields after every step. Notation, for a timestep t:
@@ -48,7 +49,7 @@ Predictor = Callable[[Tensor, Tensor], Tensor | Steered]
 PlainPredictor = Callable[[Tensor, Tensor], Tensor]
 """One that knows no condition."""
 
-SOLVERS = ("dpm++", "dpm++-logsnr", "ddim", "ddim-leading")
+SOLVERS = ("dpm++", "dpm++-guided", "dpm++-logsnr", "ddim", "ddim-leading")
 
 # A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
 # does for such schedules.
@@ -71,7 +72,11 @@ class Spacing:
 
 
 MIXED = Spacing(log_snr=0.3, cleanest=0.5)
-_SPACINGS = {"dpm++": MIXED, "dpm++-logsnr": Spacing(log_snr=1.0, cleanest=1.0)}
+_SPACINGS = {
+    "dpm++": MIXED,
+    "dpm++-guided": Spacing(log_snr=0.6, cleanest=0.75),
+    "dpm++-logsnr": Spacing(log_snr=1.0, cleanest=1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Guide(Protocol):
     """Corrects the predicted x0 before the solver uses it; see `guidance.Guide`."""
 
     def times(self, index: int, total_steps: int) -> int:
-        """How often step `index` is done; more than once needs a solver without memory."""
+        """How often step `index` is done; more than once, noise is added in between."""
         ...
 
     def differentiates(self, index: int, total_steps: int) -> bool:
@@ -222,8 +227,10 @@ def make_scheduler(
         config: scheduler configuration of the checkpoint (betas, prediction type, ...).
         solver: "ddim" (Song et al. 2021, arXiv:2010.02502); "ddim-leading", the same at the
             timesteps that diffusers takes by default, which leave out the noisiest; "dpm++", which
-            is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) at `spaced_timesteps`; or
-            "dpm++-logsnr", the same at timesteps even in log-SNR, which suits pictures with detail.
+            is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095), with fresh noise its SDE
+            variant, at `spaced_timesteps`; "dpm++-logsnr", the same at timesteps even in log-SNR,
+            which suits pictures with detail; or "dpm++-guided", between the two, which leaves
+            guidance its steps at middle noise.
         num_inference_steps: 1 or more, at most the number of training timesteps.
         device: where the run computes.
 
@@ -388,16 +395,14 @@ def sample(
         noise: `(b, c, h, w)`, standard normal, on the device of the run.
         scheduler: from `make_scheduler`, used for this run only.
         prediction_type: what `predict` answers, see `predict_x0`.
-        eta: 0 for deterministic DDIM, 1 for as much fresh noise as DDPM; "dpm++" allows only 0.
+        eta: share of DDPM's fresh noise, 0 for none; see `ddim_step`.
         generators: one CPU generator per image for that noise; needed when `eta` is above 0.
         clip: clamp the predicted x0 to [-1, 1] in every step.
         guide: corrects the predicted x0 before the solver uses it; None is unguided.
 
     Raises:
-        ValueError: if `eta` is above 0 without generators or with a solver that has none.
+        ValueError: if `eta` is above 0 without generators.
     """
-    if eta > 0 and _is_multistep(scheduler):
-        raise ValueError(f"eta must be 0 with solver dpm++, got {eta}")
     if eta > 0 and generators is None:
         raise ValueError("generators must be given when eta is above 0")
     # Noise of repeats has generators of its own, so that it does not change that of the steps.
@@ -413,7 +418,9 @@ def sample(
         cond, uncond = x0_of(answer.conditional), x0_of(answer.unconditional)
         return _Predicted(x0_of(answer.output), cond, length(cond - uncond))
 
-    def denoise(x_t: Tensor, index: int, fresh: Tensor | None) -> SampleStep:
+    def denoise(
+        x_t: Tensor, index: int, x0_before: Tensor | None, fresh: Tensor | None
+    ) -> SampleStep:
         t = scheduler.timesteps[index]
         alpha, sigma = signal_and_noise(scheduler, index)
         alpha_prev = _signal_after(scheduler, index)
@@ -447,10 +454,8 @@ def sample(
         if asked and asked.keep_eps:
             kept = alpha * guided + sigma * context.eps
             moved = torch.where(asked.failed.view(-1, 1, 1, 1), x_t, kept)
-        if _is_multistep(scheduler):
-            x_prev = scheduler.step(guided, t, moved, return_dict=False)[0]
-        else:
-            x_prev = ddim_step(guided, moved, alpha, sigma, alpha_prev, eta, fresh)
+        towards = _extrapolated(scheduler, index, guided, x0_before)
+        x_prev = ddim_step(towards, moved, alpha, sigma, alpha_prev, eta, fresh)
         if asked and asked.push is not None:
             x_prev = x_prev - asked.push
         return SampleStep(
@@ -467,16 +472,19 @@ def sample(
             failed=asked.failed if asked else None,
         )
 
-    def step(x_t: Tensor, index: int) -> SampleStep:
+    def step(x_t: Tensor, index: int, x0_before: Tensor | None) -> SampleStep:
         times = guide.times(index, len(scheduler.timesteps)) if guide else 1
-        if times > 1 and (_is_multistep(scheduler) or not again):
-            raise ValueError("steps can be repeated only with ddim, and with generators")
+        if times > 1 and not again:
+            raise ValueError("steps can be repeated only with generators")
         shape = x_t.shape[1:]
         for _ in range(times - 1):
-            x_prev = denoise(x_t, index, draw_noise(again, shape) if eta else None).x_prev
+            fresh = draw_noise(again, shape) if eta else None
+            x_prev = denoise(x_t, index, x0_before, fresh).x_prev
             ratio = signal_and_noise(scheduler, index)[0] / _signal_after(scheduler, index)
             x_t = ratio * x_prev + (1 - ratio**2).sqrt() * draw_noise(again, shape).to(x_t)
-        return denoise(x_t, index, draw_noise(generators or [], shape) if eta else None)
+            x0_before = None  # it lies on a path that the added noise has left
+        fresh = draw_noise(generators or [], shape) if eta else None
+        return denoise(x_t, index, x0_before, fresh)
 
     return _steps(step, noise * scheduler.init_noise_sigma, len(scheduler.timesteps))
 
@@ -493,13 +501,14 @@ def offspring(generator: torch.Generator, number: int = 0) -> torch.Generator:
 
 
 def _steps(
-    advance: Callable[[Tensor, int], SampleStep], x_t: Tensor, total: int
+    advance: Callable[[Tensor, int, Tensor | None], SampleStep], x_t: Tensor, total: int
 ) -> Iterator[SampleStep]:
+    x0_before = None
     for index in range(total):
         with runtime.device_lock(x_t.device), torch.no_grad():
-            step = advance(x_t, index)
+            step = advance(x_t, index, x0_before)
         yield step
-        x_t = step.x_prev
+        x_t, x0_before = step.x_prev, step.x0
 
 
 def _is_multistep(scheduler: Scheduler) -> TypeIs[DPMSolverMultistepScheduler]:
@@ -525,6 +534,32 @@ def _signal_after(scheduler: Scheduler, index: int) -> Tensor:
     return scheduler.final_alpha_cumprod**0.5
 
 
+def _half_log_snr(scheduler: Scheduler, index: int) -> Tensor:
+    """`log(alpha / sigma)` `()` of step `index`, in which multistep solvers measure steps."""
+    alpha, sigma = signal_and_noise(scheduler, index)
+    return torch.log(alpha / sigma)
+
+
+def _extrapolated(scheduler: Scheduler, index: int, x0: Tensor, x0_before: Tensor | None) -> Tensor:
+    """What step `index` goes towards, `(b, c, h, w)`: x0 halfway through it, if multistep.
+
+    It lies on the line through the last two, as in DPM-Solver++(2M) (Lu et al. 2022,
+    arXiv:2211.01095, algorithm 2). x0 is taken as it is where none came before it on the same path,
+    and in the last step, which has no end in log-SNR.
+
+    Args:
+        scheduler: of the run.
+        index: of the step.
+        x0: `(b, c, h, w)`, guided.
+        x0_before: `(b, c, h, w)`, that of the step before; None is none.
+    """
+    is_last = index + 1 == len(scheduler.timesteps)
+    if x0_before is None or is_last or not _is_multistep(scheduler):
+        return x0
+    before, now, after = (_half_log_snr(scheduler, i) for i in (index - 1, index, index + 1))
+    return x0 + (after - now) / (2 * (now - before)) * (x0 - x0_before)
+
+
 def ddim_step(
     x0: Tensor,
     x_t: Tensor,
@@ -535,6 +570,9 @@ def ddim_step(
     fresh: Tensor | None = None,
 ) -> Tensor:
     """One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16).
+
+    Towards an extrapolated x0 it is one of DPM-Solver++(2M): with eta 0 of the one for the ODE,
+    with eta 1 of the one for the SDE (Lu et al. 2022, arXiv:2211.01095).
 
     It ends at the noise level where the next step begins. diffusers' own, which takes every step
     to be as long as the rest, misses that level wherever the number of steps does not divide that

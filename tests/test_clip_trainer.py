@@ -440,3 +440,29 @@ def test_bf16_trains_and_saves_full_weights(words: Path):
     kinds = {value.dtype for value in run.state()["model"].values()}
     assert kinds == {torch.float32, torch.int64}  # batch normalisation counts its batches
     assert run.trained_on.endswith(", bf16")
+
+
+def test_misread_pictures_are_near_their_own_and_harder_and_only_they_change(words: Path):
+    run = trainer(words, replace(RECIPE, adversarial_radius=2.0))
+    x0, tokens, names, radii = run._batch()
+    assert (radii >= 0).all()
+    assert (radii <= 2).all()
+    assert radii.std() > 0.1
+    assert torch.equal(x0, trainer(words)._batch()[0])
+    before = everything(run)
+    text = clip_trainer.encode_text(run.model, tokens).detach()
+    moved = run._misread(x0, text, names, radii)
+    assert ((moved - x0).flatten(1).norm(dim=1) <= radii + 1e-4).all()
+    assert run.model.training
+    assert run.model.visual.training
+    torch.testing.assert_close(everything(run), before, atol=0, rtol=0)
+    assert all(p.grad is None for p in run.model.parameters())
+    run.model.visual.eval()
+    assert run._loss(moved, text, names) > run._loss(x0, text, names)
+
+
+def test_what_is_learned_depends_on_misread_pictures(words: Path):
+    plain, moved = (
+        trainer(words, replace(RECIPE, adversarial_radius=radius)) for radius in (0.0, 2.0)
+    )
+    assert moved.train_step() > plain.train_step()

@@ -311,6 +311,19 @@ def test_rows_in_focus_are_told_in_the_card(place: Path, tmp_path: Path):
     assert "focus" in refused(*other, "--resume")
 
 
+def test_hues_that_are_turned_are_told_in_the_card(place: Path, tmp_path: Path):
+    name = write_kinds(tmp_path / "data", ["tree"] * 24)
+    chosen = {"dataset_name": name, "grounds": "colors", "max_steps": 1}
+    finished(*options(place, tmp_path / "run", recolor=0.5, **chosen))
+    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "| hues | turned on their circle in 50% of the pictures |" in card
+    assert "--recolor 0.5" in card
+    other = options(place, tmp_path / "run", recolor=0.25, **chosen)
+    assert "recolor" in refused(*other, "--resume")
+    white = options(place, tmp_path / "white", recolor=0.5, max_steps=1)
+    assert "recolor must be 0 where grounds are white, got 0.5" in refused(*white)
+
+
 def test_a_checkpoint_is_complete_and_everyone_may_read_it(whole: Path):
     folder = whole / CHECKPOINT
     files = [path for path in folder.rglob("*") if path.is_file()]

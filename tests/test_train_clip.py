@@ -212,6 +212,17 @@ def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tm
     assert "--focus emoji" in card
 
 
+def test_misread_pictures_are_told_in_the_card_and_part_of_the_recipe(place: Path, tmp_path: Path):
+    chosen = options(place, tmp_path, max_steps=1, half_formed_by="", adversarial_radius=1.5)
+    assert train(*chosen).exit_code == 0
+    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "read worst, by at most 0 to 1.5 (Euclidean" in card
+    assert "--adversarial-radius 1.5" in card
+    result = train(*options(place, tmp_path, max_steps=1, half_formed_by=""))
+    assert result.exit_code == 2
+    assert "adversarial_radius" in result.output
+
+
 def test_a_data_folder_that_is_not_there_is_refused_in_one_sentence(place: Path, tmp_path: Path):
     result = train(*options(place, tmp_path / "run", data_folder=tmp_path / "nowhere"))
     assert result.exit_code == 2
@@ -524,6 +535,12 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
             torch.testing.assert_close(other[name], first[name], atol=2e-3, rtol=2e-3)
     card = (tmp_path / "0.25" / cards.CARD_FILE).read_text()
     assert f"25% of the weights are those of `{run.folder.name}`" in card
+    again = train(*options(place, runs / "again", start_model=tmp_path / "0.25", max_steps=1))
+    assert again.exit_code == 0, again.output
+    card = (runs / "again" / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    assert "export_clip runs/part-2 runs/part-2/checkpoint --blend-with" in " ".join(
+        card.replace("\\", " ").split()
+    )
 
 
 @pytest.mark.parametrize("state", [None, {"step": 1, "recipe": {"conditioning": "channels"}}])

@@ -239,20 +239,23 @@ def _commands(facts: Mapping[str, Any]) -> str:
     runs = [*facts.get("earlier", []), facts]
     lines = []
     for number, run in enumerate(runs, start=1):
+        is_last = number == len(runs)
         places: dict[str, Any] = {"start_model": f"runs/part-{number - 1}/checkpoint"}
         places = places if number > 1 else {}
-        if number < len(runs):
-            places["model_save_name"] = f"part-{number}"
+        name = facts["name"] if is_last else f"part-{number}"
+        if not is_last:
+            places["model_save_name"] = name
         lines.append(_command(run["recipe"] | places))
-    if facts.get("blended"):
-        lines.append(_blend_command(facts))
+        if run.get("blended"):
+            run_folder = "runs/clip-small" if is_last else f"runs/{name}"
+            folder = name if is_last else f"runs/{name}/checkpoint"
+            lines.append(_blend_command(run["blended"], run_folder, folder))
     return "\n".join(lines)
 
 
-def _blend_command(facts: Mapping[str, Any]) -> str:
-    blended, name = facts["blended"], facts["name"]
+def _blend_command(blended: Mapping[str, Any], run_folder: str, folder: str) -> str:
     options = [
-        f"runs/clip-small {name}",
+        f"{run_folder} {folder}",
         f"--blend-with runs/{blended['name']}/checkpoint",
         f"--blend-share {blended['share']:g}",
     ]

@@ -99,6 +99,8 @@ def read_start(folder: Path, recipe: Recipe) -> Start:
             f"got others in {folder}"
         )
     run = {key: facts[key] for key in ("recipe", "steps", "seconds", "device")}
+    if facts.get("blended"):
+        run["blended"] = facts["blended"]
     full = {
         name: value.float() if value.is_floating_point() else value
         for name, value in weights.items()
