@@ -37,7 +37,7 @@ REPORT_SEED, TUNING_SEED = 0, 100_000
 TUNING_COLORS = COLORS[1::3]
 COURSE_STEPS = 40
 COURSE_SCALES = (40.0, 80.0, 160.0, 320.0, 640.0)
-OUR_SCALES = (0.05, 0.2, 0.5)
+OURS, OUR_SCALES = ("fast", "balanced"), (0.05, 0.2, 0.5)
 RACE = tuple((steps, scale) for steps in (6, 8, 10) for scale in (0.05, 0.1, 0.2, 0.5))
 COURSE = {
     "shortcut": METHODS["course"],
@@ -248,7 +248,7 @@ def rounds(works: Sequence[Callable[[], object]], repeats: int) -> list[list[flo
 def cost_of_guidance(lab: Lab, steps: int, repeats: int) -> dict[str, float]:
     """Time with guidance over time without, same steps, one picture, no step done twice."""
     rgb, ratios = images.parse_color(ColorSettings.color), {}
-    for name in ("fast", "balanced"):
+    for name in OURS:
         setting = dataclasses.replace(ours(name, ColorSettings.guidance_scale, steps), repeats=1)
         plain, guided = medians(
             [
@@ -349,10 +349,11 @@ def main(
     first, whole = product_times(repeats)
     variants = list(COURSE) if through else ["shortcut"]
     chosen = {name: best_course_scale(tuning, name) for name in tqdm(variants, desc="tune")}
-    presets = ["fast", "balanced", *(["thorough"] if through else [])]
     settings = [course("shortcut", METHODS["course"].default_scale)]
     settings += [course(name, scale) for name, scale in chosen.items()]
-    settings += [ours(name, scale, steps) for name in presets for scale in OUR_SCALES]
+    settings += [ours(name, scale, steps) for name in OURS for scale in OUR_SCALES]
+    if through:
+        settings.append(ours("thorough", METHODS["thorough"].default_scale, steps))
     scores = [lab.score(setting) for setting in tqdm(settings, desc="score")]
     print(markdown(HEADER, [row(score) for score in scores]), end="\n\n")
     races = [line for n, s in chosen.items() for line in race(tuning, lab, n, s, repeats)]

@@ -54,7 +54,7 @@ PROMPTS = {
 
 REPORT_SEED = 0
 GRID_PICTURES = 6
-SEARCHED = TextSettings(method="thorough", tries=8)
+SETTINGS = [*PRESETS[:3], TextSettings(method="thorough", tries=8)]
 HEADER = ("pictures", "steps", "scale", "thing", "colour", "both (95 %)")
 
 
@@ -166,7 +166,7 @@ def main(
     lab, judge = Lab(model, clip_model, REPORT_SEED, num_images), emoji_judge.load()
     plain = score(judge, "unguided", PRESETS[0], dict.fromkeys(PROMPTS, lab.unguided(PRESETS[0])))
     scores = []
-    for settings in tqdm([*PRESETS, SEARCHED, COURSE], desc="score"):
+    for settings in tqdm([*SETTINGS, COURSE], desc="score"):
         drawn = {prompt: lab.guided(settings, prompt) for prompt in PROMPTS}
         scores.append(score(judge, name_of(settings), settings, drawn))
     print(markdown(HEADER, [row(plain, unguided=True), *map(row, scores)]), end="\n\n")

@@ -41,7 +41,7 @@ from training.grounds import draw_grounds, laid_on
 RESULTS = Path(__file__).resolve().parent / "results" / "steps.json"
 DATA = Path("../shared/data")
 REPORT_SEED = 0
-STEPS = (5, 10, 15, 20, 30, 100)
+STEPS = (5, 10, 20, 100)
 TOLERANCE = 0.05
 COLORS = ("#C8452F", "#E0B040", "#3F7F4F", "#2A3F8F")
 SCALE = 0.2
@@ -58,7 +58,6 @@ _PLAIN = METHODS["balanced"]
 GUIDED = {"balanced, guided": METHODS["balanced"], "fast, guided": METHODS["fast"]}
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
-    "DDIM, eta 1": replace(_PLAIN, solver="ddim", eta=1.0),
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),

@@ -106,9 +106,9 @@ TABLE: dict[str, Checkpoint] = {
         ),
         Checkpoint(
             key="emoji",
-            summary="emoji on grounds of any colour, fine-tuned from scenes",
+            summary="emoji in their own and other colours, on grounds of any",
             size_px=64,
-            licence="research",
+            licence="Apache 2.0",
             data="Noto and Blob emoji",
         ),
         _digits("embedding", "embedded and added to the time embedding"),

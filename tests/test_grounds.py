@@ -51,7 +51,7 @@ def test_half_transparent_pixels_are_mixed():
     assert torch.allclose(laid_on(pixels, torch.full((1, 3, 1, 1), -1.0)), torch.tensor(-0.6))
 
 
-def test_hues_are_turned_as_pillow_has_them_and_greys_and_transparency_stay():
+def test_hues_are_turned_as_on_the_circle_of_hsv_and_greys_and_transparency_stay():
     random = torch.randint(0, 256, (6, 4, 5, 5), generator=generator(), dtype=torch.uint8)
     random[0, :3] = random[0, :1]  # grey
     turns = torch.tensor([0.5, 0.0, 1 / 3, 2 / 3, 1.0, 0.17])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from datasets import Dataset
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from pipelines import images
 from tests.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, pictures, stock_unet
 from training import loop, picture_recipe
+from training.data import Pictures
 from training.finetune_model import make_accelerator
 from training.loop import Prediction
 from training.picture_recipe import Recipe
@@ -323,3 +325,18 @@ def test_the_loss_falls_in_a_few_dozen_steps():
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
     after = run.validate()
     assert after[500] < before[500]
+
+
+def test_so_many_transparent_pictures_as_asked_for_are_given_other_hues():
+    red = bytes([255, 0, 0, 255]) * SIZE * SIZE
+    rows = Dataset.from_dict({"pixels": [red] * 40, "focused": [False] * 40})
+    recipe = replace(RECIPE, grounds="colors", recolor=0.25, batch_size=16)
+    run = Trainer(recipe, stock_unet(), cosine(), Pictures(rows, SIZE, 4), Accelerator())
+    kept = []
+    for run.step in range(20):
+        x0, _, _ = run._pictures(0)
+        assert torch.equal(x0.amax(dim=1), torch.ones(16, SIZE, SIZE))  # as bright as before
+        assert torch.equal(x0.amin(dim=1), -torch.ones(16, SIZE, SIZE))
+        kept += (x0[:, 0] == 1).all(dim=(1, 2)).logical_and((x0[:, 2] == -1).all(dim=(1, 2)))
+    # Some turns of hue are too small to be seen.
+    assert 0.6 < torch.stack(kept).float().mean() < 0.9

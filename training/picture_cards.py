@@ -136,9 +136,10 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         limits="\n".join(_limits(facts)),
     )
     tuned = ["fine-tuned"] if recipe["start_model"] else []
+    licence = _licence(facts)
     metadata = ModelCardData(
-        license="other",
-        license_name=_licence(facts),
+        license=licence if licence in FREE else "other",
+        license_name=None if licence in FREE else licence,
         library_name="diffusers",
         tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
         datasets=_hub_datasets(facts),
