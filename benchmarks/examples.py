@@ -27,20 +27,18 @@ EXAMPLES: dict[str, Any] = {
     "color-5-course": ColorSettings(
         color="#C8452F", method="course", guidance_scale=40, num_inference_steps=40, seed=11
     ),
-    "text-1-sea": TextSettings(
-        prompt="ships on the sea", method="thorough", num_images=2, seed=105
-    ),
-    "text-2-figure": TextSettings(prompt="a portrait of a woman", method="thorough", seed=104),
-    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=104),
+    "text-1-sea": TextSettings(prompt="ships on the sea", method="thorough", num_images=2, seed=6),
+    "text-2-figure": TextSettings(prompt="a portrait of a woman", method="thorough", seed=7),
+    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=3),
     "text-4-autumn": TextSettings(
         prompt="a landscape with trees",
         negative_prompt="a portrait of a woman",
         color="#C88A3A",
         color_weight=0.5,
         method="thorough",
-        seed=103,
+        seed=6,
     ),
-    "text-5-sketch": TextSettings(prompt="a pencil sketch", method="thorough", seed=103),
+    "text-5-sketch": TextSettings(prompt="a pencil sketch", seed=3),
     "text-6-course": TextSettings(
         prompt="ships on the sea",
         method="course",
@@ -48,7 +46,13 @@ EXAMPLES: dict[str, Any] = {
         num_inference_steps=50,
         cutouts=4,
         stop=1.0,
-        seed=105,
+        seed=6,
+    ),
+    "text-7-heart": TextSettings(
+        model="emoji", prompt="a red heart", method="thorough", num_images=2, seed=4
+    ),
+    "text-8-car": TextSettings(
+        model="emoji", prompt="a blue car", method="thorough", num_images=2, seed=0
     ),
     "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
     "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),

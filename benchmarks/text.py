@@ -241,7 +241,7 @@ def main(
     clip_model: Annotated[str, typer.Option(help="key of the CLIP that guides")] = "clip-small",
     num_images: Annotated[int, typer.Option(min=2, help="seeds a prompt")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="of each timing")] = 9,
-    grid_path: Annotated[Path | None, typer.Option("--grid", help="where the best go")] = None,
+    grid_path: Annotated[Path | None, typer.Option("--grid", help="where ours go")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="raw numbers")] = None,
     cards: Annotated[bool, typer.Option("--cards", help="write the model cards anew")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
@@ -266,9 +266,7 @@ def main(
         f"{lab.loaded.revision}, CLIP {lab.clip.revision}."
     )
     if grid_path:
-        best = max(scores, key=lambda found: mean(list(found.shares.values())).judged)
-        print(f"The grid is of {best.name}.")
-        grid(best).save(grid_path)
+        grid(ours).save(grid_path)
     if cards:
         for key in (model, clip_model):
             record(key, card_figures(model, clip_model, [unguided, *scores]))

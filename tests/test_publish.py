@@ -143,7 +143,8 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
     assert data["library_name"] == ("open_clip" if is_clip else "diffusers")
     task = "zero-shot-image-classification" if is_clip else "unconditional-image-generation"
     assert data["pipeline_tag"] == task
-    assert data["license"] == ("cc-by-sa-3.0" if key.startswith("digits") else "other")
+    kind = key.partition("-")[0]
+    assert data["license"] == {"digits": "cc-by-sa-3.0", "emoji": "apache-2.0"}.get(kind, "other")
     assert re.fullmatch("[a-z-]+", data.get("license_name", "")) or data["license"] != "other"
     expected = None if key in ("scenes", "emoji") else ["huggan/wikiart"]
     assert data.get("datasets") == (["ylecun/mnist"] if key.startswith("digits") else expected)
