@@ -99,7 +99,7 @@ def test_a_run_learns_from_those_in_focus_more_often(monkeypatch: pytest.MonkeyP
     run = Trainer(replace(RECIPE, max_steps=40), stock_unet(), cosine(), data, Accelerator())
     focused = {row.tobytes() for row in data.take(data.focused.nonzero()[:, 0]).numpy()}
 
-    def noted(pixels: Tensor, _: Tensor) -> Tensor:
+    def noted(pixels: Tensor, *_: Tensor) -> Tensor:
         seen.extend(pixels)
         return images.from_uint8(pixels)
 
