@@ -92,6 +92,7 @@ class Point:
         difference: CIEDE2000 to the wanted colours; 0 if unguided.
         revision: of the checkpoint's weights.
         count: pictures it was measured with.
+        settings: solver and fresh noise it was drawn with.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Point:
     difference: float = 0.0
     revision: str = ""
     count: int = 0
+    settings: str = ""
 
 
 def look(model: str, pictures: Tensor) -> frechet.Gaussian:
@@ -153,6 +155,12 @@ def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
 def arms_of(model: str) -> Sequence[str]:
     """How pictures of a model are drawn."""
     return tuple(DIGIT_ARMS if model in DIGITS else ARMS)
+
+
+def settings_of(model: str, arm: str) -> str:
+    """What pictures are drawn with, as it is kept beside what they reach."""
+    of = (DIGIT_ARMS if model in DIGITS else ARMS)[arm]
+    return f"{of.solver}, eta {of.eta:g}"
 
 
 def count_of(model: str, count: int) -> int:
@@ -245,15 +253,21 @@ def figure(points: Sequence[Point], path: Path) -> None:
 
 
 def kept(path: Path, revisions: Mapping[str, str], count: int) -> list[Point]:
-    """What was measured before with these weights and so many pictures."""
+    """What was measured before with these weights, settings, and so many pictures."""
     if not path.is_file():
         return []
     points = [Point(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    return [
-        p
-        for p in points
-        if (p.revision, p.count) == (revisions.get(p.model), count_of(p.model, count))
-    ]
+    return [p for p in points if p.arm in arms_of(p.model) and p == _now(p, revisions, count)]
+
+
+def _now(point: Point, revisions: Mapping[str, str], count: int) -> Point:
+    """The same point as it would be kept now."""
+    return replace(
+        point,
+        revision=revisions.get(point.model, ""),
+        count=count_of(point.model, count),
+        settings=settings_of(point.model, point.arm),
+    )
 
 
 def keep(path: Path, points: Sequence[Point]) -> None:
@@ -291,7 +305,7 @@ def main(
         for arm, steps in tqdm(wanted, desc=model, unit="point"):
             pictures, difference = draw(model, arm, steps, number)
             distance = frechet.between(look(model, pictures), reference)
-            found = Point(model, arm, steps, distance, difference, revisions[model], number)
+            found = _now(Point(model, arm, steps, distance, difference), revisions, count)
             points.append(found)
             keep(output, points)
     header = ("model", "drawn with", *(f"{steps}" for steps in STEPS), "enough")

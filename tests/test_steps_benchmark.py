@@ -130,9 +130,16 @@ def test_the_command_goes_on_where_it_was_stopped_and_prints_every_way_to_draw(
     }
 
 
-def test_what_was_measured_with_other_weights_or_pictures_is_measured_again(tmp_path: Path):
+def test_what_was_measured_with_other_weights_settings_or_pictures_is_measured_again(
+    tmp_path: Path,
+):
     stored = tmp_path / "steps.json"
-    found = [Point(model, "DDIM", 5, 1.0, 0.0, "first", 8) for model in ("paintings", "emoji")]
-    steps.keep(stored, [*found, replace(found[0], count=16)])
+    ddim = steps.settings_of("paintings", "DDIM")
+    found = [
+        Point(model, "DDIM", 5, 1.0, 0.0, "first", 8, ddim) for model in ("paintings", "emoji")
+    ]
+    others = [replace(found[0], count=16), replace(found[0], settings="euler, eta 0")]
+    gone = replace(found[0], arm="a way that there is no more")
+    steps.keep(stored, [*found, *others, gone])
     assert steps.kept(stored, {"paintings": "first", "emoji": "second"}, 8) == found[:1]
     assert steps.kept(tmp_path / "none.json", {"paintings": "first"}, 8) == []

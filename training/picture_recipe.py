@@ -107,8 +107,14 @@ class Recipe:
             ValueError: naming what differs.
         """
         # What older runs do not tell.
-        older = {"prediction": "v_prediction", "grounds": "white", "exclude": "", "focus": ""}
-        saved = older | {"recolor": 0.0} | dict(saved)
+        older = {
+            "prediction": "v_prediction",
+            "grounds": "white",
+            "exclude": "",
+            "focus": "",
+            "recolor": 0.0,
+        }
+        saved = older | dict(saved)
         division = {"batch_size", "grad_accumulation_steps", "num_processes"}
         names = [f.name for f in fields(self) if f.name not in division]
         differing = [name for name in names if saved.get(name) != getattr(self, name)]
