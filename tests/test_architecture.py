@@ -151,6 +151,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.sampling",
         "pipelines.unets",
     },
+    "training.captions": {"pipelines.zero_shot"},
     "training.card_parts": set(),
     "training.data": set(),
     "training.hub": {"training.hub_access"},

@@ -18,7 +18,7 @@ PAINTING = {
     "style": "Impressionism",
     "artist": "claude monet",
 }
-EMOJI = {"name": "smiling face", "keywords": ["smile", "größe"]}
+EMOJI = {"name": "smiling face", "keywords": ["smile", "größe"], "category": "Smileys & Emotion"}
 WRITTEN = {"captions": ["A dog runs .", "Two dogs ."]}
 
 
@@ -116,9 +116,39 @@ def test_an_emoji_is_called_by_its_name_or_a_keyword_in_plain_letters():
     assert all(text.isascii() for text in said)
 
 
+@pytest.mark.parametrize(
+    ("name", "keywords", "category", "word"),
+    [
+        ("deciduous tree", ["nature", "wood"], "Animals & Nature", "tree"),
+        ("books", ["library"], "Objects", "book"),
+        ("face with big eyes", ["eye"], "Smileys & Emotion", "face"),
+        ("leaf fluttering in wind", ["grass", "tree"], "Animals & Nature", "leaf"),
+        ("twelve: a clock", [], "Travel & Places", ""),
+        ("hibiscus", ["beach", "flower", "vegetable"], "Animals & Nature", "flower"),
+        ("taxi", ["cab", "car", "new"], "Travel & Places", "car"),
+        ("octopus", ["animal", "sea"], "Animals & Nature", ""),  # is no kind of sea
+        ("raised hand", ["hand"], "People & Body", ""),
+        ("flag: Mexico", ["flag"], "Flags", ""),
+        ("(", [], "Symbols", ""),
+    ],
+)
+def test_everyday_things_are_known_by_the_last_word_of_a_name_or_a_keyword_that_is_a_kind(
+    name: str, keywords: list[str], category: str, word: str
+):
+    assert captions.everyday({"name": name, "keywords": keywords, "category": category}) == word
+
+
+def test_an_emoji_of_an_everyday_thing_is_often_called_by_that_alone():
+    row = {"name": "taxi", "keywords": ["cab", "car"], "category": "Travel & Places"}
+    chance = random.Random(0)
+    said = [captions.emoji(row, ["dark blue"], chance) for _ in range(400)]
+    assert 40 < sum(text in ("a blue car", "a dark blue car", "a car") for text in said) < 200
+    assert {"a car", "a blue car", "taxi", "a blue taxi"} <= {*said}
+
+
 def test_a_recolored_emoji_is_called_by_its_new_color_and_not_by_that_of_its_name():
     chance = random.Random(0)
-    row = {"name": "red heart", "keywords": ["love", "blue-heart"]}
+    row = {"name": "red heart", "keywords": ["love", "blue-heart"], "category": "Symbols"}
     said = {captions.recolored_emoji(row, ["dark green"], chance) for _ in range(200)}
     assert {"a green heart", "a dark green love", "an emoji of a green heart"} <= said
     assert not any("red" in text or "blue" in text or "-" in text for text in said)
@@ -145,9 +175,9 @@ SAYINGS: list[tuple[Callable[..., str], dict[str, Any]]] = [
     (captions.painting, {"title": "", "genre": None, "style": "", "artist": None}),
     (lambda _, *rest: captions.photo(captions.SCENES[0], *rest), {}),
     (captions.emoji, EMOJI),
-    (captions.emoji, {"name": "ö", "keywords": []}),
+    (captions.emoji, {"name": "ö", "keywords": [], "category": ""}),
     (captions.recolored_emoji, EMOJI),
-    (captions.recolored_emoji, {"name": "red", "keywords": []}),
+    (captions.recolored_emoji, {"name": "red", "keywords": [], "category": ""}),
 ]
 
 

@@ -13,7 +13,7 @@ from pipelines import images
 from tests import tiny_pairs
 from tests.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
 from training import captions, pairs
-from training.pairs import RECOLORED, STORED_PX, Pairs, joined, load_pairs
+from training.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,15 @@ def test_every_emoji_comes_in_its_own_colors_and_in_others_that_are_told(place: 
         (color,) = captions.dominant_colors(torch.cat([pixels, alpha]))
         told += all(color.split()[-1] in text for text in said)
     assert told >= 6 * RECOLORED
+
+
+def test_everyday_things_come_in_more_colors_than_others(tmp_path: Path):
+    rows = [tiny_pairs.row_of("emoji", i) for i in range(2)]
+    tiny_pairs.write_rows(tmp_path, "emoji", [rows[0], {**rows[1], "name": "beating heart"}])
+    found, _ = load_pairs(tmp_path, "emoji")
+    about_hearts = sum(any("heart" in text for text in said) for said in found.sentences)
+    assert len(found) == 2 + RECOLORED + RECOLORED_EVERYDAY
+    assert about_hearts == 1 + RECOLORED_EVERYDAY
 
 
 def test_turned_hues_keep_light_greys_and_what_is_transparent():

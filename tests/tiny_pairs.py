@@ -69,7 +69,7 @@ def kinds_of(pixels: Tensor) -> list[int]:
     return torch.cdist(middle, wanted).argmin(dim=1).tolist()
 
 
-def _row(name: str, i: int) -> dict[str, Any]:
+def row_of(name: str, i: int) -> dict[str, Any]:
     if name == "flickr8k":
         color = PAINTS[i % len(PAINTS)]
         said = [f"A {color} dog runs .", f"A {color} dog, number {i} ."]
@@ -83,8 +83,8 @@ def _row(name: str, i: int) -> dict[str, Any]:
         styled = {"style": "Impressionism", "genre": genre, "title": title}
         return {"image": numbered(kind, i), **known, **styled}
     if name == "emoji":
-        known = {"set": "noto", "name": "smiling face", "keywords": ["smile", "ö"]}
-        return {"image": sticker(i), **known, "category": "faces"}
+        known = {"set": "noto", "name": "smiling mouse", "keywords": ["smile", "ö"]}
+        return {"image": sticker(i), **known, "category": "Animals & Nature"}
     kinds = captions.SCENES if name == "scenes" else captions.FLOWERS
     return {"image": numbered(i % len(kinds), i), "label": i % len(kinds)}
 
@@ -102,7 +102,7 @@ def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
 def write_all(folder: Path) -> Path:
     """The five data sets that the small CLIP is trained on, tiny."""
     for name, count in COUNTS.items():
-        write_rows(folder, name, [_row(name, i) for i in range(count)])
+        write_rows(folder, name, [row_of(name, i) for i in range(count)])
     return folder
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.zero_shot import THINGS
+
 Row = Mapping[str, Any]
 Say = Callable[[Row, Sequence[str], random.Random], str]
 """A row, the colours of its picture, and chance, to a sentence."""
@@ -96,6 +98,13 @@ _COLOR_WORDS = re.compile(
 _CLUSTERS = 3
 _LEAST_SHARE = 0.15
 _OPAQUE = 127
+_AFTER_THE_THING = re.compile(
+    r"[,:(].*| (with|of|in|behind|on|without|from|and|for|to|over|flying|fluttering|holding)\b.*"
+)
+# Everyday things that are kinds of other things, too, which have names of their own.
+_NAMES = "ball bird boat book building car clock fish flower fruit hat leaf shoe tree"
+_KINDS = tuple(_NAMES.split())
+_PEOPLE = ("People & Body", "Flags")
 _DULL = {"find", "untitled", "sketch", "study"}
 
 
@@ -150,9 +159,24 @@ def photo(kinds: Sequence[str], colors: Sequence[str], chance: random.Random) ->
     return said
 
 
+def everyday(row: Row) -> str:
+    """What people would call the thing on an emoji: a tree, be it palm or cherry; or empty.
+
+    Of people and flags there is no such word.
+    """
+    if row["category"] in _PEOPLE:
+        return ""
+    last = " ".join(_AFTER_THE_THING.sub("", row["name"].lower()).split()[-1:])
+    for form in (last, last.removesuffix("s")):
+        if form in THINGS:
+            return form
+    return next((word for word in row["keywords"] if word in _KINDS), "")
+
+
 def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
     """One sentence on an emoji."""
-    if colors and chance.random() < 0.35:
+    in_short = (colors and chance.random() < 0.35) or (everyday(row) and chance.random() < 0.35)
+    if in_short:
         return recolored_emoji(row, colors, chance)
     name = _emoji_name(row, chance)
     said = chance.choice(("{}", "an emoji of {}", "a drawing of {}", "a cartoon {}")).format(name)
@@ -163,8 +187,9 @@ def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
 
 def recolored_emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
     """One sentence on an emoji that has another colour than its name may say."""
-    name = _COLOR_WORDS.sub("", _emoji_name(row, chance)).strip(" -")
-    if colors:
+    plain = everyday(row) if chance.random() < 0.5 else ""
+    name = plain or _COLOR_WORDS.sub("", _emoji_name(row, chance)).strip(" -")
+    if colors and (not plain or chance.random() < 0.8):
         color = chance.choice((colors[0], colors[0].split()[-1]))
         name = f"{color} {name}".strip()
     article = "an" if name[:1] in "aeiou" else "a"

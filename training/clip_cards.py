@@ -134,8 +134,8 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
 _SENTENCES = (
     "Flickr8k has sentences that people wrote; those on paintings are made of genre, title, "
     "style, artist and main colours, those on scenes and flowers of the label, those on emoji of "
-    "name, keywords and main colour. Emoji come in their own colours and twice in others, on "
-    "grounds of any colour."
+    "name, keywords, the everyday word for the thing, and main colour. Emoji come in their own "
+    "colours and twice in others, those of everyday things six times, on grounds of any colour."
 )
 _LIMITS = (
     "It saw some ten thousand words a few times each: it knows portraits, landscapes, streets, "

@@ -26,6 +26,7 @@ STORED_PX = 72  # a little more than the model sees, for crops
 NUM_VARIANTS = 6
 HELD_OUT = {"flickr8k": 1000, "wikiart": 1000, "scenes": 600, "flowers": 300, "emoji": 0}
 RECOLORED = 2  # of each emoji
+RECOLORED_EVERYDAY = 6  # of those of everyday things
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def _told(source: Source, row: Row, number: int) -> Iterator[tuple[Tensor, list[
     yield picture, source.sentences(row, picture, number)
     if source.recolored is None:
         return
-    for copy in range(RECOLORED):
-        seed = number * RECOLORED + copy
+    for copy in range(RECOLORED_EVERYDAY if captions.everyday(row) else RECOLORED):
+        seed = number * RECOLORED_EVERYDAY + copy
         turned = fitted(recolored(row["image"], random.Random(seed).random()))
         yield turned, source.recolored(row, turned, seed)
 
@@ -210,7 +211,7 @@ SOURCES: dict[str, Source] = {
     "scenes": _photos(captions.SCENES),
     "flowers": _photos(captions.FLOWERS),
     "emoji": Source(
-        ("name", "keywords"),
+        ("name", "keywords", "category"),
         _made(captions.emoji),
         recolored=_made(captions.recolored_emoji),
     ),
