@@ -36,7 +36,7 @@ from training.data import Pictures, load_pictures
 from training.picture_recipe import Precision, Recipe
 from training.picture_trainer import Trainer
 
-RESULTS = Path(__file__).resolve().parent / "results" / "recipes.json"
+RESULTS = Path(__file__).resolve().parent / "results"
 DATA = Path("../shared/data")
 NOISE_LEVELS = (0.2, 0.5, 0.75, 0.9, 0.98)
 STEPS_TIMED = 8
@@ -282,9 +282,12 @@ def main(
     only: Annotated[str, typer.Option(help="arms whose name has this in it")] = "",
     seed: int = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
-    output: Annotated[Path, typer.Option(help="where results are kept")] = RESULTS,
+    output: Annotated[
+        Path | None, typer.Option(help="where results are kept; without: a file for each size")
+    ] = None,
 ) -> None:
     """Measures the arms that were not yet, and prints all."""
+    output = output or RESULTS / f"recipes-{image_size}.json"
     if threads:
         torch.set_num_threads(threads)
     conditions = {

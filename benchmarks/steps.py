@@ -163,9 +163,11 @@ def settings_of(model: str, arm: str) -> str:
     return f"{of.solver}, eta {of.eta:g}"
 
 
-def count_of(model: str, count: int) -> int:
-    """How many are drawn where `count` pictures are wanted; digits are cheap."""
-    return _DIGIT_COUNT if model in DIGITS else count
+def count_of(model: str, arm: str, count: int) -> int:
+    """How many are drawn where `count` pictures are wanted: so many of every colour, if guided."""
+    if model in DIGITS:
+        return _DIGIT_COUNT
+    return len(COLORS) * count if arm in GUIDED else count
 
 
 def steps_of(arm: str) -> Sequence[int]:
@@ -265,7 +267,7 @@ def _now(point: Point, revisions: Mapping[str, str], count: int) -> Point:
     return replace(
         point,
         revision=revisions.get(point.model, ""),
-        count=count_of(point.model, count),
+        count=count_of(point.model, point.arm, count),
         settings=settings_of(point.model, point.arm),
     )
 
@@ -301,9 +303,9 @@ def main(
         ]
         if not wanted:
             continue
-        reference, number = real(data_folder, model), count_of(model, count)
+        reference = real(data_folder, model)
         for arm, steps in tqdm(wanted, desc=model, unit="point"):
-            pictures, difference = draw(model, arm, steps, number)
+            pictures, difference = draw(model, arm, steps, count_of(model, arm, count))
             distance = frechet.between(look(model, pictures), reference)
             found = _now(Point(model, arm, steps, distance, difference), revisions, count)
             points.append(found)
@@ -311,7 +313,10 @@ def main(
     header = ("model", "drawn with", *(f"{steps}" for steps in STEPS), "enough")
     print(markdown(header, rows(points)))
     told = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
-    print(f"\n{count} pictures a cell, {_DIGIT_COUNT} digits, weights {told}.")
+    print(
+        f"\n{count} pictures a cell, guided {count} of each colour, {_DIGIT_COUNT} digits, "
+        f"weights {told}."
+    )
     if figure_path:
         figure(points, figure_path)
     if cards:
