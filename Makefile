@@ -34,7 +34,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.exact
 	$(BIN)/python -m benchmarks.finetuning
 	$(BIN)/python -m benchmarks.recipes
-	$(BIN)/python -m benchmarks.recipes --image-size 64 --mixed-precision bf16
+	$(BIN)/python -m benchmarks.recipes --image-size 64 --mixed-precision bf16 \
+	  --only "base, predicts, no loss, patches, narrower, wider"
 	$(BIN)/python -m benchmarks.steps
 
 # Draws the examples that the app answers with at once.

@@ -27,18 +27,17 @@ EXAMPLES: dict[str, Any] = {
     "color-5-course": ColorSettings(
         color="#C8452F", method="course", guidance_scale=40, num_inference_steps=40, seed=11
     ),
-    "text-1-sea": TextSettings(prompt="ships on the sea", method="thorough", num_images=2, seed=6),
-    "text-2-figure": TextSettings(prompt="a portrait of a woman", method="thorough", seed=7),
-    "text-3-street": TextSettings(prompt="a city street", method="thorough", seed=3),
+    "text-1-sea": TextSettings(prompt="ships on the sea", num_images=2, seed=2),
+    "text-2-figure": TextSettings(prompt="a portrait of a woman", seed=12),
+    "text-3-street": TextSettings(prompt="a city street", seed=6),
     "text-4-autumn": TextSettings(
         prompt="a landscape with trees",
         negative_prompt="a portrait of a woman",
         color="#C88A3A",
         color_weight=0.5,
-        method="thorough",
-        seed=6,
+        seed=3,
     ),
-    "text-5-sketch": TextSettings(prompt="a pencil sketch", seed=3),
+    "text-5-sketch": TextSettings(prompt="a pencil sketch", seed=5),
     "text-6-course": TextSettings(
         prompt="ships on the sea",
         method="course",
@@ -46,13 +45,13 @@ EXAMPLES: dict[str, Any] = {
         num_inference_steps=50,
         cutouts=4,
         stop=1.0,
-        seed=6,
+        seed=2,
     ),
     "text-7-heart": TextSettings(
-        model="emoji", prompt="a red heart", method="thorough", num_images=2, seed=4
+        model="emoji", prompt="a red heart", method="thorough", num_images=2, seed=2
     ),
     "text-8-car": TextSettings(
-        model="emoji", prompt="a blue car", method="thorough", num_images=2, seed=0
+        model="emoji", prompt="a blue car", method="thorough", num_images=2, seed=6
     ),
     "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
     "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),

@@ -279,7 +279,9 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of training")] = "no",
     count: Annotated[int, typer.Option(min=2, help="pictures drawn of each arm")] = 128,
-    only: Annotated[str, typer.Option(help="arms whose name has this in it")] = "",
+    only: Annotated[
+        str, typer.Option(help="arms whose name has one of these, by commas, in it")
+    ] = "",
     seed: int = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
     output: Annotated[
@@ -305,7 +307,8 @@ def main(
     real = looks(images.from_uint8(shown))
     results = kept(output, conditions)
     known = {found.name for found in results}
-    for arm in (arm for arm in ARMS if arm.name not in known and only in arm.name):
+    wanted = [arm for arm in ARMS if any(part.strip() in arm.name for part in only.split(","))]
+    for arm in (arm for arm in wanted if arm.name not in known):
         results.append(measure(arm, common, data, base_steps, count, real))
         keep(output, conditions, results)
     print(table(results))

@@ -238,7 +238,9 @@ def figure(points: Sequence[Point], path: Path) -> None:
     panels = drawing.subplots(lines, _COLUMNS, squeeze=False).flatten()
     for panel, model in zip(panels, measured, strict=False):
         for of in curves[model]:
-            panel.plot([p.steps for p in of], [p.distance for p in of], marker=".", label=of[0].arm)
+            color = f"C{[*ARMS].index(of[0].arm)}"  # the same in every panel, as the legend says
+            shown = {"marker": ".", "label": of[0].arm, "color": color}
+            panel.plot([p.steps for p in of], [p.distance for p in of], **shown)
         panel.set_xscale("log")
         panel.set_xticks(STEPS, [str(steps) for steps in STEPS])
         panel.minorticks_off()

@@ -21,7 +21,7 @@ from tabs import color, digits, gallery, results, text, words
 
 PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 MAX_BYTES = 800_000
-DRAWN_ON = "AVX2"
+DRAWN_ON = "AVX512"
 
 
 def product_of(name: str) -> results.Product:
