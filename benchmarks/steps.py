@@ -61,6 +61,7 @@ ARMS = {
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
+    "balanced": _PLAIN,
     **GUIDED,
 }
 """How pictures are drawn, unguided but for `GUIDED`."""
