@@ -99,8 +99,10 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(options: dict[str, Any]):
     alone = paint(seed=22, **options)
     for pictures in ("pictures", "unguided"):
         among, single = pixels(getattr(together, pictures)), pixels(getattr(alone, pictures))
-        # Rounding can turn the sign that the gradient of an absolute error is made of.
-        assert (np.abs(among[2] - single[0]) > 1).mean() <= (0.001 if "loss" in options else 0)
+        # Rounding can turn the sign that the gradient of an absolute error is made of, and the
+        # order in which pixels are given a palette's colours.
+        rough = "loss" in options or "palette" in options
+        assert (np.abs(among[2] - single[0]) > 1).mean() <= (0.001 if rough else 0)
     again = paint(seed=20, num_images=3, **options)
     assert np.array_equal(pixels(together.pictures), pixels(again.pictures))
     assert np.abs(pixels(together.pictures)[0] - pixels(together.pictures)[1]).max() > 30
