@@ -28,7 +28,7 @@ EXAMPLES = {
     "scenes": ("a forest", "a glacier", "mountains", "the sea", "a city street", "buildings"),
     "emoji": (
         "a red heart",
-        "a green leaf",
+        "a green tree",
         "a yellow face",
         "a blue car",
         "a purple heart",
