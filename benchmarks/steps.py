@@ -2,11 +2,11 @@
 
     python -m benchmarks.steps --figure assets/steps.png
 
-Unguided with every solver, and guided towards four colours with the studio's `balanced` and
-`fast`; digits with classifier-free guidance. Quality is the Fréchet distance to real pictures, of
-the same seeds for every number of steps, in the features of `benchmarks.genre_judge`, for digits of
-`pipelines.digit_judge`. What was measured is kept in a file and not drawn again with the same
-weights.
+Unguided with every solver and as the studio's `balanced` draws for colours and for words, and
+guided towards four colours with `balanced` and `fast`; digits with classifier-free guidance.
+Quality is the Fréchet distance to real pictures, of the same seeds for every number of steps, in
+the features of `benchmarks.genre_judge`, for digits of `pipelines.digit_judge`. What was measured
+is kept in a file and not drawn again with the same weights and settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, images
 from pipelines.digit_judge import load_judge
-from pipelines.guidance import METHODS
+from pipelines.guidance import METHODS, TEXT_METHODS
 from pipelines.settings import DigitsSettings
 from training.data import default_mnist, load_digits, load_pictures
 from training.grounds import draw_grounds, laid_on
@@ -54,15 +54,22 @@ _BATCH = 64
 _REAL_COUNT = 2048
 _COLUMNS = 3
 _DIGIT_COUNT = 200
+_SHARES = (1, 1.5, 2, 3, 5)
 _PLAIN = METHODS["balanced"]
 GUIDED = {"balanced, guided": METHODS["balanced"], "fast, guided": METHODS["fast"]}
+STUDIO = {
+    "balanced": _PLAIN,
+    "balanced, of words": TEXT_METHODS["balanced"],
+    **GUIDED,
+}
+"""How the studio draws pictures: for colours and for words, unguided, and towards colours."""
+
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
-    "balanced": _PLAIN,
-    **GUIDED,
+    **STUDIO,
 }
 """How pictures are drawn, unguided but for `GUIDED`."""
 
@@ -165,10 +172,10 @@ def settings_of(model: str, arm: str) -> str:
 
 
 def count_of(model: str, arm: str, count: int) -> int:
-    """How many are drawn where `count` pictures are wanted: so many of every colour, if guided."""
+    """How many are drawn where `count` are wanted: more of the studio's pictures, to tell 5 %."""
     if model in DIGITS:
         return _DIGIT_COUNT
-    return len(COLORS) * count if arm in GUIDED else count
+    return len(COLORS) * count if arm in STUDIO else count
 
 
 def steps_of(arm: str) -> Sequence[int]:
@@ -225,7 +232,11 @@ def card_figures(points: Sequence[Point], model: str) -> dict[str, tuple[str, st
 
 
 def figure(points: Sequence[Point], path: Path) -> None:
-    """Distance over steps, one panel a model; opaque and white, to be read on any ground."""
+    """Distance over steps, as a share of that of the most, one panel a model.
+
+    Shares tell how many steps are enough whatever the number of pictures, on which distances hang;
+    below the dotted line is within 5 %. Opaque and white, to be read on any ground.
+    """
     from matplotlib.figure import Figure
 
     curves = {
@@ -241,15 +252,17 @@ def figure(points: Sequence[Point], path: Path) -> None:
         for of in curves[model]:
             color = f"C{[*ARMS].index(of[0].arm)}"  # the same in every panel, as the legend says
             shown = {"marker": ".", "label": of[0].arm, "color": color}
-            panel.plot([p.steps for p in of], [p.distance for p in of], **shown)
+            panel.plot([p.steps for p in of], [p.distance / of[-1].distance for p in of], **shown)
+        panel.axhline(1 + TOLERANCE, color="black", linewidth=1, linestyle=":")
         panel.set_xscale("log")
+        panel.set_yscale("log")
         panel.set_xticks(STEPS, [str(steps) for steps in STEPS])
-        panel.minorticks_off()
         panel.set_title(model)
         panel.set_xlabel("steps")
         panel.grid(alpha=0.3)
-        panel.set_ylabel("Fréchet distance")
-        panel.set_ylim(bottom=0)
+        panel.set_ylabel(f"Fréchet distance, of that in {STEPS[-1]}")
+        panel.minorticks_off()
+        panel.set_yticks(_SHARES, [f"{share:g}" for share in _SHARES])
     for panel in panels[len(measured) :]:
         panel.axis("off")
     lines_and_names = panels[0].get_legend_handles_labels()
@@ -317,8 +330,8 @@ def main(
     print(markdown(header, rows(points)))
     told = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
     print(
-        f"\n{count} pictures a cell, guided {count} of each colour, {_DIGIT_COUNT} digits, "
-        f"weights {told}."
+        f"\n{count} pictures a cell, as the studio draws {len(COLORS)} times as many (guided, "
+        f"{count} of each colour), {_DIGIT_COUNT} digits, weights {told}."
     )
     if figure_path:
         figure(points, figure_path)

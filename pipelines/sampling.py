@@ -230,7 +230,7 @@ def make_scheduler(
             is DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095), with fresh noise its SDE
             variant, at `spaced_timesteps`; "dpm++-logsnr", the same at timesteps even in log-SNR,
             which suits pictures with detail; or "dpm++-guided", between the two, which leaves
-            guidance its steps at middle noise.
+            guidance by words its steps at middle noise.
         num_inference_steps: 1 or more, at most the number of training timesteps.
         device: where the run computes.
 

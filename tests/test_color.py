@@ -125,7 +125,7 @@ def test_the_unguided_run_is_computed_once_for_all_colours_and_strengths(meter: 
     assert calls(num_inference_steps=5) == 10
     assert calls(model="scenes") == 12
     assert calls(method="balanced", repeats=1) == 12
-    assert calls(method="balanced", repeats=1, eta=0.25) == 12
+    assert calls(method="balanced", repeats=1, eta=0.5) == 12
     assert calls() == 6
 
 

@@ -230,16 +230,29 @@ def test_the_alpha_of_the_number_of_a_step_is_that_of_the_schedule_at_this_numbe
     torch.testing.assert_close(torch.stack([context.alpha_of_step for context in seen]), alphas)
 
 
-def test_methods_for_words_are_those_for_colours_but_for_the_course():
+def test_methods_for_words_are_those_for_colours_but_for_the_timesteps_and_the_course():
     assert list(TEXT_METHODS) == list(METHODS)
     for name in OURS:
-        assert TEXT_METHODS[name] == METHODS[name]
+        timesteps = {"solver": METHODS[name].solver}
+        assert dataclasses.replace(TEXT_METHODS[name], **timesteps) == METHODS[name]
     context = context_of(pictures(2))
     for_words, for_colours = (
         displacement(methods["course"], TargetColor(COLOR), 3.0, context)
         for methods in (TEXT_METHODS, METHODS)
     )
     assert not torch.allclose(for_words, for_colours)
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced"])
+def test_words_have_more_steps_at_middle_noise_than_colours(name: str):
+    def at_middle_noise(method: Method) -> int:
+        scheduler = sampling.make_scheduler(
+            COSINE, solver=method.solver, num_inference_steps=20, device="cpu"
+        )
+        levels = [sampling.signal_and_noise(scheduler, index) for index in range(20)]
+        return sum(1 / 3 < float(alpha / sigma) < 3 for alpha, sigma in levels)
+
+    assert at_middle_noise(TEXT_METHODS[name]) > 1.3 * at_middle_noise(METHODS[name])
 
 
 # --- what must never change a picture ------------------------------------------------------------

@@ -614,12 +614,12 @@ def test_without_comparing_the_same_guided_pictures_are_painted_and_no_others(me
     assert alone.losses == both.losses
 
 
-def test_colours_and_words_share_the_unguided_run(meter: Meter):
+def test_colours_and_words_share_the_unguided_run_of_one_solver(meter: Meter):
     meter.seconds = 0
-    colours = ColorSettings(method="fast", num_inference_steps=6)
+    colours = ColorSettings(method="course", num_inference_steps=6)
     assert len(list(color.generate(colours))) == 6
     before = meter.calls
-    last = paint(method="fast")
+    last = paint(method="course")
     assert meter.calls - before == 6
     again = list(color.generate(colours))[-1]
     assert np.array_equal(pixels(last.unguided), pixels(again.unguided))
