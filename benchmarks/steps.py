@@ -56,7 +56,7 @@ _COLUMNS = 3
 _DIGIT_COUNT = 200
 _SHARES = (1, 1.5, 2, 3, 5)
 _PLAIN = METHODS["balanced"]
-GUIDED = {"balanced, guided": METHODS["balanced"], "fast, guided": METHODS["fast"]}
+GUIDED = {"balanced, guided": _PLAIN, "fast, guided": METHODS["fast"]}
 STUDIO = {
     "balanced": _PLAIN,
     "balanced, of words": TEXT_METHODS["balanced"],
