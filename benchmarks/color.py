@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.digits import write_json
 from benchmarks.figures import record
+from benchmarks.paths import BrownianPaths
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, color, colorimetry, guidance, images, losses, runtime, sampling
 from pipelines.guidance import METHODS, PUBLISHED, Method
@@ -103,10 +104,13 @@ class Score:
 
 
 class Lab:
-    """A bundled model, and the unguided pictures that guided ones are compared with."""
+    """A bundled model, and the unguided pictures that guided ones are compared with.
 
-    def __init__(self, model: str, seed: int, num_images: int):
-        self.loaded = checkpoints.load(model)
+    With `one_path`, fresh noise is the same Brownian path in every number of steps.
+    """
+
+    def __init__(self, model: str, seed: int, num_images: int, *, one_path: bool = False):
+        self.loaded, self.one_path = checkpoints.load(model), one_path
         self.seed, self.num_images = seed, num_images
         self._unguided: dict[tuple[Any, ...], Tensor] = {}
 
@@ -120,21 +124,25 @@ class Lab:
     def steps(self, setting: Setting, rgb: Sequence[int] | None, num_images: int | None = None):
         """The run step by step."""
         loaded, method = self.loaded, setting.method
-        size_px = loaded.checkpoint.size_px
+        shape = (3, loaded.checkpoint.size_px, loaded.checkpoint.size_px)
         device = next(loaded.unet.parameters()).device
-        generators = sampling.image_generators(self.seed, num_images or self.num_images)
+        seeds = range(self.seed, self.seed + (num_images or self.num_images))
+        generators = sampling.seeded(seeds)
+        scheduler = sampling.make_scheduler(
+            loaded.scheduler_config,
+            solver=method.solver,
+            num_inference_steps=setting.steps,
+            device=device,
+        )
+        path = BrownianPaths(seeds, shape, scheduler.alphas_cumprod) if self.one_path else None
         return sampling.sample(
             sampling.unconditional(loaded.unet),
-            sampling.draw_noise(generators, (3, size_px, size_px)).to(device),
-            sampling.make_scheduler(
-                loaded.scheduler_config,
-                solver=method.solver,
-                num_inference_steps=setting.steps,
-                device=device,
-            ),
+            sampling.draw_noise(generators, shape).to(device),
+            scheduler,
             prediction_type=loaded.scheduler_config["prediction_type"],
             eta=method.eta,
             generators=generators,
+            fresh_noise=path,
             guide=None if rgb is None else setting.guide(rgb),
         )
 

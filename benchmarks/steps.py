@@ -2,8 +2,9 @@
 
     python -m benchmarks.steps --figure assets/steps.png
 
-Unguided with every solver and as the studio's `balanced` draws for colours and for words, and
-guided towards four colours with `balanced` and `fast`; digits with classifier-free guidance.
+Unguided with every solver and as the studio's `balanced` draws, and guided towards four colours
+with `balanced` and `fast`; digits with classifier-free guidance. Fresh noise is one Brownian path
+for every number of steps, so that it is the steps alone that differ.
 Quality is the Fréchet distance to real pictures, of the same seeds for every number of steps, in
 the features of `benchmarks.genre_judge`, for digits of `pipelines.digit_judge`. What was measured
 is kept in a file and not drawn again with the same weights and settings.
@@ -33,7 +34,7 @@ from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
 from pipelines import checkpoints, images
 from pipelines.digit_judge import load_judge
-from pipelines.guidance import METHODS, TEXT_METHODS
+from pipelines.guidance import METHODS
 from pipelines.settings import DigitsSettings
 from training.data import default_mnist, load_digits, load_pictures
 from training.grounds import draw_grounds, laid_on
@@ -49,6 +50,7 @@ REAL = {"paintings": "wikiart", "scenes": "scenes", "emoji": "emoji"}
 DIGITS = tuple(f"digits-{conditioning}" for conditioning in CONDITIONINGS)
 MODELS = (*REAL, *DIGITS)
 LOG_SNR = "DPM-Solver++, even in log-SNR"
+THIRD_ORDER = "DPM-Solver++, third order"
 CARD_ARM = "DDIM"
 _BATCH = 64
 _REAL_COUNT = 2048
@@ -57,18 +59,15 @@ _DIGIT_COUNT = 200
 _SHARES = (1, 1.5, 2, 3, 5)
 _PLAIN = METHODS["balanced"]
 GUIDED = {"balanced, guided": _PLAIN, "fast, guided": METHODS["fast"]}
-STUDIO = {
-    "balanced": _PLAIN,
-    "balanced, of words": TEXT_METHODS["balanced"],
-    **GUIDED,
-}
-"""How the studio draws pictures: for colours and for words, unguided, and towards colours."""
+STUDIO = {"balanced": _PLAIN, **GUIDED}
+"""How the studio draws pictures: unguided, beside colours and words, and towards colours."""
 
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
     "DDIM, leading": replace(_PLAIN, solver="ddim-leading", eta=0.0),
     "DPM-Solver++": replace(_PLAIN, solver="dpm++", eta=0.0),
     LOG_SNR: replace(_PLAIN, solver="dpm++-logsnr", eta=0.0),
+    THIRD_ORDER: replace(_PLAIN, eta=0.0),
     **STUDIO,
 }
 """How pictures are drawn, unguided but for `GUIDED`."""
@@ -83,6 +82,7 @@ COMPARED_WITH = {
     "DDIM, leading": "DDIM",
     "DPM-Solver++": "DDIM",
     LOG_SNR: "DDIM",
+    THIRD_ORDER: "DDIM",
     "fast, guided": "balanced, guided",
 }
 """Ways to draw that are not run for the most steps: those whose pictures stand for theirs there."""
@@ -153,7 +153,7 @@ def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
         seed = REPORT_SEED + number * left
         while left:
             part = min(left, _BATCH)
-            drawn = Lab(model, seed, part).draw(setting, rgb)
+            drawn = Lab(model, seed, part, one_path=True).draw(setting, rgb)
             off += differences(drawn, rgb) if rgb else []
             pictures.append(drawn)
             left, seed = left - part, seed + part
@@ -168,7 +168,7 @@ def arms_of(model: str) -> Sequence[str]:
 def settings_of(model: str, arm: str) -> str:
     """What pictures are drawn with, as it is kept beside what they reach."""
     of = (DIGIT_ARMS if model in DIGITS else ARMS)[arm]
-    return f"{of.solver}, eta {of.eta:g}"
+    return f"{of.solver}, eta {of.eta:g}" + (", one path" if of.eta else "")
 
 
 def count_of(model: str, arm: str, count: int) -> int:

@@ -180,7 +180,7 @@ METHODS: dict[str, Method] = {
     "fast": Method(
         "exact or x0 steps with a fast solver, 10-12 steps", solver="dpm++-logsnr", eta=0
     ),
-    "balanced": Method("exact or x0 steps, some fresh noise", solver="dpm++-logsnr", eta=0.25),
+    "balanced": Method("exact or x0 steps, some fresh noise", solver="dpm++-3m", eta=0.25),
     "thorough": Method(
         "gradients through the network, middle steps done twice",
         solver="dpm++-guided",
@@ -205,13 +205,12 @@ METHODS: dict[str, Method] = {
 
 TEXT_METHODS: dict[str, Method] = METHODS | {
     "fast": replace(METHODS["fast"], solver="dpm++"),
-    "balanced": replace(METHODS["balanced"], solver="dpm++-guided"),
     "course": replace(METHODS["course"], step=over_alpha_of_step, default_scale=8.0),
 }
 """The same for CLIP guidance.
 
-Words need their steps at middle noise, where things take shape; a colour can be reached at any
-level, which leaves more steps to detail. The course's notebook, too, does something else with CLIP.
+With few steps, words need them at middle noise, where things take shape; a colour can be reached
+at any level, which leaves more to detail. The course's notebook does something else with CLIP.
 """
 
 _NOT_OURS = {"exact": False, "max_scale": 1e6}

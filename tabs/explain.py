@@ -93,7 +93,7 @@ def _end(statement: ast.stmt) -> int:
     return statement.end_lineno or statement.lineno
 
 
-_LOOP = Excerpt("loop", sampling._steps, "for index", "x_t, x0_before")
+_LOOP = Excerpt("loop", sampling._steps, "for index", "x_t = ")
 
 EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     "color": (

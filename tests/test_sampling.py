@@ -313,6 +313,119 @@ def test_a_multistep_solver_looks_back_to_the_last_pass_but_not_beyond_added_noi
     torch.testing.assert_close(twice.x_prev, after(twice, third, 5))
 
 
+def after_exactly(step: sampling.SampleStep, end: float, scheduler: Any, x0: Any) -> Tensor:
+    """Where the ODE leads from a step, by quadrature; `x0` is a function of half log-SNR."""
+    alpha, sigma = sampling.signal_and_noise(scheduler, step.index)
+    start = float(torch.log(alpha / sigma))
+    sigma_end = (1 / (1 + torch.tensor(2 * end).exp())) ** 0.5
+    way = torch.linspace(start, end, 20_001, dtype=torch.float64)
+    gone = torch.trapezoid((way - end).exp() * x0(way), way).float()
+    return sigma_end / sigma * step.x_t + sigma_end * torch.tensor(end).exp() * gone
+
+
+@pytest.mark.parametrize("steps", [6, 20])
+def test_the_third_order_is_exact_where_x0_is_a_parabola(steps: int):
+    def parabola(half_log_snr: Tensor) -> Tensor:
+        return 0.3 - 0.1 * half_log_snr + 0.04 * half_log_snr**2
+
+    half_log_snrs = 0.5 * torch.logit(DDIMScheduler(**COSINE).alphas_cumprod.double())
+    options = {"config": config("sample"), "steps": steps, "clip": False}
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        return parabola(half_log_snrs[int(t)]).float().expand_as(x_t)
+
+    noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    off = {}
+    for solver in ("dpm++-guided", "dpm++-3m"):
+        scheduler = sampling.make_scheduler(
+            config("sample"), solver=solver, num_inference_steps=steps, device="cpu"
+        )
+        found = run(predict, noise, solver=solver, **options)
+        ends = [float(half_log_snrs[step.t]) for step in found[1:]]
+        off[solver] = max(
+            (step.x_prev - after_exactly(step, end, scheduler, parabola)).abs().max().item()
+            for step, end in zip(found[2:-1], ends[2:], strict=True)
+        )
+    assert off["dpm++-3m"] < 1e-4 < off["dpm++-guided"]
+
+
+@dataclass
+class Restless(SetX0):
+    """A guide that moves x0 to and fro, by as much as it is told."""
+
+    by: float = 0.0
+
+    def __call__(self, context: sampling.StepContext) -> sampling.Correction:
+        found = super().__call__(context)
+        return dataclasses.replace(found, x0=context.x0 + self.by * (-1) ** context.index)
+
+
+def test_the_third_order_fades_as_guidance_grows():
+    """From all of it to the line that the second order takes."""
+    noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    predict = ideal_gaussian(0.2, 0.5, "sample", COSINE)
+    beyond = []
+    for by in (0.0, 1e-4, 0.02, 0.1, 0.5):
+        guide = Restless(None, by=by)
+        options = {"solver": "dpm++-3m", "config": config("sample"), "guide": guide, "clip": False}
+        steps = run(predict, noise, **options)
+        before, now, after = (float(torch.log(c.alpha / c.sigma)) for c in guide.seen[4:7])
+        of, x0 = guide.seen[5], steps[5].x0
+        line = x0 + (after - now) / (2 * (now - before)) * (x0 - steps[4].x0)
+        second = sampling.ddim_step(line, of.x_t, of.alpha, of.sigma, of.alpha_prev)
+        beyond.append((steps[5].x_prev - second).abs().max().item())
+    assert beyond[1] == pytest.approx(beyond[0], rel=0.01)
+    assert beyond == sorted(beyond, reverse=True)
+    assert beyond[-1] < beyond[0] / 20
+
+
+@dataclass
+class ThirdTwice(SetX0):
+    """A guide that changes nothing, and has the third step done twice."""
+
+    def times(self, index: int, total_steps: int) -> int:
+        return 2 if index == 2 else 1
+
+
+def test_the_third_order_does_not_look_back_beyond_added_noise():
+    """The step after a repeated one knows one x0 of its path, the next one two."""
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.full_like(x_t, 0.5 if int(t) > 700 else 0.1)
+
+    generators = sampling.image_generators(0, 1)
+    noise = sampling.draw_noise(generators, (1, 4, 4))
+    options = {"config": config("sample"), "generators": generators, "clip": False}
+    guide = ThirdTwice(None)
+    steps = run(predict, noise, solver="dpm++-3m", guide=guide, **options)
+    of, step = guide.seen[4], steps[3]  # pass 3 is the second of step 2
+    assert of.index == 3
+    before, now, after = (float(torch.log(c.alpha / c.sigma)) for c in guide.seen[3:6])
+    line = step.x0 + (after - now) / (2 * (now - before)) * (step.x0 - steps[2].x0)
+    expected = sampling.ddim_step(line, of.x_t, of.alpha, of.sigma, of.alpha_prev)
+    torch.testing.assert_close(step.x_prev, expected)
+
+
+def test_fresh_noise_can_be_given():
+    noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    asked: list[int] = []
+
+    def still(_: sampling.Scheduler, index: int) -> Tensor:
+        asked.append(index)
+        return torch.zeros_like(noise)
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.full_like(x_t, 0.3)
+
+    options = {"config": config("sample"), "steps": 5, "eta": 1.0}
+    given = run(predict, noise, fresh_noise=still, **options)
+    assert asked == [0, 1, 2, 3, 4]
+    eps = [float(((step.x_t - step.x_t.mean()) ** 2).mean()) for step in given]
+    drawn = run(predict, noise, generators=sampling.image_generators(0, 1), **options)
+    assert not torch.allclose(given[1].x_t, drawn[1].x_t)
+    assert eps[3] < eps[0] / 10  # nothing takes the place of the first noise
+
+
 def test_a_guide_that_changes_nothing_gives_the_unguided_picture_bit_for_bit(unet: UNet2DModel):
     noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
     plain = run(as_predictor(unet), noise, clip=False)

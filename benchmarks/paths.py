@@ -1,0 +1,61 @@
+"""Fresh noise that is the same Brownian path in few steps and in many.
+
+Runs that differ in their steps alone then differ by their steps alone, not by chance as well, so
+that fewer pictures tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipelines import sampling
+
+_STREAM = 7  # of the offspring of an image's generator, so that its first noise is another one
+
+
+class BrownianPaths:
+    """One Brownian path per image, for one run from noise to picture.
+
+    Its clock is half log-SNR, in which a solver's fresh noise is even. A step takes the sum of what
+    lies on its way, one draw a training timestep, made standard normal again: many steps or few
+    draw the same numbers in the same order.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], alphas_cumprod: Tensor):
+        """Starts at the noisiest timestep.
+
+        Args:
+            seeds: of the images.
+            shape: of one image, `(c, h, w)`.
+            alphas_cumprod: `(num_timesteps,)`, falling.
+        """
+        self._generators = [sampling.offspring(g, _STREAM) for g in sampling.seeded(seeds)]
+        self._shape = tuple(shape)
+        half_log_snr = 0.5 * torch.logit(alphas_cumprod.double().cpu())
+        self._weights = (half_log_snr[:-1] - half_log_snr[1:]).sqrt()  # of the draw from t + 1 to t
+        self._t = len(half_log_snr) - 1
+
+    def __call__(self, scheduler: sampling.Scheduler, index: int) -> Tensor:
+        """The fresh noise `(b, c, h, w)` of a step, standard normal; there is no way back."""
+        timesteps = scheduler.timesteps.tolist()
+        self._between(self._t, timesteps[index])  # before the first step
+        following = timesteps[index + 1] if index + 1 < len(timesteps) else 0
+        return self._between(timesteps[index], following)
+
+    def _between(self, t: int, following: int) -> Tensor:
+        """What lies between two timesteps, the noisier first; the path goes on to the second."""
+        if following > t:
+            raise ValueError(f"the path stands at timestep {t}, beyond {following}")
+        self._t = following
+        weights = self._weights[following:t].flip(0).float()  # (n,)
+        weights = weights / weights.square().sum().sqrt().clamp(min=1e-12)
+        return torch.stack([self._sum(weights, generator) for generator in self._generators])
+
+    def _sum(self, weights: Tensor, generator: torch.Generator) -> Tensor:
+        total = torch.zeros(self._shape)
+        for weight in weights.tolist():
+            total.add_(torch.randn(self._shape, generator=generator), alpha=weight)
+        return total
