@@ -586,8 +586,8 @@ def _third_order(
     The x0 of three steps lie on a parabola in half log-SNR, of which a step takes the mean, with
     the weights of its exponential integrator (Lu et al. 2022, arXiv:2211.01095, section 4). What
     guidance changes is not as smooth, and its pull on the network's own x0 makes a parabola
-    overshoot: what is added fades, to a half where guidance moves x0 by a third as much as the
-    step before did, and an image that it leaves alone has all of it.
+    overshoot: what is added fades, to a half where guidance moves x0 as much as the last step
+    did, and an image that it leaves alone has all of it.
 
     Args:
         scheduler: of the run; 0 is added if its order is lower, and in the last step.
@@ -609,7 +609,7 @@ def _third_order(
     bend = (slope - (x0[1] - x0[2]) / h_earlier) / (h_before + h_earlier)
     added = (mean - h / 2) * slope + (mean_square + h_before * mean) * bend
     pull = torch.stack([rms(change) for change in changed]).amax(dim=0)  # (b, 1, 1, 1)
-    fade = 1 / (1 + (3 * pull / rms(x0[0] - x0[1])) ** 2)
+    fade = 1 / (1 + (pull / rms(x0[0] - x0[1])) ** 2)
     return (fade * added).to(x0[0])
 
 
