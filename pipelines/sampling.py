@@ -12,6 +12,7 @@ was made for this run, and yields after every step. Notation, for a timestep t:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -418,6 +419,7 @@ def sample(
         return draw_noise(generators or [], noise.shape[1:])
 
     fresh_of = fresh_noise or drawn
+    is_third_order = _is_multistep(scheduler) and scheduler.config["solver_order"] == 3
 
     def predicted(x_t: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> _Predicted:
         def x0_of(output: Tensor) -> Tensor:
@@ -466,7 +468,7 @@ def sample(
             kept = alpha * guided + sigma * context.eps
             moved = torch.where(asked.failed.view(-1, 1, 1, 1), x_t, kept)
         towards = _extrapolated(scheduler, index, guided, before[0].x0) if before else guided
-        if len(before) > 1:
+        if is_third_order and len(before) > 1 and index + 1 < total:
             own = [x0, *(step.x0_network for step in before)]
             own = [found.clamp(-1, 1) for found in own] if clip else own
             changed = [a - b for a, b in zip([guided, *(s.x0 for s in before)], own, strict=True)]
@@ -590,19 +592,16 @@ def _third_order(
     did, and an image that it leaves alone has all of it.
 
     Args:
-        scheduler: of the run; 0 is added if its order is lower, and in the last step.
-        index: of the step, 2 or more.
+        scheduler: of the run.
+        index: of the step, 2 or more; not of the last, which has no end in log-SNR.
         x0: three times `(b, c, h, w)`, what the network alone predicted, the latest first.
         changed: as many, what guidance added to each.
     """
-    is_last = index + 1 == len(scheduler.timesteps)
-    if is_last or not _is_multistep(scheduler) or scheduler.config["solver_order"] < 3:
-        return torch.zeros_like(x0[0])
     earlier, before, now, after = (
-        _half_log_snr(scheduler, i).double() for i in range(index - 2, index + 2)
+        float(_half_log_snr(scheduler, i)) for i in range(index - 2, index + 2)
     )
     h, h_before, h_earlier = after - now, now - before, before - earlier
-    weight = -torch.expm1(-h)
+    weight = -math.expm1(-h)
     mean = h / weight - 1  # of the way gone, 0 to h
     mean_square = h * h / weight - 2 * mean
     slope = (x0[0] - x0[1]) / h_before
@@ -610,7 +609,7 @@ def _third_order(
     added = (mean - h / 2) * slope + (mean_square + h_before * mean) * bend
     pull = torch.stack([rms(change) for change in changed]).amax(dim=0)  # (b, 1, 1, 1)
     fade = 1 / (1 + (pull / rms(x0[0] - x0[1])) ** 2)
-    return (fade * added).to(x0[0])
+    return fade * added
 
 
 def ddim_step(
