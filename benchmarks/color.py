@@ -134,7 +134,9 @@ class Lab:
             num_inference_steps=setting.steps,
             device=device,
         )
-        path = BrownianPaths(seeds, shape, scheduler.alphas_cumprod) if self.one_path else None
+        path = None
+        if self.one_path and method.eta:
+            path = BrownianPaths(seeds, shape, scheduler.alphas_cumprod, method.eta)
         return sampling.sample(
             sampling.unconditional(loaded.unet),
             sampling.draw_noise(generators, shape).to(device),

@@ -19,24 +19,29 @@ _STREAM = 7  # of the offspring of an image's generator, so that its first noise
 class BrownianPaths:
     """One Brownian path per image, for one run from noise to picture.
 
-    Its clock is half log-SNR, in which a solver's fresh noise is even. A step takes the sum of what
-    lies on its way, one draw a training timestep, made standard normal again: many steps or few
-    draw the same numbers in the same order.
+    Its clock is `exp(2 * eta**2 * half_log_snr)`: fresh noise is even in half log-SNR, but what
+    comes early in a step has faded by its end. A step takes the sum of what lies on its way, one
+    draw a training timestep, made standard normal again: many steps or few draw the same numbers in
+    the same order, and where x0 stands still come to the same picture.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int], alphas_cumprod: Tensor):
+    def __init__(
+        self, seeds: Sequence[int], shape: Sequence[int], alphas_cumprod: Tensor, eta: float
+    ):
         """Starts at the noisiest timestep.
 
         Args:
             seeds: of the images.
             shape: of one image, `(c, h, w)`.
             alphas_cumprod: `(num_timesteps,)`, falling.
+            eta: of the run, of a multistep solver; above 0, without which there is no fresh noise.
         """
         self._generators = [sampling.offspring(g, _STREAM) for g in sampling.seeded(seeds)]
         self._shape = tuple(shape)
         half_log_snr = 0.5 * torch.logit(alphas_cumprod.double().cpu())
-        self._weights = (half_log_snr[:-1] - half_log_snr[1:]).sqrt()  # of the draw from t + 1 to t
-        self._t = len(half_log_snr) - 1
+        clock = torch.exp(2 * eta**2 * half_log_snr)
+        self._weights = (clock[:-1] - clock[1:]).sqrt()  # of the draw from t + 1 to t
+        self._t = len(clock) - 1
 
     def __call__(self, scheduler: sampling.Scheduler, index: int) -> Tensor:
         """The fresh noise `(b, c, h, w)` of a step, standard normal; there is no way back."""

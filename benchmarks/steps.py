@@ -168,7 +168,7 @@ def arms_of(model: str) -> Sequence[str]:
 def settings_of(model: str, arm: str) -> str:
     """What pictures are drawn with, as it is kept beside what they reach."""
     of = (DIGIT_ARMS if model in DIGITS else ARMS)[arm]
-    return f"{of.solver}, eta {of.eta:g}" + (", one path" if of.eta else "")
+    return f"{of.solver}, eta {of.eta:g}" + (", fresh noise of the SDE, one path" if of.eta else "")
 
 
 def count_of(model: str, arm: str, count: int) -> int:

@@ -3,7 +3,7 @@
 Every solver is told x0, whatever the network predicts: then clamping and guiding x0 need no way
 back into the network's terms, which at high noise would lose all digits. eps is re-derived from x0.
 A scheduler of diffusers says at which timesteps and noise levels; the step itself is `ddim_step`,
-which for multistep solvers goes towards an extrapolated x0.
+which for multistep solvers goes towards an extrapolated x0, with the fresh noise of their SDE.
 
 The sampler knows no model. It is given a function that predicts and a scheduler of diffusers that
 was made for this run, and yields after every step. Notation, for a timestep t:
@@ -401,7 +401,8 @@ def sample(
         noise: `(b, c, h, w)`, standard normal, on the device of the run.
         scheduler: from `make_scheduler`, used for this run only.
         prediction_type: what `predict` answers, see `predict_x0`.
-        eta: share of DDPM's fresh noise, 0 for none; see `ddim_step`.
+        eta: fresh noise, 0 for none, 1 as much as DDPM; of DDIM see `ddim_step`, of multistep
+            solvers `_share_of_noise`.
         generators: one CPU generator per image for that noise; needed when `eta` is above 0.
         fresh_noise: what gives that of a step, `(b, c, h, w)`, instead of the generators.
         clip: clamp the predicted x0 to [-1, 1] in every step.
@@ -472,8 +473,9 @@ def sample(
             own = [x0, *(step.x0_network for step in before)]
             own = [found.clamp(-1, 1) for found in own] if clip else own
             changed = [a - b for a, b in zip([guided, *(s.x0 for s in before)], own, strict=True)]
-            towards = towards + _third_order(scheduler, index, own, changed)
-        x_prev = ddim_step(towards, moved, alpha, sigma, alpha_prev, eta, fresh)
+            towards = towards + _third_order(scheduler, index, own, changed, eta)
+        share = _share_of_noise(scheduler, index, eta)
+        x_prev = ddim_step(towards, moved, alpha, sigma, alpha_prev, share, fresh)
         if asked and asked.push is not None:
             x_prev = x_prev - asked.push
         return SampleStep(
@@ -580,8 +582,32 @@ def _extrapolated(scheduler: Scheduler, index: int, x0: Tensor, x0_before: Tenso
     return x0 + (after - now) / (2 * (now - before)) * (x0 - x0_before)
 
 
+def _share_of_noise(scheduler: Scheduler, index: int, eta: float) -> float:
+    """The `eta` of `ddim_step` with which a step of a multistep solver adds its fresh noise.
+
+    It is what the SDE of this `eta` adds on the same way (Lu et al. 2022, arXiv:2211.01095, section
+    5, has `eta` 1), `sigma_prev * sqrt(1 - exp(-2 * eta**2 * h))` over `h` of half log-SNR. DDIM's
+    own share of it falls as steps get longer, so that few steps would solve another equation than
+    many.
+
+    Args:
+        scheduler: of the run.
+        index: of the step.
+        eta: of the run.
+    """
+    is_last = index + 1 == len(scheduler.timesteps)  # it ends without noise
+    if eta == 0 or is_last or not _is_multistep(scheduler):
+        return eta
+    h = float(_half_log_snr(scheduler, index + 1) - _half_log_snr(scheduler, index))
+    return math.sqrt(math.expm1(-2 * eta**2 * h) / math.expm1(-2 * h))
+
+
 def _third_order(
-    scheduler: Scheduler, index: int, x0: Sequence[Tensor], changed: Sequence[Tensor]
+    scheduler: Scheduler,
+    index: int,
+    x0: Sequence[Tensor],
+    changed: Sequence[Tensor],
+    eta: float = 0.0,
 ) -> Tensor:
     """What the third order adds to the line of `_extrapolated`, `(b, c, h, w)`.
 
@@ -596,14 +622,16 @@ def _third_order(
         index: of the step, 2 or more; not of the last, which has no end in log-SNR.
         x0: three times `(b, c, h, w)`, what the network alone predicted, the latest first.
         changed: as many, what guidance added to each.
+        eta: of the run; fresh noise makes a step forget sooner, so that its end counts for more.
     """
     earlier, before, now, after = (
         float(_half_log_snr(scheduler, i)) for i in range(index - 2, index + 2)
     )
     h, h_before, h_earlier = after - now, now - before, before - earlier
-    weight = -math.expm1(-h)
-    mean = h / weight - 1  # of the way gone, 0 to h
-    mean_square = h * h / weight - 2 * mean
+    rate = 1 + eta**2
+    weight = -math.expm1(-rate * h)
+    mean = h / weight - 1 / rate  # of the way gone, 0 to h
+    mean_square = h * h / weight - 2 * mean / rate
     slope = (x0[0] - x0[1]) / h_before
     bend = (slope - (x0[1] - x0[2]) / h_earlier) / (h_before + h_earlier)
     added = (mean - h / 2) * slope + (mean_square + h_before * mean) * bend
@@ -624,7 +652,8 @@ def ddim_step(
     """One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16).
 
     Towards an extrapolated x0 it is one of DPM-Solver++(2M): with eta 0 of the one for the ODE,
-    with eta 1 of the one for the SDE (Lu et al. 2022, arXiv:2211.01095).
+    with eta 1 of the one for the SDE (Lu et al. 2022, arXiv:2211.01095); between, see
+    `_share_of_noise`.
 
     It ends at the noise level where the next step begins. diffusers' own, which takes every step
     to be as long as the rest, misses that level wherever the number of steps does not divide that

@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmarks.paths import BrownianPaths
 from pipelines import sampling
 
+ETA = 0.5
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 ALPHAS_CUMPROD = DDIMScheduler(**COSINE).alphas_cumprod
 
@@ -21,7 +22,7 @@ def scheduler_of(steps: int, solver: str = "dpm++-3m") -> sampling.Scheduler:
 
 def drawn(steps: int, seeds: list[int], shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
     """The fresh noise of every step, `(steps, b, c, h, w)`."""
-    path, scheduler = BrownianPaths(seeds, shape, ALPHAS_CUMPROD), scheduler_of(steps)
+    path, scheduler = BrownianPaths(seeds, shape, ALPHAS_CUMPROD, ETA), scheduler_of(steps)
     return torch.stack([path(scheduler, index) for index in range(steps)])
 
 
@@ -37,11 +38,36 @@ def test_a_long_step_takes_what_the_short_ones_took_together():
     half_log_snr = 0.5 * torch.logit(ALPHAS_CUMPROD.double())
     short, long = scheduler_of(60), scheduler_of(1)
     short.timesteps, long.timesteps = torch.tensor([800, 500, 300, 10]), torch.tensor([800, 10])
-    fine, coarse = (BrownianPaths([7], (1, 4, 4), ALPHAS_CUMPROD) for _ in range(2))
+    fine, coarse = (BrownianPaths([7], (1, 4, 4), ALPHAS_CUMPROD, ETA) for _ in range(2))
     parts = torch.stack([fine(short, index) for index in range(3)])
-    lengths = half_log_snr[[500, 300, 10]] - half_log_snr[[800, 500, 300]]
-    shares = (lengths / lengths.sum()).sqrt().float().view(3, 1, 1, 1, 1)
+    ends = half_log_snr[[500, 300, 10]]
+    lengths = ends - half_log_snr[[800, 500, 300]]
+    added = 1 - torch.exp(-2 * ETA**2 * lengths)  # variance, and what is left of it at the end
+    left = added * torch.exp(-2 * ETA**2 * (ends[-1] - ends))
+    shares = (left / left.sum()).sqrt().float().view(3, 1, 1, 1, 1)
     torch.testing.assert_close(coarse(long, 0), (shares * parts).sum(dim=0))
+
+
+@pytest.mark.parametrize("eta", [0.25, 1.0])
+def test_few_steps_and_many_come_to_the_same_noisy_picture_where_x0_stands_still(eta: float):
+    """The solver is exact then, fresh noise included, and so is the path."""
+
+    def at(steps: int, count: int) -> tuple[int, Tensor]:
+        """Timestep and noisy picture after so many steps."""
+        found = sampling.sample(
+            lambda x_t, t: torch.full_like(x_t, 0.3),
+            sampling.draw_noise(sampling.seeded([3]), (1, 8, 8)),
+            scheduler := scheduler_of(steps),
+            prediction_type="sample",
+            eta=eta,
+            fresh_noise=BrownianPaths([3], (1, 8, 8), scheduler.alphas_cumprod, eta),
+        )
+        step = list(found)[count]
+        return step.t, step.x_t
+
+    (coarse_t, coarse), (fine_t, fine) = at(20, 17), at(100, 86)
+    assert coarse_t == fine_t
+    torch.testing.assert_close(coarse, fine, atol=1e-3, rtol=1e-3)
 
 
 def test_an_image_has_its_path_whatever_the_batch_and_another_one_per_seed():
@@ -53,7 +79,7 @@ def test_an_image_has_its_path_whatever_the_batch_and_another_one_per_seed():
 
 
 def test_a_path_has_no_way_back():
-    path, scheduler = BrownianPaths([0], (1, 4, 4), ALPHAS_CUMPROD), scheduler_of(5)
+    path, scheduler = BrownianPaths([0], (1, 4, 4), ALPHAS_CUMPROD, ETA), scheduler_of(5)
     path(scheduler, 2)
     with pytest.raises(ValueError, match="the path stands at"):
         path(scheduler, 1)
