@@ -184,7 +184,7 @@ METHODS: dict[str, Method] = {
     "thorough": Method(
         "gradients through the network, middle steps done twice",
         solver="dpm++-guided",
-        eta=0.5,
+        eta=0.4,
         through_network=True,
         exact=False,
         repeats=2,
