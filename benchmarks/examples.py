@@ -27,7 +27,7 @@ EXAMPLES: dict[str, Any] = {
     "color-5-course": ColorSettings(
         color="#C8452F", method="course", guidance_scale=40, num_inference_steps=40, seed=11
     ),
-    "text-1-sea": TextSettings(prompt="ships on the sea", num_images=2, seed=2),
+    "text-1-sea": TextSettings(prompt="ships on the sea", num_images=2, seed=12),
     "text-2-figure": TextSettings(prompt="a portrait of a woman", seed=12),
     "text-3-street": TextSettings(prompt="a city street", seed=6),
     "text-4-autumn": TextSettings(
@@ -48,10 +48,10 @@ EXAMPLES: dict[str, Any] = {
         seed=2,
     ),
     "text-7-heart": TextSettings(
-        model="emoji", prompt="a red heart", method="thorough", num_images=2, seed=2
+        model="emoji", prompt="a red heart", method="thorough", num_images=2, seed=4
     ),
     "text-8-car": TextSettings(
-        model="emoji", prompt="a blue car", method="thorough", num_images=2, seed=6
+        model="emoji", prompt="a blue car", method="thorough", num_images=2, tries=8
     ),
     "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
     "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),
