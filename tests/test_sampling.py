@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -313,23 +314,29 @@ def test_a_multistep_solver_looks_back_to_the_last_pass_but_not_beyond_added_noi
     torch.testing.assert_close(twice.x_prev, after(twice, third, 5))
 
 
-def after_exactly(step: sampling.SampleStep, end: float, scheduler: Any, x0: Any) -> Tensor:
-    """Where the ODE leads from a step, by quadrature; `x0` is a function of half log-SNR."""
+def after_exactly(
+    step: sampling.SampleStep, end: float, scheduler: Any, x0: Any, eta: float
+) -> Tensor:
+    """Where the SDE leads from a step, on average and by quadrature; `x0` is of half log-SNR."""
     alpha, sigma = sampling.signal_and_noise(scheduler, step.index)
     start = float(torch.log(alpha / sigma))
     sigma_end = (1 / (1 + torch.tensor(2 * end).exp())) ** 0.5
     way = torch.linspace(start, end, 20_001, dtype=torch.float64)
-    gone = torch.trapezoid((way - end).exp() * x0(way), way).float()
-    return sigma_end / sigma * step.x_t + sigma_end * torch.tensor(end).exp() * gone
+    rate = 1 + eta**2
+    gone = torch.trapezoid(rate * (rate * (way - end)).exp() * x0(way), way).float()
+    kept = sigma_end / sigma * math.exp(eta**2 * (start - end))
+    return kept * step.x_t + sigma_end * torch.tensor(end).exp() * gone
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("steps", [6, 20])
-def test_the_third_order_is_exact_where_x0_is_a_parabola(steps: int):
+def test_the_third_order_is_exact_where_x0_is_a_parabola(steps: int, eta: float):
     def parabola(half_log_snr: Tensor) -> Tensor:
         return 0.3 - 0.1 * half_log_snr + 0.04 * half_log_snr**2
 
     half_log_snrs = 0.5 * torch.logit(DDIMScheduler(**COSINE).alphas_cumprod.double())
-    options = {"config": config("sample"), "steps": steps, "clip": False}
+    options = {"config": config("sample"), "steps": steps, "clip": False, "eta": eta}
+    options["fresh_noise"] = lambda scheduler, index: torch.zeros(1, 1, 4, 4)
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return parabola(half_log_snrs[int(t)]).float().expand_as(x_t)
@@ -343,7 +350,7 @@ def test_the_third_order_is_exact_where_x0_is_a_parabola(steps: int):
         found = run(predict, noise, solver=solver, **options)
         ends = [float(half_log_snrs[step.t]) for step in found[1:]]
         off[solver] = max(
-            (step.x_prev - after_exactly(step, end, scheduler, parabola)).abs().max().item()
+            (step.x_prev - after_exactly(step, end, scheduler, parabola, eta)).abs().max().item()
             for step, end in zip(found[2:-1], ends[2:], strict=True)
         )
     assert off["dpm++-3m"] < 1e-4 < off["dpm++-guided"]
