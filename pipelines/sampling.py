@@ -585,10 +585,9 @@ def _extrapolated(scheduler: Scheduler, index: int, x0: Tensor, x0_before: Tenso
 def _share_of_noise(scheduler: Scheduler, index: int, eta: float) -> float:
     """The `eta` of `ddim_step` with which a step of a multistep solver adds its fresh noise.
 
-    It is what the SDE of this `eta` adds on the same way (Lu et al. 2022, arXiv:2211.01095, section
-    5, has `eta` 1), `sigma_prev * sqrt(1 - exp(-2 * eta**2 * h))` over `h` of half log-SNR. DDIM's
-    own share of it falls as steps get longer, so that few steps would solve another equation than
-    many.
+    It is what the SDE of this `eta` adds on the same way (Xue et al. 2023, arXiv:2309.05019, whose
+    tau it is), `sigma_prev * sqrt(1 - exp(-2 * eta**2 * h))` over `h` of half log-SNR. DDIM's own
+    share falls as steps get longer, so that few steps would solve another equation than many.
 
     Args:
         scheduler: of the run.
@@ -607,7 +606,7 @@ def _third_order(
     index: int,
     x0: Sequence[Tensor],
     changed: Sequence[Tensor],
-    eta: float = 0.0,
+    eta: float,
 ) -> Tensor:
     """What the third order adds to the line of `_extrapolated`, `(b, c, h, w)`.
 
@@ -622,7 +621,8 @@ def _third_order(
         index: of the step, 2 or more; not of the last, which has no end in log-SNR.
         x0: three times `(b, c, h, w)`, what the network alone predicted, the latest first.
         changed: as many, what guidance added to each.
-        eta: of the run; fresh noise makes a step forget sooner, so that its end counts for more.
+        eta: of the run; fresh noise makes a step forget sooner, so that its end counts for more
+            (Xue et al. 2023, arXiv:2309.05019).
     """
     earlier, before, now, after = (
         float(_half_log_snr(scheduler, i)) for i in range(index - 2, index + 2)

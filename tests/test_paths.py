@@ -54,10 +54,11 @@ def test_few_steps_and_many_come_to_the_same_noisy_picture_where_x0_stands_still
 
     def at(steps: int, count: int) -> tuple[int, Tensor]:
         """Timestep and noisy picture after so many steps."""
+        scheduler = scheduler_of(steps)
         found = sampling.sample(
             lambda x_t, t: torch.full_like(x_t, 0.3),
             sampling.draw_noise(sampling.seeded([3]), (1, 8, 8)),
-            scheduler := scheduler_of(steps),
+            scheduler,
             prediction_type="sample",
             eta=eta,
             fresh_noise=BrownianPaths([3], (1, 8, 8), scheduler.alphas_cumprod, eta),

@@ -368,22 +368,32 @@ class Restless(SetX0):
 
 
 def test_the_third_order_fades_as_guidance_grows():
-    """From all of it to the line that the second order takes."""
+    """From all of it to the line that the second order takes, a half where both move x0 alike."""
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     predict = ideal_gaussian(0.2, 0.5, "sample", COSINE)
-    beyond = []
-    for by in (0.0, 1e-4, 0.02, 0.1, 0.5):
+    scheduler = sampling.make_scheduler(
+        config("sample"), solver="dpm++-3m", num_inference_steps=10, device="cpu"
+    )
+    shares = []
+    for by in (0.0, 1e-4, 0.02, 0.1, 2.0):
         guide = Restless(None, by=by)
         options = {"solver": "dpm++-3m", "config": config("sample"), "guide": guide, "clip": False}
         steps = run(predict, noise, **options)
         before, now, after = (float(torch.log(c.alpha / c.sigma)) for c in guide.seen[4:7])
         of, x0 = guide.seen[5], steps[5].x0
         line = x0 + (after - now) / (2 * (now - before)) * (x0 - steps[4].x0)
-        second = sampling.ddim_step(line, of.x_t, of.alpha, of.sigma, of.alpha_prev)
-        beyond.append((steps[5].x_prev - second).abs().max().item())
-    assert beyond[1] == pytest.approx(beyond[0], rel=0.01)
-    assert beyond == sorted(beyond, reverse=True)
-    assert beyond[-1] < beyond[0] / 10
+        own = [steps[index].x0_network for index in (5, 4, 3)]
+        whole = sampling._third_order(scheduler, 5, own, [torch.zeros_like(x0)] * 3, eta=0)
+        second, third = (
+            sampling.ddim_step(towards, of.x_t, of.alpha, of.sigma, of.alpha_prev)
+            for towards in (line, line + whole)
+        )
+        share = ((steps[5].x_prev - second).norm() / (third - second).norm()).item()
+        moved = sampling.rms(own[0] - own[1]).item()
+        assert share == pytest.approx(1 / (1 + (by / moved) ** 2), rel=1e-2)
+        shares.append(share)
+    assert shares[0] > 0.99
+    assert shares[-1] < 1 / 20
 
 
 @dataclass
