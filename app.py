@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 # Read by Gradio and diffusers when they are imported.
@@ -15,15 +14,15 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from pipelines import runtime
-from pipelines.settings import own_checkpoints
+from pipelines.core import devices
+from pipelines.core.assets import ASSETS
+from pipelines.core.rules import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
-from tabs.look import theme
-from tabs.words import Phrase
+from tabs.i18n import Phrase
+from tabs.theme import theme
 
 TITLE = "Guided Diffusion Studio"
 MAX_QUEUE = 24
-ASSETS = Path(__file__).parent / "assets"
 
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
@@ -64,7 +63,7 @@ def main() -> None:
     """Starts the server, and measures the device beside it; refuses wrong environment variables."""
     try:
         own_checkpoints()
-        runtime.precision(runtime.device())
+        devices.precision(devices.device())
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

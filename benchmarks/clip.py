@@ -15,7 +15,8 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.scoring import markdown
-from pipelines import clip, runtime
+from pipelines.core import devices
+from pipelines.models import clip
 from training.clip_cards import figure_rows
 from training.clip_judging import judge
 from training.clip_runs import DATA
@@ -35,7 +36,7 @@ def main(
     held_out = {name: pairs for name, pairs in parts.items() if len(pairs)}
     figures = judge(loaded.model, loaded.tokenizer, held_out)
     print(markdown((f"{clip_model}, on held-out pairs", "", "chance"), figure_rows(figures)))
-    print(f"\nMeasured on {runtime.describe_device()}, weights {loaded.revision}.")
+    print(f"\nMeasured on {devices.describe_device()}, weights {loaded.revision}.")
 
 
 if __name__ == "__main__":

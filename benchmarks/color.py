@@ -26,9 +26,12 @@ from benchmarks.digits import write_json
 from benchmarks.figures import record
 from benchmarks.paths import BrownianPaths
 from benchmarks.scoring import markdown
-from pipelines import checkpoints, color, colorimetry, guidance, images, losses, runtime, sampling
-from pipelines.guidance import METHODS, PUBLISHED, Method
-from pipelines.settings import ColorSettings
+from pipelines.core import colorimetry, devices, images
+from pipelines.core.rules import ColorSettings
+from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.guidance import METHODS, PUBLISHED, Method
+from pipelines.models import checkpoints
+from pipelines.products import color
 
 COLORS = (
     *(f"hsl({hue}, 60%, 50%)" for hue in range(0, 360, 40)),
@@ -371,7 +374,7 @@ def main(
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.2f} times the unguided run of the same {steps} steps")
     print(f"one picture at default settings: first preview {first:.2f} s, whole run {whole:.2f} s")
-    machine = f"{runtime.describe_device()}, PyTorch {torch.__version__}"
+    machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"\n{len(COLORS)} colours, {num_images} seeds each, unguided ΔE "
         f"{scores[-1].unguided:.1f}. Measured on {machine}, weights {lab.loaded.revision}."

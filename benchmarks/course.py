@@ -19,7 +19,9 @@ from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
 from benchmarks.scoring import cycled_labels
-from pipelines import checkpoints, images, sampling
+from pipelines.core import images
+from pipelines.diffusion import sampling
+from pipelines.models import checkpoints
 
 DEFAULT_CACHE = Path("runs") / "bench"
 _CHUNK = 50

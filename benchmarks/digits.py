@@ -4,7 +4,7 @@
     python -m benchmarks.digits --conditioning channels --course-digits 200
     python -m benchmarks.digits --conditioning embedding --sweep
 
-The judge is a classifier that generation never saw (`pipelines.digit_judge`); the distance is the
+The judge is a classifier that generation never saw (`pipelines.models.judges`); the distance is the
 Fréchet distance between its features of the pictures and of MNIST's test pictures. Pictures are
 judged as people get them, in 8 bits. `--sweep`, which serves to choose defaults, draws from other
 seeds than the report and measures the distance to training pictures instead.
@@ -28,10 +28,11 @@ from tqdm import tqdm
 from benchmarks import course, scoring, timing
 from benchmarks.figures import write_cards
 from benchmarks.scoring import Score, Scorer, cycled_labels
-from pipelines import checkpoints, runtime
-from pipelines.digit_judge import NUM_CLASSES, load_judge, stored_accuracy
-from pipelines.digits import generate
-from pipelines.settings import MAX_DIGITS, DigitsSettings, rule
+from pipelines.core import devices
+from pipelines.core.rules import MAX_DIGITS, DigitsSettings, rule
+from pipelines.models import checkpoints
+from pipelines.models.judges import NUM_CLASSES, load_judge, stored_accuracy
+from pipelines.products.digits import generate
 from training.data import Digits, default_mnist, load_digits
 
 REPORT_SEED = 1_000_000
@@ -145,7 +146,7 @@ def write_json(path: Path, figures: dict[str, Any]) -> None:
 def last_line() -> str:
     """Where the figures come from."""
     return (
-        f"Measured on {runtime.describe_device()}, PyTorch {torch.__version__}; the judge is right "
+        f"Measured on {devices.describe_device()}, PyTorch {torch.__version__}; the judge is right "
         f"on {100 * stored_accuracy():.2f} % of MNIST's test pictures."
     )
 

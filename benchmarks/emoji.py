@@ -3,8 +3,8 @@
     python -m benchmarks.emoji
 
 Twenty prompts, 8 seeds each, judged by a classifier that guidance never used
-(`benchmarks.emoji_judge`). The course's recipe (50 steps, 4 cutouts, scale 8) is drawn in the same
-run with the same models.
+(`benchmarks.judges.emoji_judge`). The course's recipe (50 steps, 4 cutouts, scale 8) is drawn in
+the same run with the same models.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import emoji_judge, frechet
+from benchmarks import frechet
 from benchmarks.digits import write_json
 from benchmarks.figures import record
+from benchmarks.judges import emoji_judge
 from benchmarks.scoring import markdown
 from benchmarks.text import COURSE, PRESETS, Lab, key_of, name_of
-from pipelines import images, runtime
-from pipelines.settings import TextSettings
+from pipelines.core import devices, images
+from pipelines.core.rules import TextSettings
 
 PROMPTS = {
     "a red heart": ("heart", "red"),
@@ -173,7 +174,7 @@ def main(
     columns = ("prompt", "unguided", *(found.name for found in scores))
     print(markdown(columns, prompt_rows([plain, *scores])), end="\n\n")
     known = emoji_judge.stored_accuracies()
-    machine = f"{runtime.describe_device()}, PyTorch {torch.__version__}"
+    machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"{len(PROMPTS)} prompts, {num_images} seeds each. Of real emoji that it was not trained "
         f"on, the judge gets {known['all things']:.0%} of the things and {known['colours']:.0%} of "

@@ -33,9 +33,10 @@ from benchmarks import frechet
 from benchmarks.digits import write_json
 from benchmarks.mixture import SHAPE, Mixture, load_mixture
 from benchmarks.scoring import markdown
-from pipelines import runtime, sampling
-from pipelines.guidance import METHODS, PUBLISHED, Guide
-from pipelines.losses import MeanColor, TargetColor, Term
+from pipelines.core import devices
+from pipelines.diffusion import sampling
+from pipelines.diffusion.guidance import METHODS, PUBLISHED, Guide
+from pipelines.diffusion.losses import MeanColor, TargetColor, Term
 
 STEPS = (10, 20, 50)
 CURVE = (0.05, 0.2, 0.5)
@@ -260,7 +261,7 @@ def main(
         f"draws have 0.0 / {floor:.2f}. {len(tasks)} colour(s), {samples} pictures each. Passes "
         f"(forward + backward, per picture) at {STEPS[-1]} steps. Scales "
         f"of the literature: the best of {len(GRIDS['DPS'])} per number of steps, on other colours "
-        f"and seeds.\n\nMeasured on {runtime.describe_device(torch.device('cpu'))}, "
+        f"and seeds.\n\nMeasured on {devices.describe_device(torch.device('cpu'))}, "
         f"PyTorch {torch.__version__}."
     )
     if json_path:

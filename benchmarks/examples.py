@@ -9,13 +9,14 @@ Their titles stand in `assets/words/*/examples.toml`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from pipelines import color, digits, record, text
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.core.assets import ASSETS
+from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.products import color, digits, text
+from pipelines.runs import provenance
 
-FOLDER = Path(__file__).resolve().parent.parent / "assets" / "examples"
+FOLDER = ASSETS / "examples"
 
 _GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
 
@@ -65,7 +66,7 @@ EXAMPLES: dict[str, Any] = {
 def drawn() -> Iterator[tuple[str, Any]]:
     """Name and finished run of each."""
     for name, settings in EXAMPLES.items():
-        *_, last = _GENERATE[record.tab_of(settings)](settings)
+        *_, last = _GENERATE[provenance.tab_of(settings)](settings)
         yield name, last
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, preview in drawn():
         path = FOLDER / f"{name}.png"
-        record.save_example(preview, record.facts_of(preview), path)
+        provenance.save_example(preview, provenance.facts_of(preview), path)
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {preview.seconds:.1f} s")
     for path in FOLDER.glob("*.png"):
         if path.stem not in EXAMPLES:

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import scoring
 from benchmarks.scoring import Score
 from benchmarks.timing import Timing
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from training import cards
 
 

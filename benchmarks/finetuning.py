@@ -25,7 +25,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.scoring import markdown
-from pipelines import runtime
+from pipelines.core import devices
 from training.card_parts import SAMPLES_FILE
 from training.finetune_model import CHECKPOINT
 from training.loop import STATE_FILE, load_state
@@ -224,7 +224,7 @@ def main(
     tuned, scratch = (read(name, folder) for name, folder in folders.items())
     print(f"{table([tuned, scratch])}\n\n{in_words(tuned, scratch)}")
     print(
-        f"\nOne run each, measured on {runtime.describe_device()}: {batch_size} pictures a step, "
+        f"\nOne run each, measured on {devices.describe_device()}: {batch_size} pictures a step, "
         f"peak learning rate {lr:g}; held-out pictures, averaged weights."
     )
     if figure:

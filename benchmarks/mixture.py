@@ -29,8 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks import frechet
-from pipelines import sampling
-from pipelines.images import from_uint8
+from pipelines.core.images import from_uint8
+from pipelines.diffusion import sampling
 
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "mixture.safetensors"
 SHAPE = (3, 8, 8)

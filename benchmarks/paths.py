@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipelines import sampling
+from pipelines.diffusion import sampling
 
 _STREAM = 7  # of the offspring of an image's generator, so that its first noise is another one
 

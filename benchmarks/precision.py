@@ -20,7 +20,8 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from pipelines import checkpoints, runtime
+from pipelines.core import devices
+from pipelines.models import checkpoints
 
 HEADER = ("arithmetic", "layout", "one evaluation", "of fp32", "largest difference", "memory")
 _ROUNDS = 7
@@ -46,7 +47,7 @@ def network(size: int) -> nn.Module:
 
     torch.manual_seed(0)
     unet = UNet2DModel(**_PUBLIC_256).eval().requires_grad_(False)
-    return nn.Module.to(unet, runtime.device())
+    return nn.Module.to(unet, devices.device())
 
 
 def variants(device: torch.device) -> Iterator[tuple[str, bool]]:
@@ -58,7 +59,7 @@ def variants(device: torch.device) -> Iterator[tuple[str, bool]]:
 
 def evaluate(unet: nn.Module, x_t: Tensor, name: str) -> Tensor:
     """The network's output, `(b, c, h, w)` float32."""
-    dtype = runtime.PRECISIONS[name]
+    dtype = devices.PRECISIONS[name]
     around = torch.autocast(x_t.device.type, dtype=dtype) if dtype else nullcontext()
     with torch.no_grad(), around:
         return unet(x_t, _T).sample.float()
@@ -86,7 +87,7 @@ def _memory_mib(device: torch.device) -> str:
 
 def measure(size: int, num_images: int) -> list[tuple[str, ...]]:
     """The rows of the table; the variants take turns in every round."""
-    device, unet = runtime.device(), network(size)
+    device, unet = devices.device(), network(size)
     x_t = torch.randn(num_images, 3, size, size, generator=torch.Generator().manual_seed(0))
     x_t, chosen = x_t.to(device), list(variants(device))
     layouts = {False: torch.contiguous_format, True: torch.channels_last}
@@ -132,7 +133,7 @@ def main(
     print("| " + " | ".join("---" for _ in HEADER) + " |")
     for row in measure(size, num_images):
         print("| " + " | ".join(row) + " |")
-    print(f"\n{num_images} of {size} px on {runtime.describe_device()}.")
+    print(f"\n{num_images} of {size} px on {devices.describe_device()}.")
 
 
 if __name__ == "__main__":

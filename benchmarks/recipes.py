@@ -6,8 +6,8 @@ Every arm is the base recipe with one thing changed, and gets as many steps as c
 `base_steps` of the base recipe cost; they are timed in turns, since the speed of a machine changes
 more than most arms differ. Judged by the error of the predicted picture on held-out ones, per noise
 level, and by the Fréchet distance of drawn pictures to real ones in the features of
-`benchmarks.genre_judge`. An arm that is done is kept in a file and not trained again; to have all
-of them anew, delete the file.
+`benchmarks.judges.genre_judge`. An arm that is done is kept in a file and not trained again; to
+have all of them anew, delete the file.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from benchmarks import frechet, genre_judge, judge
+from benchmarks import frechet
+from benchmarks.judges import genre_judge, judge
 from benchmarks.scoring import markdown
-from pipelines import images, runtime
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.core import devices, images
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from training.data import Pictures, load_pictures
 from training.picture_recipe import Precision, Recipe
 from training.picture_trainer import Trainer
@@ -226,7 +227,7 @@ def measure(
         steps=steps,
         errors=errors_of(trainer),
         distance=frechet.between(looks(pictures), real),
-        device=runtime.describe_device(),
+        device=devices.describe_device(),
     )
 
 
@@ -312,9 +313,9 @@ def main(
         results.append(measure(arm, common, data, base_steps, count, real))
         keep(output, conditions, results)
     print(table(results))
-    devices = ", ".join(sorted({found.device for found in results}))
+    trained_on = ", ".join(sorted({found.device for found in results}))
     told = ", ".join(f"{name} {value}" for name, value in conditions.items())
-    print(f"\n{told}. Trained on {devices}.")
+    print(f"\n{told}. Trained on {trained_on}.")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import frechet
-from benchmarks.judge import classify, features
-from pipelines.digit_judge import NUM_CLASSES, DigitJudge
-from pipelines.images import from_uint8
+from benchmarks.judges.judge import classify, features
+from pipelines.core.images import from_uint8
+from pipelines.models.judges import NUM_CLASSES, DigitJudge
 from training.data import Digits
 
 HEADER = ("digits", "n", "judged as asked (95 %)", "worst class", "Fréchet distance (95 %)")

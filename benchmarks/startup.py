@@ -26,8 +26,9 @@ from typing import Annotated
 import typer
 from gradio_client import Client
 
-from pipelines import checkpoints, runtime
-from pipelines.settings import ColorSettings, DigitsSettings, rule
+from pipelines.core import devices
+from pipelines.core.rules import ColorSettings, DigitsSettings, rule
+from pipelines.models import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 120.0
@@ -122,7 +123,7 @@ def main(repeats: Annotated[int, typer.Option(min=1, help="starts")] = 3) -> Non
     print(f"| memory, page served | {statistics.median(s.idle_mib for s in starts):.0f} MiB |")
     used = statistics.median(s.used_mib for s in starts)
     print(f"| memory, every bundled model used | {used:.0f} MiB |")
-    print(f"\nMeasured on {runtime.describe_device()}.")
+    print(f"\nMeasured on {devices.describe_device()}.")
 
 
 if __name__ == "__main__":

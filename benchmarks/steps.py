@@ -6,8 +6,8 @@ Unguided with every solver and as the studio's `balanced` draws, and guided towa
 with `balanced` and `fast`; digits with classifier-free guidance. Fresh noise is one Brownian path
 for every number of steps, so that it is the steps alone that differ.
 Quality is the Fréchet distance to real pictures, of the same seeds for every number of steps, in
-the features of `benchmarks.genre_judge`, for digits of `pipelines.digit_judge`. What was measured
-is kept in a file and not drawn again with the same weights and settings.
+the features of `benchmarks.judges.genre_judge`, for digits of `pipelines.models.judges`. What was
+measured is kept in a file and not drawn again with the same weights and settings.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import frechet, judge
+from benchmarks import frechet
 from benchmarks.color import Lab, Setting, differences
 from benchmarks.digits import CONDITIONINGS
 from benchmarks.digits import draw as draw_digits
 from benchmarks.figures import record
+from benchmarks.judges import judge
 from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
-from pipelines import checkpoints, images
-from pipelines.digit_judge import load_judge
-from pipelines.guidance import METHODS
-from pipelines.settings import DigitsSettings
+from pipelines.core import images
+from pipelines.core.rules import DigitsSettings
+from pipelines.diffusion.guidance import METHODS
+from pipelines.models import checkpoints
+from pipelines.models.judges import load_judge
 from training.data import default_mnist, load_digits, load_pictures
 from training.grounds import draw_grounds, laid_on
 

@@ -3,7 +3,7 @@
     python -m benchmarks.text
 
 Six prompts, 16 seeds each, judged by two networks that guidance never used
-(`benchmarks.painting_judges`): a classifier of genres and a second CLIP. The
+(`benchmarks.judges.painting_judges`): a classifier of genres and a second CLIP. The
 course's recipe (50 steps, 4 cutouts, scale 8) is drawn in the same run with the same models.
 """
 
@@ -25,11 +25,14 @@ from tqdm import tqdm
 from benchmarks.color import contrast, rounds
 from benchmarks.digits import write_json
 from benchmarks.figures import record
-from benchmarks.painting_judges import Judges, Shares, mean
+from benchmarks.judges.painting_judges import Judges, Shares, mean
 from benchmarks.scoring import markdown
-from pipelines import checkpoints, clip, guidance, images, runtime, text
-from pipelines.comparison import Comparison, seeds_of
-from pipelines.settings import TextSettings
+from pipelines.core import devices, images
+from pipelines.core.rules import TextSettings
+from pipelines.diffusion import guidance
+from pipelines.models import checkpoints, clip
+from pipelines.products import text
+from pipelines.runs.comparison import Comparison, seeds_of
 
 PROMPTS = {
     "a portrait of a woman": "portrait",
@@ -260,7 +263,7 @@ def main(
     columns = ("prompt", "real paintings", "unguided", "course", "balanced")
     print(markdown(columns, prompt_rows(judges, unguided, ours, theirs)), end="\n\n")
     print(markdown(COST_HEADER, [cost_row(*of) for of in costs.items()]), end="\n\n")
-    machine = f"{runtime.describe_device()}, PyTorch {torch.__version__}"
+    machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"{len(PROMPTS)} prompts, {num_images} seeds each. Measured on {machine}, weights "
         f"{lab.loaded.revision}, CLIP {lab.clip.revision}."

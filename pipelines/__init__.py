@@ -1,0 +1,43 @@
+"""Sampling, guidance and models without Gradio, usable from a notebook.
+
+Folders in the order in which they import one another: `core`, `diffusion`, `models`, `runs`,
+`products`. Code written for version 0.2, where all modules lay in this folder, goes on working:
+`from pipelines import sampling` gives the module where it lies now.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MOVED = {
+    "checkpoints": "models.checkpoints",
+    "clip": "models.clip",
+    "color": "products.color",
+    "colorimetry": "core.colorimetry",
+    "comparison": "runs.comparison",
+    "digit_judge": "models.judges",
+    "guidance": "diffusion.guidance",
+    "hub": "models.hub",
+    "images": "core.images",
+    "lending": "runs.zero_gpu",
+    "losses": "diffusion.losses",
+    "own_checkpoints": "models.own_checkpoints",
+    "pace": "runs.timing",
+    "record": "runs.provenance",
+    "runtime": "core.devices",
+    "sampling": "diffusion.sampling",
+    "search": "runs.seed_search",
+    "sentences": "core.errors",
+    "sheet": "runs.sheet",
+    "sweep": "runs.sweep",
+    "text": "products.text",
+    "trace": "runs.history",
+    "zero_shot": "models.zero_shot",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{_MOVED[name]}")

@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines import checkpoints, runtime
-from pipelines.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings, rule
-from tabs import common, explain, words
+from pipelines.core import devices
+from pipelines.core.rules import MAX_DIGITS, MAX_IMAGES, DigitsSettings, rule
+from pipelines.models import checkpoints
+from tabs import common, explain, i18n
 
 _COLUMNS = ("key", "summary", "size", "data", "licence", "source", "revision")
 _PACKAGES = ("torch", "diffusers", "open_clip_torch", "gradio")
@@ -36,15 +37,15 @@ def limits() -> dict[str, int]:
 
 def endpoint() -> list[dict[str, Any]]:
     """Lists the checkpoints: key, size, licence, source, availability, device and limits."""
-    shared = {"device": runtime.describe_device(), "limits": limits()}
+    shared = {"device": devices.describe_device(), "limits": limits()}
     return [row | shared for row in checkpoints.describe()]
 
 
-def text(language: str = words.DEFAULT) -> str:
+def text(language: str = i18n.DEFAULT) -> str:
     """The page as Markdown, read when it is opened."""
     return "\n\n".join(
         [
-            words.say(language, "about.idea"),
+            i18n.say(language, "about.idea"),
             _heading(language, "checkpoints"),
             _table(language),
             *(part for name in _PARAGRAPHS for part in _section(language, name)),
@@ -58,15 +59,15 @@ def text(language: str = words.DEFAULT) -> str:
 
 
 def _heading(language: str, name: str) -> str:
-    return f"## {words.say(language, f'about.heading.{name}')}"
+    return f"## {i18n.say(language, f'about.heading.{name}')}"
 
 
 def _section(language: str, name: str) -> tuple[str, str]:
-    return _heading(language, name), words.say(language, f"about.{name}")
+    return _heading(language, name), i18n.say(language, f"about.{name}")
 
 
 def _table(language: str) -> str:
-    names = [words.say(language, f"about.column.{name}") for name in _COLUMNS]
+    names = [i18n.say(language, f"about.column.{name}") for name in _COLUMNS]
     header = f"| {' | '.join(names)} |\n|{'---|' * len(_COLUMNS)}"
     return "\n".join([header, *(_row(language, entry) for entry in checkpoints.describe())])
 
@@ -90,14 +91,14 @@ def _source(language: str, entry: dict[str, Any]) -> str:
     if entry["available"]:
         return _said(language, f"source.{source}", source)
     if source.startswith("Hub:"):
-        return words.say(language, "about.fetched", source=source)
+        return i18n.say(language, "about.fetched", source=source)
     return entry["problem"]
 
 
 def _said(language: str, key: str, otherwise: str) -> str:
     """What the page has to say under a key; what it knows nothing of is said as it came."""
     try:
-        return words.say(language, f"about.{key}")
+        return i18n.say(language, f"about.{key}")
     except KeyError:
         return otherwise
 
@@ -110,7 +111,7 @@ def _cell(content: Any) -> str:
 
 def _machine(language: str) -> str:
     packages = [f"{name} {version(name)}" for name in _PACKAGES]
-    return words.say(
+    return i18n.say(
         language,
         "about.machine",
         device=_device(language),
@@ -120,16 +121,16 @@ def _machine(language: str) -> str:
 
 def _device(language: str) -> str:
     """The device, whose threads are counted in the language."""
-    described = runtime.describe_device()
+    described = devices.describe_device()
     counted = re.fullmatch(r"(\w+), (\d+) threads?", described)
     if counted is None or counted[2] == "1":
         return described
-    return words.say(language, "about.threads", device=counted[1], count=counted[2])
+    return i18n.say(language, "about.threads", device=counted[1], count=counted[2])
 
 
 def _limits(language: str) -> str:
     most = limits()
-    return words.say(
+    return i18n.say(
         language,
         "about.limits",
         pictures=most["max_num_images"],
@@ -139,7 +140,7 @@ def _limits(language: str) -> str:
 
 
 def _links(language: str) -> str:
-    said = (words.say(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
+    said = (i18n.say(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
     return "\n".join(f"- {link}" for link in said)
 
 

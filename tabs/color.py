@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines import color
-from pipelines.guidance import METHODS
-from pipelines.settings import ColorSettings, palette_entries
-from tabs import common, guided, results, shell, words
-from tabs.guided import Controls
+from pipelines.core.rules import ColorSettings, palette_entries
+from pipelines.diffusion.guidance import METHODS
+from pipelines.products import color
+from tabs import common, guidance_controls, i18n, results, shell
+from tabs.guidance_controls import Controls
+from tabs.i18n import Phrase
 from tabs.results import Curve
-from tabs.words import Phrase
 
 DEFAULTS = ColorSettings()
 SWATCHES = {
@@ -42,12 +42,12 @@ _HEX_SCRIPT = """(color, last) => {
 def describe(settings: ColorSettings, language: str) -> list[str]:
     """What the guided pictures are, as alternative text."""
     if settings.palette:
-        said = words.say(language, "color.alt_palette", palette=settings.palette)
+        said = i18n.say(language, "color.alt_palette", palette=settings.palette)
     elif settings.region != "all":
-        part = words.say(language, f"choice.{settings.region}")
-        said = words.say(language, "color.alt_part", color=settings.color, part=part)
+        part = i18n.say(language, f"choice.{settings.region}")
+        said = i18n.say(language, "color.alt_part", color=settings.color, part=part)
     else:
-        said = words.say(language, "color.alt", color=settings.color)
+        said = i18n.say(language, "color.alt", color=settings.color)
     return [said] * settings.num_images
 
 
@@ -59,17 +59,17 @@ def scores(preview: color.Preview, language: str) -> str:
     rows = []
     for i, picture in enumerate(preview.pictures):
         reached = color.mean_color(picture, preview.settings)
-        alt = words.say(language, "color.swatch_alt", target=target, reached=reached)
+        alt = i18n.say(language, "color.swatch_alt", target=target, reached=reached)
         rows.append(
             f'<div class="swatch" role="img" aria-label="{html.escape(alt)}">'
             f'<i style="background: {target}"></i><i style="background: {reached}"></i></div>'
-            f"<div>{words.say(language, 'color.reached')} <code>{reached}</code><br>"
+            f"<div>{i18n.say(language, 'color.reached')} <code>{reached}</code><br>"
             f"ΔE <b>{preview.score_after[i]:.1f}</b>, "
-            f"{words.say(language, 'chart.unguided')} {preview.score_before[i]:.1f}</div>"
+            f"{i18n.say(language, 'chart.unguided')} {preview.score_before[i]:.1f}</div>"
         )
     return (
-        f'<div class="scores"><p>{words.say(language, "color.target")} <code>{target}</code></p>'
-        f"{''.join(rows)}<small>{words.say(language, 'color.delta_e')}</small></div>"
+        f'<div class="scores"><p>{i18n.say(language, "color.target")} <code>{target}</code></p>'
+        f"{''.join(rows)}<small>{i18n.say(language, 'color.delta_e')}</small></div>"
     )
 
 
@@ -79,11 +79,11 @@ def _palette_scores(preview: color.Preview, language: str) -> str:
         f'<i style="background: {entry}; flex-grow: {share:g}"></i>'
         for entry, share in palette_entries(palette)
     )
-    alt = html.escape(words.say(language, "color.palette_alt", palette=palette))
+    alt = html.escape(i18n.say(language, "color.palette_alt", palette=palette))
     return (
         f'<div class="scores"><div class="swatch wide" role="img" aria-label="{alt}">{parts}</div>'
-        f"{guided.score_rows(preview, language, digits=1)}"
-        f"<small>{words.say(language, 'color.palette_distance')}</small></div>"
+        f"{guidance_controls.score_rows(preview, language, digits=1)}"
+        f"<small>{i18n.say(language, 'color.palette_distance')}</small></div>"
     )
 
 
@@ -95,7 +95,7 @@ def curve(preview: color.Preview, language: str) -> Curve:
         means = [results.mean(values) for values in losses]
         return [127.5 * (mean**0.5 if squared else mean) for mean in means]
 
-    label = words.say(language, "color.curve")
+    label = i18n.say(language, "color.curve")
     return Curve(label, in_steps(preview.losses), in_steps(preview.unguided_losses))
 
 
@@ -121,8 +121,8 @@ PRODUCT = results.Product(
     facts=scores_of,
     curve=curve,
     noun="painting",
-    columns=guided.COLUMNS,
-    scale=guided.SCALE,
+    columns=guidance_controls.COLUMNS,
+    scale=guidance_controls.SCALE,
 )
 
 
@@ -151,7 +151,7 @@ def build(language: gr.Radio) -> shell.Tab:
         language,
         wish=lambda: {"color": _color_row()},
         extras=lambda: CONTROLS.main() | _more() | _advanced(),
-        starting=guided.starting_noise(PRODUCT),
+        starting=guidance_controls.starting_noise(PRODUCT),
         submits=("color", "palette"),
         of_settings=CONTROLS.of_settings,
     )

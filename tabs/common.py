@@ -20,11 +20,12 @@ from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import images, pace, record, runtime
-from pipelines.sentences import Explained
-from pipelines.settings import MAX_SEED, Choice, Real, Whole, rule
-from tabs import words
-from tabs.words import Phrase
+from pipelines.core import devices, images
+from pipelines.core.errors import Explained
+from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
+from pipelines.runs import provenance, timing
+from tabs import i18n
+from tabs.i18n import Phrase
 
 logger = logging.getLogger("studio")
 
@@ -34,7 +35,7 @@ class Lane(TypedDict):
     concurrency_limit: int | None
 
 
-LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": None if runtime.ZERO_GPU else 1}
+LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": None if devices.ZERO_GPU else 1}
 """Every generating event takes these, so that all tabs and the API together run one at a time; on
 ZeroGPU each run is lent a card of its own."""
 
@@ -51,7 +52,7 @@ T = TypeVar("T")
 
 
 class Preview(Protocol):
-    """What the three products yield; see `pipelines.digits.Preview`."""
+    """What the three products yield; see `pipelines.products.digits.Preview`."""
 
     @property
     def pictures(self) -> list[Image.Image]: ...
@@ -93,21 +94,21 @@ def errors_said_in(language: str) -> Iterator[None]:
 
 def _told(error: Exception, language: str) -> str:
     """An error as one sentence; what a person cannot mend is logged."""
-    if runtime.is_out_of_memory(error):
+    if devices.is_out_of_memory(error):
         logger.exception("out of memory")
-        runtime.free_memory(error)
-        return words.say(language, "status.out_of_memory")
+        devices.free_memory(error)
+        return i18n.say(language, "status.out_of_memory")
     if isinstance(error, Explained):
-        return html.escape(words.sentence(language, error), quote=False)
+        return html.escape(i18n.sentence(language, error), quote=False)
     incident = secrets.token_hex(4)
     logger.exception("incident %s", incident)
-    return words.say(language, "status.incident", incident=incident)
+    return i18n.say(language, "status.incident", incident=incident)
 
 
 def throttled(
     stream: Iterator[PreviewT],
     *,
-    language: str = words.DEFAULT,
+    language: str = i18n.DEFAULT,
     wanted: Callable[[], bool] = lambda: True,
     every_seconds: float = PREVIEW_SECONDS,
     deadline_seconds: float = DEADLINE_SECONDS,
@@ -134,7 +135,7 @@ def throttled(
             shown = now
             yield preview
         if now - began > deadline_seconds and not preview.finished:
-            sentence = words.say(
+            sentence = i18n.say(
                 language,
                 "status.deadline",
                 seconds=f"{deadline_seconds:g}",
@@ -168,7 +169,7 @@ def status_of(preview: Preview, language: str) -> str:
     """One line on where a run is: step, total, time left; when done, time taken and seed."""
     total = preview.total_steps
     if preview.finished:
-        done = words.say(
+        done = i18n.say(
             language,
             "status.done",
             seconds=f"{preview.seconds:.1f}",
@@ -178,9 +179,9 @@ def status_of(preview: Preview, language: str) -> str:
         )
         return status_line(done)
     if preview.step == 0:
-        return status_line(words.say(language, "status.trying", tries=preview.settings.tries))
-    left = pace.remaining(preview.times, total)
-    running = words.say(language, "status.step", step=preview.step, total=total, left=f"{left:.1f}")
+        return status_line(i18n.say(language, "status.trying", tries=preview.settings.tries))
+    left = timing.remaining(preview.times, total)
+    running = i18n.say(language, "status.step", step=preview.step, total=total, left=f"{left:.1f}")
     return status_line(running, done=preview.step, total=total)
 
 
@@ -202,7 +203,7 @@ def stopped(status: str, language: str) -> str:
     where = _PROGRESS.search(status)
     if where is None:
         return status
-    return status_line(words.say(language, "status.stopped", step=where[1], total=where[2]))
+    return status_line(i18n.say(language, "status.stopped", step=where[1], total=where[2]))
 
 
 def stops(
@@ -244,7 +245,7 @@ def info_of(preview: Preview) -> dict[str, Any]:
         "model": preview.model,
         "revision": preview.revision,
         "settings": dataclasses.asdict(preview.settings),
-        "versions": record.versions(),
+        "versions": provenance.versions(),
     }
 
 
@@ -319,7 +320,7 @@ def publish_run(
 
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         given = {field.name: value for field, value in zip(fields, values, strict=True)}
-        with errors_said_in(words.DEFAULT):
+        with errors_said_in(i18n.DEFAULT):
             for preview in throttled(generate(settings(**given))):
                 yield answer(preview)
 
@@ -387,7 +388,7 @@ def choices(settings: type[Any], name: str) -> list[str]:
 
 def named(options: Sequence[str]) -> list[tuple[str, str]]:
     """Each with what it is called on the page; what has no words of its own is called as it is."""
-    known = words.table(words.DEFAULT)
+    known = i18n.table(i18n.DEFAULT)
     return [(Phrase(f"choice.{o}") if f"choice.{o}" in known else o, o) for o in options]
 
 

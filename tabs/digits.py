@@ -6,11 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines import digits, images, sampling
-from pipelines.settings import DigitsSettings
-from tabs import common, results, shell, words
+from pipelines.core import images
+from pipelines.core.rules import DigitsSettings
+from pipelines.diffusion import sampling
+from pipelines.products import digits
+from tabs import common, i18n, results, shell
+from tabs.i18n import Phrase
 from tabs.results import Curve
-from tabs.words import Phrase
 
 DEFAULTS = DigitsSettings()
 _PREFIX = "digits-"
@@ -20,27 +22,26 @@ def describe(settings: DigitsSettings, language: str) -> list[str]:
     """One alternative text per image."""
     key = "digits.alt_blend" if settings.blend_with else "digits.alt"
     return [
-        words.say(language, key, digit=digit, other=settings.blend_with)
-        for digit in settings.digits
+        i18n.say(language, key, digit=digit, other=settings.blend_with) for digit in settings.digits
     ]
 
 
 def scores(preview: digits.Preview, language: str) -> str:
     """How sure the judge is, of all digits together."""
     after, before = results.mean(preview.score_after), results.mean(preview.score_before)
-    sure = words.say(
+    sure = i18n.say(
         language, "digits.sure", after=f"<b>{100 * after:.1f} %</b>", before=f"{100 * before:.1f} %"
     )
     return (
         f'<div class="scores"><p>{sure}</p>'
-        f"<small>{words.say(language, 'digits.judge')}</small></div>"
+        f"<small>{i18n.say(language, 'digits.judge')}</small></div>"
     )
 
 
 def curve(preview: digits.Preview, language: str) -> Curve:
     """How sure the judge is of what the network predicts, per step."""
     return Curve(
-        words.say(language, "digits.curve"),
+        i18n.say(language, "digits.curve"),
         [results.mean(step) for step in preview.sureness],
         [results.mean(step) for step in preview.unguided_sureness],
     )
@@ -89,8 +90,8 @@ def starting_noise() -> str:
     count = len(DEFAULTS.digits)
     noise = sampling.draw_noise(sampling.image_generators(DEFAULTS.seed, count), (1, 28, 28))
     pictures = images.to_pil(noise / 3)
-    alt = words.say(words.DEFAULT, "shared.noise_alt")
-    return results.pairs(PRODUCT, pictures, pictures, [alt] * count, words.DEFAULT)
+    alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
+    return results.pairs(PRODUCT, pictures, pictures, [alt] * count, i18n.DEFAULT)
 
 
 def build(language: gr.Radio) -> shell.Tab:

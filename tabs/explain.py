@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines import guidance, losses, sampling
-from tabs import words
+from pipelines.diffusion import guidance, losses, sampling
+from tabs import i18n
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ARXIV = "https://arxiv.org/abs/"
@@ -200,7 +200,7 @@ def page(tab: str, language: str) -> str:
 
 
 def _speaker(language: str) -> Callable[..., str]:
-    return lambda key, **values: words.say(language, f"explain.{key}", **values)
+    return lambda key, **values: i18n.say(language, f"explain.{key}", **values)
 
 
 def _shown(excerpt: Excerpt, say: Callable[..., str]) -> str:

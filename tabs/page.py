@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block, Blocks
 
-from pipelines import pace, record
-from pipelines.sentences import Explained
-from tabs import common, shell, words
-from tabs.runs import runs
-from tabs.words import Phrase
+from pipelines.core.errors import Explained
+from pipelines.runs import provenance, timing
+from tabs import common, i18n, shell
+from tabs.i18n import Phrase
+from tabs.latest_run import runs
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
 _TICK_SECONDS = 3.0
@@ -45,8 +45,8 @@ def head(title: str) -> Head:
                 min_width=140,
             )
             language = gr.Radio(
-                [(name, code) for code, name in words.LANGUAGES.items()],
-                value=words.DEFAULT,
+                [(name, code) for code, name in i18n.LANGUAGES.items()],
+                value=i18n.DEFAULT,
                 show_label=False,
                 label="Language",
                 container=False,
@@ -66,13 +66,13 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
         tabs: by name.
     """
     gr.api(runs.halt, api_name="leave", queue=False, api_visibility="undocumented")
-    fixed = words.translatable(demo.blocks.values())
+    fixed = i18n.translatable(demo.blocks.values())
     tokens = [tab.token for tab in tabs.values()]
     outputs = _outputs(found, tabs_row, tabs, fixed)
 
     def say_all(language: str, *shown: str) -> dict[Any, Any]:
         """Every word of the page in a language."""
-        updates: dict[Any, Any] = {b: words.translated(b, language) for b in fixed}
+        updates: dict[Any, Any] = {b: i18n.translated(b, language) for b in fixed}
         for tab, token in zip(tabs.values(), shown, strict=True):
             updates |= tab.said(language, token)
         return updates
@@ -82,7 +82,7 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
         query = dict(request.query_params)
         language = _language(query, request.headers.get("accept-language", ""))
         updates: dict[Any, Any] = {found.language: language}
-        if language != words.DEFAULT:
+        if language != i18n.DEFAULT:
             updates |= say_all(language, *[""] * len(tabs))
         for name, update in _linked(found, tabs, query, language).items():
             updates[name] = _merged(updates.get(name), update)
@@ -93,9 +93,9 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
     def open_picture(path: str, language: str) -> dict[Any, Any]:
         """The run of a file, in its tab."""
         try:
-            run = record.read(path)
+            run = provenance.read(path)
         except Explained as error:
-            return {found.notice: _notice(words.sentence(language, error))}
+            return {found.notice: _notice(i18n.sentence(language, error))}
         updates = shell.bring_back(tabs, run, language)
         return {**updates, tabs_row: gr.Tabs(selected=run.tab), found.notice: ""}
 
@@ -123,7 +123,7 @@ def _outputs(
 
 def _language(query: Mapping[str, str], accepted: str) -> str:
     wanted = query.get("lang", "")
-    return wanted if wanted in words.LANGUAGES else words.chosen(accepted)
+    return wanted if wanted in i18n.LANGUAGES else i18n.chosen(accepted)
 
 
 def _notice(sentence: str) -> str:
@@ -138,9 +138,9 @@ def _linked(
     if query.get("tab") == "about":
         return {}
     try:
-        run = record.from_query(query)
+        run = provenance.from_query(query)
     except Explained as error:
-        why = f"{words.say(language, 'page.bad_link')} {words.sentence(language, error)}"
+        why = f"{i18n.say(language, 'page.bad_link')} {i18n.sentence(language, error)}"
         return {found.notice: _notice(why)}
     return shell.bring_back(tabs, run, language) if run else {}
 
@@ -163,7 +163,7 @@ def _wire_first_estimates(found: Head, tabs: Mapping[str, shell.Tab]) -> None:
             count = len(tab.inputs())
             said.append(shell.estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
-        return [*said, gr.Timer(active=pace.pace.measuring)]
+        return [*said, gr.Timer(active=timing.pace.measuring)]
 
     timer.tick(
         estimates,

@@ -12,10 +12,11 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pipelines import images, lending, pace, record, runtime, trace
-from pipelines.comparison import Preview
-from pipelines.settings import validate
-from tabs import charts, common, inside, words
+from pipelines.core import devices, images
+from pipelines.core.rules import validate
+from pipelines.runs import history, provenance, timing, zero_gpu
+from pipelines.runs.comparison import Preview
+from tabs import charts, common, filmstrip, i18n
 
 TOO_LONG = "!"
 """Stands in place of a link that would hold a picture."""
@@ -65,7 +66,7 @@ class Product:
     generate: Callable[..., Iterator[Any]]
     checkpoints: Callable[[Any], tuple[str, ...]]
     load: Callable[[Any], None]
-    work: Callable[[Any], pace.Work]
+    work: Callable[[Any], timing.Work]
     preview: type[Any]
     describe: Callable[[Any, str], list[str]]
     scores: Callable[[Any, str], str]
@@ -90,22 +91,22 @@ class Product:
         """
         settings = validate(settings)
         work = self.work(settings)
-        if runtime.ZERO_GPU:
+        if devices.ZERO_GPU:
             self.load(settings)  # here, for no card is needed to fetch it, and errors are told
-            stream = lending.run(self.generate, settings, compare, work)
+            stream = zero_gpu.run(self.generate, settings, compare, work)
         else:
             stream = self.generate(settings, compare=compare)
         return _learned_from(stream, work) if compare else stream
 
     def metadata(self, preview: Any) -> dict[str, Any]:
         """What a saved picture says of itself."""
-        return record.facts_of(preview) | self.facts(preview)
+        return provenance.facts_of(preview) | self.facts(preview)
 
 
-def _learned_from(stream: Iterator[Any], work: pace.Work) -> Iterator[Any]:
+def _learned_from(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
     for preview in stream:
         if preview.finished:
-            pace.pace.note(work, preview.seconds)
+            timing.pace.note(work, preview.seconds)
         yield preview
 
 
@@ -117,7 +118,7 @@ class Shown:
     status: gr.HTML
     scores: gr.HTML
     charts: gr.HTML
-    inside: gr.HTML
+    filmstrip: gr.HTML
     download: gr.DownloadButton
     animation: gr.DownloadButton
     link: gr.Textbox
@@ -150,12 +151,12 @@ def _left_behind(product: Product, preview: Any, language: str) -> dict[str, Any
     """What a finished run leaves: its moments, files, and a link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     sheet = images.with_metadata(sheet, product.metadata(preview))
-    moving = trace.animation(preview.trace, columns=product.columns[0])
+    moving = history.animation(preview.trace, columns=product.columns[0])
     folder = get_upload_folder()
     saved = common.save_png(sheet, f"{product.noun}s")
     animated = save_bytes_to_cache(moving, f"{product.noun}s.webp", folder)
     return {
-        "inside": inside.filmstrip(preview, language, crisp=product.crisp),
+        "inside": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": gr.DownloadButton(value=saved, interactive=True),
         "animation": gr.DownloadButton(value=animated, interactive=True),
         "link": _link(preview),
@@ -165,15 +166,15 @@ def _left_behind(product: Product, preview: Any, language: str) -> dict[str, Any
 def _link(preview: Any) -> str:
     """The query of a link to the run, or `TOO_LONG`."""
     try:
-        return record.to_query(preview.settings, preview.revision)
-    except record.RecordError:
+        return provenance.to_query(preview.settings, preview.revision)
+    except provenance.RecordError:
         return TOO_LONG
 
 
 def begun(language: str) -> dict[str, Any]:
     """What the components become when a run begins."""
     return {
-        "status": common.status_line(words.say(language, "status.begins")),
+        "status": common.status_line(i18n.say(language, "status.begins")),
         "inside": "",
         "download": gr.DownloadButton(interactive=False),
         "animation": gr.DownloadButton(interactive=False),
@@ -183,7 +184,7 @@ def begun(language: str) -> dict[str, Any]:
 
 def failed(language: str) -> dict[str, Any]:
     """What the components become when a run could not begin, or broke."""
-    return {"status": common.status_line(words.say(language, "status.failed"))}
+    return {"status": common.status_line(i18n.say(language, "status.failed"))}
 
 
 def in_order(found: Mapping[str, Any]) -> list[Any]:
@@ -205,7 +206,7 @@ def pairs(
     language: str,
 ) -> str:
     """See `tiles`."""
-    without = html.escape(words.say(language, "shared.unguided_alt"))
+    without = html.escape(i18n.say(language, "shared.unguided_alt"))
     cells = "".join(
         f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(wish)}">'
         f'<img class="before" src="{images.to_data_uri(before)}" alt="{without}"></div>'
@@ -221,7 +222,7 @@ def plots(product: Product, preview: Any, language: str) -> str:
     """Two plots over the steps: how near the prediction is, and how strong the gradient."""
 
     def said(name: str) -> str:
-        return words.say(language, f"chart.{name}")
+        return i18n.say(language, f"chart.{name}")
 
     described = charts.Words(said("per_step"), said("from_to"), said("nothing"))
     curve = product.curve(preview, language)

@@ -12,13 +12,15 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from pipelines import hub, images, pace, record
-from pipelines.sentences import Explained
-from pipelines.settings import Mask, Picture, rule, validate
-from tabs import common, explain, gallery, results, sweeps, words
+from pipelines.core import images
+from pipelines.core.errors import Explained
+from pipelines.core.rules import Mask, Picture, rule, validate
+from pipelines.models import hub
+from pipelines.runs import provenance, timing
+from tabs import common, examples, explain, i18n, results, sweeps
+from tabs.i18n import Phrase
+from tabs.latest_run import runs
 from tabs.results import Product, Shown
-from tabs.runs import runs
-from tabs.words import Phrase
 
 _UPLOAD_PX = 256
 _LOOK_SECONDS = 0.4  # between two looks at a download
@@ -74,11 +76,11 @@ class Tab:
         """What the tab says that is no fixed phrase, in a language."""
         found: dict[Any, Any] = {
             self.how: explain.page(self.product.name, language),
-            self.examples: gallery.shelf(self.product, language),
+            self.examples: examples.shelf(self.product, language),
         }
         preview = runs.shown(token)
         if preview is None:
-            return found | {self.shown.status: common.status_line(words.say(language, READY))}
+            return found | {self.shown.status: common.status_line(i18n.say(language, READY))}
         again = results.updates(self.product, preview, language)
         return found | dict(zip(self.shown.outputs(), results.in_order(again), strict=True))
 
@@ -157,21 +159,21 @@ def build(
                 shown, copy = _result(product, starting)
             with gr.Column(elem_classes="shelf", min_width=0):
                 gr.Markdown(Phrase("shared.examples"), elem_classes="shelf-title")
-                examples = gallery.build(product)
+                shelf = examples.build(product)
             with gr.Column(elem_classes="look", min_width=0):
                 gr.Markdown(Phrase("inside.title"), elem_classes="look-title")
                 shown.charts.render()
-                shown.inside.render()
+                shown.filmstrip.render()
     with gr.Accordion(Phrase("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
     with gr.Accordion(Phrase("explain.title"), open=False, elem_id=f"{prefix}explain"):
         how = gr.Markdown(
-            explain.page(product.name, words.DEFAULT),
+            explain.page(product.name, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
     token = gr.Textbox(visible=False)
-    tab = Tab(product, controls, shown, token, estimate, how, examples, sweep, of_settings)
+    tab = Tab(product, controls, shown, token, estimate, how, shelf, sweep, of_settings)
     event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submits)])
     common.stops(
         stop,
@@ -238,7 +240,7 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
                 elem_classes="cut",
             )
         with gr.Column(min_width=0):
-            ready = common.status_line(words.say(words.DEFAULT, READY))
+            ready = common.status_line(i18n.say(i18n.DEFAULT, READY))
             status = gr.HTML(ready, elem_id=f"{prefix}status")
             scores = gr.HTML(elem_id=f"{prefix}scores")
             with gr.Row(elem_classes="take-away"):
@@ -260,7 +262,7 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
         status=status,
         scores=scores,
         charts=gr.HTML(elem_id=f"{prefix}chart", render=False),
-        inside=gr.HTML(elem_id=f"{prefix}inside", render=False),
+        filmstrip=gr.HTML(elem_id=f"{prefix}inside", render=False),
         download=download,
         animation=animation,
         link=gr.Textbox(visible=False),
@@ -342,11 +344,11 @@ def _loading_status(product: Product, settings: Any, language: str) -> str:
         download = hub.download_of(key)
         if download is not None and download.total:
             done, total = download.done / 1e6, download.total / 1e6
-            text = words.say(
+            text = i18n.say(
                 language, "status.fetching", name=key, done=f"{done:.0f}", total=f"{total:.0f}"
             )
             return common.status_line(text, done=download.done, total=download.total)
-    return common.status_line(words.say(language, "status.loading"))
+    return common.status_line(i18n.say(language, "status.loading"))
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
@@ -354,7 +356,7 @@ def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
         if query and query != results.TOO_LONG:
             return gr.skip()
         key = "shared.link_too_long" if query else "shared.no_link_yet"
-        return common.status_line(words.say(spoken, key))
+        return common.status_line(i18n.say(spoken, key))
 
     copy.click(
         explain_why_not,
@@ -372,9 +374,9 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
 
     def show(token: str, spoken: str, event: gr.EventData) -> list[Any]:
         runs.halt(token)  # which ends a run in flight
-        preview = gallery.load(tab.product, str(event.name))
+        preview = examples.load(tab.product, str(event.name))
         runs.keep(token, preview)
-        status = common.status_line(words.say(spoken, "status.example"))
+        status = common.status_line(i18n.say(spoken, "status.example"))
         found = results.in_order(results.updates(tab.product, preview, spoken, status=status))
         controls = tab.restored(preview.settings)
         return [token, *found, *(controls[tab.controls[name]] for name in names)]
@@ -434,14 +436,14 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         work = product.work(validate(settings_of(product, values)))
     except Explained:
         return ""
-    seconds = pace.pace.estimate(work)
+    seconds = timing.pace.estimate(work)
     if seconds is None:
-        measuring = "status.measuring" if pace.pace.measuring else "status.no_estimate"
-        return words.say(language, measuring)
-    return words.say(language, "status.estimate", seconds=f"{pace.rounded(seconds):g}")
+        measuring = "status.measuring" if timing.pace.measuring else "status.no_estimate"
+        return i18n.say(language, measuring)
+    return i18n.say(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
 
 
-def bring_back(tabs: Mapping[str, Tab], found: record.Record, language: str) -> dict[Any, Any]:
+def bring_back(tabs: Mapping[str, Tab], found: provenance.Record, language: str) -> dict[Any, Any]:
     """The updates that put a run of a picture or a link into its tab, not yet drawn.
 
     Args:
@@ -450,9 +452,9 @@ def bring_back(tabs: Mapping[str, Tab], found: record.Record, language: str) -> 
         language: of the words.
     """
     tab = tabs[found.tab]
-    loaded = record.revision_here(found)
+    loaded = provenance.revision_here(found)
     other = bool(found.revision and loaded and not loaded.startswith(found.revision))
-    status = words.say(language, "status.restored_other" if other else "status.restored")
+    status = i18n.say(language, "status.restored_other" if other else "status.restored")
     return {
         **tab.restored(found.settings),
         **sweeps.restored(tab.sweep, tab.product, found.facts),

@@ -11,21 +11,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pipelines import images, record
-from pipelines.sheet import sheet
-from pipelines.sweep import (
-    NONE,
-    Axis,
-    Sweep,
-    label,
-    parameters,
-    parse_axis,
-    suggestion,
-    sweep,
-)
-from tabs import common, words
+from pipelines.core import images
+from pipelines.runs import provenance
+from pipelines.runs.sheet import sheet
+from pipelines.runs.sweep import NONE, Axis, Sweep, label, parameters, parse_axis, suggestion, sweep
+from tabs import common, i18n
+from tabs.i18n import Phrase
 from tabs.results import Product, failed
-from tabs.words import Phrase
 
 _SECONDS = 0.4  # between two looks at a grid, which is larger than a picture
 _FIRST = {
@@ -141,7 +133,7 @@ def wire(
                     lambda settings: product.run(settings, compare=False),
                 )
                 yield [
-                    common.status_line(words.say(spoken, "status.begins")),
+                    common.status_line(i18n.say(spoken, "status.begins")),
                     gr.skip(),
                     gr.DownloadButton(interactive=False),
                 ]
@@ -192,7 +184,7 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:
     if not state.finished:
         return [_progress(state, language), table(product, state, language), gr.skip()]
-    done = words.say(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
+    done = i18n.say(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
     return [
         common.status_line(done),
         table(product, state, language),
@@ -203,7 +195,7 @@ def _update(product: Product, state: Sweep, language: str) -> list[Any]:
 def _progress(state: Sweep, language: str) -> str:
     left = state.seconds / state.done * (state.total - state.done) if state.done else None
     key = "sweep.progress" if left is not None else "sweep.first"
-    text = words.say(language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}")
+    text = i18n.say(language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}")
     return common.status_line(text, done=state.done, total=state.total)
 
 
@@ -221,7 +213,7 @@ def save(product: Product, state: Sweep) -> str:
         "model": state.model,
         "revision": state.revision,
         "settings": dataclasses.asdict(state.settings),
-        "versions": record.versions(),
+        "versions": provenance.versions(),
         "sweep": {
             "rows": dataclasses.asdict(state.rows),
             "columns": dataclasses.asdict(state.columns),
@@ -236,7 +228,7 @@ def table(product: Product, state: Sweep, language: str) -> str:
     """The grid as an HTML table."""
 
     def name(axis: Axis) -> str:
-        return html.escape(words.say(language, f"setting.{axis.name}"))
+        return html.escape(i18n.say(language, f"setting.{axis.name}"))
 
     heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
     rows = "".join(
@@ -247,7 +239,7 @@ def table(product: Product, state: Sweep, language: str) -> str:
     crisp = " crisp" if product.crisp else ""
     return (
         f'<div class="sweep{crisp}" tabindex="0" role="region" '
-        f'aria-label="{html.escape(words.say(language, "sweep.title"))}"><table>'
+        f'aria-label="{html.escape(i18n.say(language, "sweep.title"))}"><table>'
         f"<caption>{corner}</caption><thead><tr><td></td>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -263,12 +255,12 @@ def _cell(state: Sweep, row: int, column: int, language: str) -> str:
     picture = state.pictures[row][column]
     if picture is None:
         return '<td class="empty"></td>'
-    wish = words.say(
+    wish = i18n.say(
         language,
         "sweep.alt",
-        rows=words.say(language, f"setting.{state.rows.name}"),
+        rows=i18n.say(language, f"setting.{state.rows.name}"),
         row=label(state.rows.values[row]),
-        columns=words.say(language, f"setting.{state.columns.name}"),
+        columns=i18n.say(language, f"setting.{state.columns.name}"),
         column=label(state.columns.values[column]),
     )
     score = state.scores[row][column]

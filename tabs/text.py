@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines import text
-from pipelines.guidance import TEXT_METHODS
-from pipelines.settings import TextSettings
-from tabs import common, guided, results, shell, words
-from tabs.guided import Controls
+from pipelines.core.rules import TextSettings
+from pipelines.diffusion.guidance import TEXT_METHODS
+from pipelines.products import text
+from tabs import common, guidance_controls, i18n, results, shell
+from tabs.guidance_controls import Controls
+from tabs.i18n import Phrase
 from tabs.results import Curve
-from tabs.words import Phrase
 
 DEFAULTS = TextSettings()
 EXAMPLES = {
@@ -46,8 +46,8 @@ def describe(settings: TextSettings, language: str) -> list[str]:
         "alt_negative": settings.negative_prompt,
         "alt_color": settings.color,
     }
-    wishes = [words.say(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
-    said = words.say(language, "text.alt", wishes=words.say(language, "text.and").join(wishes))
+    wishes = [i18n.say(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
+    said = i18n.say(language, "text.alt", wishes=i18n.say(language, "text.and").join(wishes))
     return [said] * settings.num_images
 
 
@@ -61,22 +61,22 @@ def scores(preview: text.Preview, language: str) -> str:
     clip = html.escape(preview.settings.clip_model)
     return (
         f'<div class="scores"><p>{_goal(preview, language, "score_of")}</p>'
-        f"{guided.score_rows(preview, language, digits=2)}{_unseen(preview, language)}"
-        f"<small>{words.say(language, 'text.judge', clip=clip)}</small></div>"
+        f"{guidance_controls.score_rows(preview, language, digits=2)}{_unseen(preview, language)}"
+        f"<small>{i18n.say(language, 'text.judge', clip=clip)}</small></div>"
     )
 
 
 def _goal(preview: text.Preview, language: str, name: str) -> str:
     """A sentence on similarity, to words or else to a picture."""
-    return words.say(language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}")
+    return i18n.say(language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}")
 
 
 def _unseen(preview: text.Preview, language: str) -> str:
     if not preview.unseen_words:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    unseen = guided.emphasised(preview.unseen_words)
-    return f'<p class="unseen">{words.say(language, "text.unseen", clip=clip, words=unseen)}</p>'
+    unseen = guidance_controls.emphasised(preview.unseen_words)
+    return f'<p class="unseen">{i18n.say(language, "text.unseen", clip=clip, words=unseen)}</p>'
 
 
 def curve(preview: text.Preview, language: str) -> Curve:
@@ -111,8 +111,8 @@ PRODUCT = results.Product(
     facts=scores_of,
     curve=curve,
     noun="painting",
-    columns=guided.COLUMNS,
-    scale=guided.SCALE,
+    columns=guidance_controls.COLUMNS,
+    scale=guidance_controls.SCALE,
 )
 
 
@@ -146,7 +146,7 @@ def build(language: gr.Radio) -> shell.Tab:
         language,
         wish=lambda: _wish(prompts),
         extras=lambda: _main() | _more() | _advanced(),
-        starting=guided.starting_noise(PRODUCT),
+        starting=guidance_controls.starting_noise(PRODUCT),
         submits=("prompt", "negative_prompt"),
         of_settings=CONTROLS.of_settings,
     )

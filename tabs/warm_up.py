@@ -11,9 +11,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines import runtime
-from pipelines.pace import pace
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.core import devices
+from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.runs.timing import pace
 from tabs import color, digits, text
 from tabs.results import Product
 
@@ -29,7 +29,7 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 
 def start() -> None:
     """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0 or the device is only lent."""
-    if os.environ.get("STUDIO_WARM_UP") != "0" and not runtime.ZERO_GPU:
+    if os.environ.get("STUDIO_WARM_UP") != "0" and not devices.ZERO_GPU:
         pace.measuring = True
         threading.Thread(target=measure, daemon=True).start()
 

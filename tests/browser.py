@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from pipelines import images
+from pipelines.core import images
 
 ARGUMENTS = [
     "--no-sandbox",

@@ -18,9 +18,15 @@ from playwright.sync_api import Browser
 from torch import Tensor
 
 import app
-from pipelines import checkpoints, clip, comparison, sampling
-from pipelines.unets import ClassChannelsUNet, ClassCrossAttentionUNet, SpaceToDepthUNet2DModel
-from tabs.runs import runs
+from pipelines.diffusion import sampling
+from pipelines.diffusion.unets import (
+    ClassChannelsUNet,
+    ClassCrossAttentionUNet,
+    SpaceToDepthUNet2DModel,
+)
+from pipelines.models import checkpoints, clip
+from pipelines.runs import comparison
+from tabs.latest_run import runs
 from tests import tiny_clip
 from tests.browser import Visit, chromium, hasten, visit
 

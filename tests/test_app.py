@@ -21,8 +21,11 @@ from huggingface_hub import constants
 from PIL import Image
 
 import app
-from pipelines import checkpoints, clip, color, digits, images, record, text
-from pipelines.settings import HUB_MODELS, ColorSettings, DigitsSettings, TextSettings
+from pipelines.core import images
+from pipelines.core.rules import HUB_MODELS, ColorSettings, DigitsSettings, TextSettings
+from pipelines.models import checkpoints, clip
+from pipelines.products import color, digits, text
+from pipelines.runs import provenance
 from tabs import common
 from tests.conftest import Meter, serve
 
@@ -154,7 +157,7 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
     assert info["revision"] == checkpoints.load("digits-embedding").revision
     assert info["settings"] == PUBLISHED["/digits"]
     assert info["seconds"] > 0
-    assert info["versions"] == record.versions()
+    assert info["versions"] == provenance.versions()
     assert info["score"].startswith("probability of the digit")
     assert len(info["score_before"]) == len(info["score_after"]) == 10
     assert all(0 <= score <= 1 for score in info["score_before"] + info["score_after"])
@@ -175,7 +178,7 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
         "method": "fast",
     }
     assert info["seconds"] > 0
-    assert info["versions"] == record.versions()
+    assert info["versions"] == provenance.versions()
     assert info["score"] == "CIEDE2000"
     assert len(info["score_before"]) == len(info["score_after"]) == 2
     assert [len(losses) for losses in info["loss"]] == [2] * 5
@@ -200,7 +203,7 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
         "method": "fast",
     }
     assert info["seconds"] > 0
-    assert info["versions"] == record.versions()
+    assert info["versions"] == provenance.versions()
     assert info["score"] == "cosine similarity"
     assert len(info["score_before"]) == len(info["score_after"]) == 2
     assert [len(losses) for losses in info["loss"]] == [2] * 3  # not the first and the last
@@ -522,7 +525,7 @@ def test_the_unexpected_is_logged_under_an_id_and_shows_nothing_else(
     def broken(*_: object):
         raise RuntimeError("secret path /home/someone")
 
-    monkeypatch.setattr("pipelines.digits._generate", broken)
+    monkeypatch.setattr("pipelines.products.digits._generate", broken)
     with caplog.at_level(logging.ERROR, "studio"), pytest.raises(AppError) as caught:
         client.predict("1", api_name="/digits")
     sentence = str(caught.value)

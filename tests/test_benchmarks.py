@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from benchmarks import course, digits, figures, finetuning, frechet, judge, scoring, timing
+from benchmarks import course, digits, figures, finetuning, frechet, scoring, timing
+from benchmarks.judges import judge
 from benchmarks.timing import Timing
-from pipelines import checkpoints, digit_judge
-from pipelines.images import from_uint8
-from pipelines.settings import DigitsSettings
+from pipelines.core.images import from_uint8
+from pipelines.core.rules import DigitsSettings
+from pipelines.models import checkpoints, judges
 from tests.conftest import tiny_painter
 from tests.tiny_pictures import invoke, write_landscapes
 from training import cards, finetune_model
@@ -34,8 +35,8 @@ needs_mnist = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def trained() -> digit_judge.DigitJudge:
-    return digit_judge.load_judge()
+def trained() -> judges.DigitJudge:
+    return judges.load_judge()
 
 
 @pytest.fixture(scope="module")
@@ -138,29 +139,27 @@ def test_wilson_refuses_counts_that_cannot_be(successes: int, trials: int) -> No
 
 
 def test_the_judge_is_small_and_was_right_on_more_than_99_3_percent() -> None:
-    assert digit_judge.WEIGHTS.stat().st_size < 1_000_000
-    assert digit_judge.stored_accuracy() > 0.993
+    assert judges.WEIGHTS.stat().st_size < 1_000_000
+    assert judges.stored_accuracy() > 0.993
 
 
 @needs_mnist
 def test_the_judge_is_as_good_as_its_file_says(
-    trained: digit_judge.DigitJudge, mnist_test: Digits
+    trained: judges.DigitJudge, mnist_test: Digits
 ) -> None:
-    assert judge.accuracy(trained, mnist_test) == pytest.approx(
-        digit_judge.stored_accuracy(), abs=2e-4
-    )
+    assert judge.accuracy(trained, mnist_test) == pytest.approx(judges.stored_accuracy(), abs=2e-4)
 
 
-def test_features_and_logits_of_the_judge_belong_together(trained: digit_judge.DigitJudge) -> None:
+def test_features_and_logits_of_the_judge_belong_together(trained: judges.DigitJudge) -> None:
     pixels = torch.rand(3, 1, 28, 28) * 2 - 1
     found = judge.features(trained, pixels)
-    assert found.shape == (3, digit_judge.NUM_FEATURES)
+    assert found.shape == (3, judges.NUM_FEATURES)
     assert_close(trained.head(found).argmax(1), judge.classify(trained, pixels))
 
 
 def test_a_missing_judge_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.judge"):
-        digit_judge.load_judge(tmp_path / "none.safetensors")
+        judges.load_judge(tmp_path / "none.safetensors")
 
 
 def test_augmented_pictures_keep_range_background_and_seed() -> None:
@@ -184,8 +183,8 @@ def test_training_the_judge_stores_accuracy_with_weights_that_load(
     monkeypatch.setattr(judge, "load_digits", lambda name, split: data)
     path = tmp_path / "new" / "judge.safetensors"
     judge.main(dataset_name="any", epochs=1, batch_size=20, lr=1e-3, output=path)
-    assert judge.accuracy(digit_judge.load_judge(path), data) == pytest.approx(
-        digit_judge.stored_accuracy(path), abs=1e-4
+    assert judge.accuracy(judges.load_judge(path), data) == pytest.approx(
+        judges.stored_accuracy(path), abs=1e-4
     )
     assert [file.name for file in path.parent.iterdir()] == ["judge.safetensors"]
 
@@ -195,7 +194,7 @@ def test_training_the_judge_stores_accuracy_with_weights_that_load(
 
 @needs_mnist
 def test_real_digits_score_as_real_and_swapped_labels_as_wrong(
-    trained: digit_judge.DigitJudge, mnist_test: Digits
+    trained: judges.DigitJudge, mnist_test: Digits
 ) -> None:
     scorer = scoring.Scorer(trained, mnist_test)
     real = scoring.balanced_sample(mnist_test, 300)
@@ -278,7 +277,7 @@ class NoisyNetwork(nn.Module):
 
 @pytest.fixture
 def ideal(
-    monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: digit_judge.DigitJudge
+    monkeypatch: pytest.MonkeyPatch, mnist_test: Digits, trained: judges.DigitJudge
 ) -> Digits:
     """Every checkpoint is a network that knows one test picture per class; returns the data."""
     some = scoring.balanced_sample(mnist_test, 100)

@@ -16,8 +16,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from pipelines import checkpoints
-from pipelines.settings import HUB_MODELS
+from pipelines.core.rules import HUB_MODELS
+from pipelines.models import checkpoints
 from tests import tiny_clip
 
 KEY = "digits-embedding"

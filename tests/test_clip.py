@@ -26,10 +26,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipelines import checkpoints, clip, images, sampling
-from pipelines.checkpoints import CheckpointError
-from pipelines.clip import Clip, Views
-from pipelines.settings import SettingsError
+from pipelines.core import images
+from pipelines.core.rules import SettingsError
+from pipelines.diffusion import sampling
+from pipelines.models import checkpoints, clip
+from pipelines.models.checkpoints import CheckpointError
+from pipelines.models.clip import Clip, Views
 from tests import tiny_clip
 from tests.hub_server import Hub, serve_hub
 from training.export_clip import save_weights

@@ -14,8 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import checkpoints, color, colorimetry, comparison, guidance, images, losses
-from pipelines.settings import ColorSettings, SettingsError, validate
+from pipelines.core import colorimetry, images
+from pipelines.core.rules import ColorSettings, SettingsError, validate
+from pipelines.diffusion import guidance, losses
+from pipelines.models import checkpoints
+from pipelines.products import color
+from pipelines.runs import comparison
 from tests.conftest import Meter
 
 OURS = [name for name in guidance.METHODS if name != "course"]

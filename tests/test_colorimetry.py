@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.colorimetry import Lab, ciede2000, difference, lab
+from pipelines.core.colorimetry import Lab, ciede2000, difference, lab
 
 # Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary
 # test data, and mathematical observations", Color Research & Application 30 (2005), table I.

@@ -12,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.judge import classify
-from pipelines import checkpoints, digit_judge, digits, images
-from pipelines.digit_judge import load_judge
-from pipelines.settings import DigitsSettings, SettingsError
-from tabs import words
+from benchmarks.judges.judge import classify
+from pipelines.core import images
+from pipelines.core.rules import DigitsSettings, SettingsError
+from pipelines.models import checkpoints, judges
+from pipelines.models.judges import load_judge
+from pipelines.products import digits
+from tabs import i18n
 from tests.conftest import Meter
 
 
@@ -195,14 +197,14 @@ def test_the_judge_of_a_blend_counts_both_digits():
 
 
 def test_of_a_known_judge_the_probability_is_that_of_the_wanted_digits():
-    class Known(digit_judge.DigitJudge):
+    class Known(judges.DigitJudge):
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             shares = torch.tensor([0.5, 0.25, 0.125, 0.125, *[1e-9] * 6])
             return shares.log().expand(len(pixels), 10)
 
     wanted = torch.zeros(3, 10, dtype=torch.bool)
     wanted[0, 0] = wanted[1, 1] = wanted[1, 2] = wanted[2, 9] = True
-    found = digit_judge.probability(Known(), torch.zeros(3, 1, 28, 28), wanted)
+    found = judges.probability(Known(), torch.zeros(3, 1, 28, 28), wanted)
     torch.testing.assert_close(found, torch.tensor([0.5, 0.375, 0.0]), atol=1e-6, rtol=1e-6)
 
 
@@ -215,7 +217,7 @@ def test_the_judge_is_sure_of_the_guided_digits_of_the_bundled_model():
 
 
 def test_the_judge_is_as_good_as_the_page_says():
-    said = words.say("en", "digits.judge")
+    said = i18n.say("en", "digits.judge")
     share = re.search(r"(\d+\.\d) %", said)
     assert share is not None
-    assert float(share[1]) == pytest.approx(100 * digit_judge.stored_accuracy(), abs=0.05)
+    assert float(share[1]) == pytest.approx(100 * judges.stored_accuracy(), abs=0.05)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import emoji, emoji_judge
-from benchmarks.emoji_judge import COLORS, KINDS, OTHER, Emoji, classify, color_of, thing_of
+from benchmarks import emoji
+from benchmarks.judges import emoji_judge
+from benchmarks.judges.emoji_judge import COLORS, KINDS, OTHER, Emoji, classify, color_of, thing_of
 from tests import tiny_pairs
 from tests.tiny_pairs import sticker
 from tests.tiny_pictures import invoke, one_thread

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks import exact, frechet, mixture
 from benchmarks.mixture import Mixture
-from pipelines import sampling
-from pipelines.guidance import METHODS, PUBLISHED, Guide
-from pipelines.losses import MeanColor, Term
+from pipelines.diffusion import sampling
+from pipelines.diffusion.guidance import METHODS, PUBLISHED, Guide
+from pipelines.diffusion.losses import MeanColor, Term
 
 COUNT = 128
 LEVELS = [(0.05, 0.99875**0.5), (0.6, 0.8), (0.995, 0.01**0.5)]

@@ -15,9 +15,10 @@ from PIL import Image
 
 from benchmarks import examples
 from benchmarks.examples import EXAMPLES
-from pipelines import record
-from pipelines.settings import validate
-from tabs import color, digits, gallery, results, text, words
+from pipelines.core.rules import validate
+from pipelines.runs import provenance
+from tabs import color, digits, i18n, results, text
+from tabs import examples as shelf
 
 PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 MAX_BYTES = 800_000
@@ -25,35 +26,35 @@ DRAWN_ON = "AVX512"
 
 
 def product_of(name: str) -> results.Product:
-    return PRODUCTS[record.tab_of(EXAMPLES[name])]
+    return PRODUCTS[provenance.tab_of(EXAMPLES[name])]
 
 
 def path_of(name: str) -> Path:
-    return gallery.FOLDER / f"{name}.png"
+    return examples.FOLDER / f"{name}.png"
 
 
 def first_of_each_tab() -> list[str]:
-    return [gallery.names(product)[0] for product in PRODUCTS.values()]
+    return [shelf.names(product)[0] for product in PRODUCTS.values()]
 
 
 def test_every_example_has_a_file_and_every_file_is_one():
-    assert examples.FOLDER == gallery.FOLDER
-    assert {path.stem for path in gallery.FOLDER.glob("*")} == set(EXAMPLES)
+    assert examples.FOLDER == shelf.FOLDER
+    assert {path.stem for path in examples.FOLDER.glob("*")} == set(EXAMPLES)
     assert sum(path_of(name).stat().st_size for name in EXAMPLES) < len(EXAMPLES) * MAX_BYTES
 
 
 def test_every_tab_has_a_few_and_each_is_of_the_tab_in_its_name():
     for tab, product in PRODUCTS.items():
-        assert 3 <= len(gallery.names(product)) <= 8
-        assert all(record.tab_of(EXAMPLES[name]) == tab for name in gallery.names(product))
-    assert sum(len(gallery.names(product)) for product in PRODUCTS.values()) == len(EXAMPLES)
+        assert 3 <= len(shelf.names(product)) <= 8
+        assert all(provenance.tab_of(EXAMPLES[name]) == tab for name in shelf.names(product))
+    assert sum(len(shelf.names(product)) for product in PRODUCTS.values()) == len(EXAMPLES)
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_every_example_has_a_title_of_its_own_in_every_language(language: str):
-    table = words.table(language)
+    table = i18n.table(language)
     for product in PRODUCTS.values():
-        titles = [table[f"example.{name}"] for name in gallery.names(product)]
+        titles = [table[f"example.{name}"] for name in shelf.names(product)]
         assert all(title.strip() for title in titles)
         assert len(set(titles)) == len(titles)
 
@@ -61,7 +62,7 @@ def test_every_example_has_a_title_of_its_own_in_every_language(language: str):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_loads_at_once_with_its_settings(name: str):
     began = time.monotonic()
-    found = record.load_example(path_of(name), product_of(name).preview)
+    found = provenance.load_example(path_of(name), product_of(name).preview)
     assert time.monotonic() - began < 1
     assert found.settings == validate(EXAMPLES[name])
     assert found.finished
@@ -73,17 +74,17 @@ def test_an_example_loads_at_once_with_its_settings(name: str):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_was_drawn_with_the_weights_and_the_studio_that_are_here(name: str):
-    found = record.read(path_of(name))
+    found = provenance.read(path_of(name))
     assert found.settings == validate(EXAMPLES[name])
     assert found.revision
-    assert found.revision == record.revision_here(found)
-    assert found.facts["versions"]["studio"] == record.STUDIO_VERSION
-    assert set(found.facts["versions"]) == set(record.versions())
+    assert found.revision == provenance.revision_here(found)
+    assert found.facts["versions"]["studio"] == provenance.STUDIO_VERSION
+    assert set(found.facts["versions"]) == set(provenance.versions())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_guidance_brings_what_was_asked_for_nearer_in_an_example(name: str):
-    found = gallery.load(product_of(name), name)
+    found = shelf.load(product_of(name), name)
     before, after = np.mean(found.score_before), np.mean(found.score_after)
     assert (after < before) if name.startswith("color") else (after > before)
     pictures = zip(found.pictures, found.unguided, strict=True)
@@ -108,7 +109,7 @@ def away(pictures: list[Image.Image], others: list[Image.Image]) -> int:
 @pytest.mark.usefixtures("_as_drawn")
 @pytest.mark.parametrize("name", first_of_each_tab())
 def test_an_example_drawn_anew_has_the_same_pixels(name: str):
-    found = record.load_example(path_of(name), product_of(name).preview)
+    found = provenance.load_example(path_of(name), product_of(name).preview)
     *_, anew = product_of(name).generate(EXAMPLES[name])
     assert [m.t for m in found.trace.moments] == [m.t for m in anew.trace.moments]
     assert away(found.unguided, anew.unguided) <= 1
@@ -128,17 +129,17 @@ def test_an_example_drawn_anew_has_the_same_pixels(name: str):
 
 def test_an_example_that_there_is_not_is_refused_whatever_its_name():
     for name in ("", "color-9", "../checkpoints/paintings", "digits-1-pi", "color-1-vermilion.png"):
-        with pytest.raises(record.RecordError):
-            gallery.load(color.PRODUCT, name)
+        with pytest.raises(provenance.RecordError):
+            shelf.load(color.PRODUCT, name)
 
 
 def test_the_shelf_has_a_button_with_a_picture_and_the_title_for_each():
     for product in PRODUCTS.values():
-        for language in words.LANGUAGES:
-            shelf: Any = gallery.shelf(product, language)
-            names = gallery.names(product)
-            assert shelf.count("<button") == shelf.count("<img") == len(names)
+        for language in i18n.LANGUAGES:
+            listed: Any = shelf.shelf(product, language)
+            names = shelf.names(product)
+            assert listed.count("<button") == listed.count("<img") == len(names)
             for name in names:
-                assert f'data-name="{name}"' in shelf
-                title = html.escape(words.say(language, f"example.{name}"))
-                assert f"<span>{title}</span>" in shelf
+                assert f'data-name="{name}"' in listed
+                title = html.escape(i18n.say(language, f"example.{name}"))
+                assert f"<span>{title}</span>" in listed

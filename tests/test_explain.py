@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from pipelines import checkpoints, runtime
-from tabs import about, explain, words
+from pipelines.core import devices
+from pipelines.models import checkpoints
+from tabs import about, explain, i18n
 
 ROOT = Path(__file__).resolve().parent.parent
 TABS = ("color", "text", "digits")
@@ -20,14 +21,14 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PLACE = re.compile(r"\{(\w+)\}")
 
 every_tab = pytest.mark.parametrize("tab", TABS)
-every_language = pytest.mark.parametrize("language", words.LANGUAGES)
+every_language = pytest.mark.parametrize("language", i18n.LANGUAGES)
 
 
 def own_keys(language: str) -> set[str]:
     """Keys of what the explanations and the About page say."""
-    paths = [words.FOLDER / language / name for name in ("explain.toml", "about.toml")]
+    paths = [i18n.FOLDER / language / name for name in ("explain.toml", "about.toml")]
     texts = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {key for text in texts for key, _ in words._flat(text, "")}
+    return {key for text in texts for key, _ in i18n._flat(text, "")}
 
 
 def documented(x: int) -> int:
@@ -109,7 +110,7 @@ def test_equations_stand_between_dollars_and_their_braces_match(tab: str, langua
 
 @every_tab
 def test_the_code_and_the_addresses_are_the_same_in_every_language(tab: str):
-    pages = [explain.page(tab, language) for language in words.LANGUAGES]
+    pages = [explain.page(tab, language) for language in i18n.LANGUAGES]
     addresses = [re.findall(r"\]\((https://[^)\s]+)\)", page) for page in pages]
     assert addresses[0] == addresses[1]
     assert len(addresses[0]) >= 6
@@ -145,15 +146,15 @@ def test_both_languages_say_the_same_things():
 
 def test_both_languages_have_the_same_places_for_values():
     places = [
-        {key: set(PLACE.findall(words.table(at)[key])) for key in own_keys("en")}
-        for at in words.LANGUAGES
+        {key: set(PLACE.findall(i18n.table(at)[key])) for key in own_keys("en")}
+        for at in i18n.LANGUAGES
     ]
     assert places[0] == places[1]
 
 
 @every_language
 def test_no_sentence_is_empty(language: str):
-    assert all(words.table(language)[key].strip() for key in own_keys(language))
+    assert all(i18n.table(language)[key].strip() for key in own_keys(language))
 
 
 def test_what_is_said_in_chinese_is_chinese():
@@ -163,21 +164,21 @@ def test_what_is_said_in_chinese_is_chinese():
         "about.trained.digits-channels",
     }
     said = own_keys("zh") - names
-    assert [key for key in said if not CHINESE.search(words.table("zh")[key])] == []
-    assert [key for key in own_keys("en") if CHINESE.search(words.table("en")[key])] == []
+    assert [key for key in said if not CHINESE.search(i18n.table("zh")[key])] == []
+    assert [key for key in own_keys("en") if CHINESE.search(i18n.table("en")[key])] == []
 
 
 @every_language
 def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.MonkeyPatch):
     said: set[str] = set()
-    say = words.say
+    say = i18n.say
 
     def noted(language: str, key: str, **values: Any) -> str:
         said.add(key)
         return say(language, key, **values)
 
-    monkeypatch.setattr(words, "say", noted)
-    monkeypatch.setattr(runtime, "describe_device", lambda: "CPU, 2 threads")
+    monkeypatch.setattr(i18n, "say", noted)
+    monkeypatch.setattr(devices, "describe_device", lambda: "CPU, 2 threads")
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)
     for tab in TABS:
@@ -262,7 +263,7 @@ def test_a_broken_checkpoint_says_what_is_wrong_and_one_of_the_hub_that_it_is_fe
 def test_the_device_is_named_in_the_language(
     device: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runtime, "describe_device", lambda: device)
+    monkeypatch.setattr(devices, "describe_device", lambda: device)
     assert shown in about.text("zh")
     assert device in about.text("en")
 
@@ -277,7 +278,7 @@ def test_the_limits_and_the_versions_stand_on_the_page():
 
 def test_the_about_tab_follows_its_opening_and_the_language():
     with gr.Blocks() as demo:
-        language = gr.Radio([(name, key) for key, name in words.LANGUAGES.items()], value="zh")
+        language = gr.Radio([(name, key) for key, name in i18n.LANGUAGES.items()], value="zh")
         with gr.Tab("About") as tab:
             about.build(tab, language)
     (filled,) = [f for f in demo.fns.values() if f.fn is about.text]

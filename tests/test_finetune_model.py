@@ -25,8 +25,8 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines import checkpoints
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import checkpoints
 from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import (
     HELD_OUT,

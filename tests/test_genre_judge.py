@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import genre_judge, judge
-from benchmarks.genre_judge import KINDS, GenreJudge, accuracies, labelled
+from benchmarks.judges import genre_judge, judge
+from benchmarks.judges.genre_judge import KINDS, GenreJudge, accuracies, labelled
 from tests import tiny_pairs
 from tests.tiny_pairs import numbered
 from tests.tiny_pictures import invoke, one_thread

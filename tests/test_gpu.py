@@ -12,20 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import precision
-from pipelines import (
-    checkpoints,
-    clip,
-    color,
-    comparison,
-    digits,
-    guidance,
-    images,
-    losses,
-    runtime,
-    sampling,
-    text,
-)
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.core import devices, images
+from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.diffusion import guidance, losses, sampling
+from pipelines.models import checkpoints, clip
+from pipelines.products import color, digits, text
+from pipelines.runs import comparison
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
 
@@ -150,12 +142,12 @@ def stock(num_images: int, method: str) -> Iterator[sampling.SampleStep]:
     """A guided run of 256 px, of a network as large as the public ones, with random weights."""
     unet, how = precision.network(256), guidance.METHODS[method]
     generators = sampling.image_generators(0, num_images)
-    noise = sampling.draw_noise(generators, (3, 256, 256)).to(runtime.device())  # (b, 3, 256, 256)
+    noise = sampling.draw_noise(generators, (3, 256, 256)).to(devices.device())  # (b, 3, 256, 256)
     scheduler = sampling.make_scheduler(
         {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
         solver=how.solver,
         num_inference_steps=STEPS,
-        device=runtime.device(),
+        device=devices.device(),
     )
     terms = [losses.Term(losses.MeanColor(images.color_to_tensor("#44CCAA")))]
     return sampling.sample(
@@ -199,8 +191,8 @@ def test_a_card_that_is_too_small_is_told_and_draws_the_next_picture(
             list(color.generate(settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert runtime.is_out_of_memory(caught.value)
-    runtime.free_memory(caught.value)
+    assert devices.is_out_of_memory(caught.value)
+    devices.free_memory(caught.value)
     assert torch.cuda.memory_allocated() < before + 16 * MEBIBYTE
     *_, last = color.generate(replace(settings, num_images=1))
     assert last.finished
@@ -210,13 +202,13 @@ def test_more_than_the_card_has_is_out_of_memory_and_nothing_is_held():
     before = torch.cuda.memory_allocated()
     with pytest.raises(torch.OutOfMemoryError) as caught:
         torch.empty(2**46, dtype=torch.uint8, device="cuda")
-    assert runtime.is_out_of_memory(caught.value)
-    runtime.free_memory(caught.value)
+    assert devices.is_out_of_memory(caught.value)
+    devices.free_memory(caught.value)
     assert torch.cuda.memory_allocated() == before
 
 
 def test_the_card_is_named_and_every_arithmetic_is_measured_on_it():
-    assert runtime.describe_device() == torch.cuda.get_device_name()
+    assert devices.describe_device() == torch.cuda.get_device_name()
     rows = precision.measure(64, 1)
     assert [row[0] for row in rows] == ["fp32", "fp32", "bf16", "bf16", "fp16", "fp16"]
     assert all(row[5].endswith(" MiB") for row in rows)

@@ -4,7 +4,7 @@ import colorsys
 
 import torch
 
-from pipelines import images
+from pipelines.core import images
 from training.grounds import draw_grounds, laid_on, turned
 
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 
-from pipelines import guidance, losses, sampling
-from pipelines.guidance import METHODS, PUBLISHED, TEXT_METHODS, Guide, Method
-from pipelines.losses import Brightness, Contrast, MeanColor, Symmetry, TargetColor, Term
-from pipelines.sampling import Correction, StepContext
+from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.guidance import METHODS, PUBLISHED, TEXT_METHODS, Guide, Method
+from pipelines.diffusion.losses import Brightness, Contrast, MeanColor, Symmetry, TargetColor, Term
+from pipelines.diffusion.sampling import Correction, StepContext
 
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}

@@ -18,9 +18,9 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipelines import checkpoints, hub
-from pipelines.own_checkpoints import WANTED_FILES
-from pipelines.sentences import CheckpointError
+from pipelines.core.errors import CheckpointError
+from pipelines.models import checkpoints, hub
+from pipelines.models.own_checkpoints import WANTED_FILES
 from tests.hub_server import (
     COMMIT,
     Commit,

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from tests.browser import Visit, facts_in, hasten, visit
 from tests.conftest import serve
 from tests.hub_server import COMMIT, Hub, serve_hub, without_network

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import images
+from pipelines.core import images
 
 
 def test_every_8_bit_value_survives_the_way_there_and_back():

@@ -28,16 +28,20 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 from torch import Tensor
 
-from pipelines import checkpoints, color, digits, images, lending, pace, runtime, sampling, text
-from pipelines.settings import ColorSettings, DigitsSettings, SettingsError, TextSettings
-from tabs import results, words
+from pipelines.core import devices, images
+from pipelines.core.rules import ColorSettings, DigitsSettings, SettingsError, TextSettings
+from pipelines.diffusion import sampling
+from pipelines.models import checkpoints
+from pipelines.products import color, digits, text
+from pipelines.runs import timing, zero_gpu
+from tabs import i18n, results
 from tabs.color import PRODUCT as COLOR
 from tabs.digits import PRODUCT as DIGITS
 from tabs.text import PRODUCT as TEXT
 from tests.browser import hasten, visit
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT_OF_MEMORY = words.say(words.DEFAULT, "status.out_of_memory")
+OUT_OF_MEMORY = i18n.say(i18n.DEFAULT, "status.out_of_memory")
 CARD = "NVIDIA H200 MIG 3g.71gb"
 FULL, BROKEN, SLOW = 8, 7, 6
 """Numbers of images at which the network of the served app fails, or takes its time."""
@@ -206,14 +210,14 @@ def troubled(predict: sampling.PlainPredictor) -> sampling.PlainPredictor:
     return predict_or_fail
 
 
-def surroundings(folder: Path, zero_gpu: str) -> dict[str, str]:
+def surroundings(folder: Path, is_lent: str) -> dict[str, str]:
     """The environment of a process that finds the stand-in."""
     (folder / "spaces").mkdir()
     (folder / "spaces" / "__init__.py").write_text(STAND_IN)
     own = {name: value for name, value in os.environ.items() if name != "STUDIO_DEVICE"}
     return own | {
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
-        "SPACES_ZERO_GPU": zero_gpu,
+        "SPACES_ZERO_GPU": is_lent,
         "STAND_IN_LOG": str(folder / "log.jsonl"),
         "OMP_NUM_THREADS": "1",
     }
@@ -357,7 +361,7 @@ def test_the_page_draws_sweeps_and_tells_what_failed(browser: Browser, space: Sp
     hasten(found)
     found.number("num-images").fill(str(FULL))
     found.number("num-images").press("Tab")
-    with found.drawn_anew(words.say(words.DEFAULT, "status.failed")):
+    with found.drawn_anew(i18n.say(i18n.DEFAULT, "status.failed")):
         found.part("draw").click()
     expect(found.page.get_by_text(OUT_OF_MEMORY)).to_be_visible()
     found.problems.clear()
@@ -378,7 +382,7 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
 ):
     packed = list(lend(product, settings))
     assert all(isinstance(data, bytes) for data in packed)
-    *early, last = lending.unpacked(iter(packed))
+    *early, last = zero_gpu.unpacked(iter(packed))
     assert all(not preview.trace.frames and not preview.trace.moments for preview in early)
     assert [len(preview.trace.gradients) for preview in early] == [1, 2]
     assert len(last.trace.frames) == len(last.trace.moments) == 3
@@ -389,7 +393,7 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
 
 def lend(product: results.Product, settings: Any) -> Iterator[Any]:
     """What the process with the card sends, run here."""
-    return lending.on_lent_gpu(product.generate, settings, True, product.work(settings))
+    return zero_gpu.on_lent_gpu(product.generate, settings, True, product.work(settings))
 
 
 @pytest.mark.parametrize(
@@ -408,10 +412,10 @@ def test_expected_errors_cross_between_processes_and_leave_the_process_in_use(
         raise error
         yield
 
-    stream = lending.on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
+    stream = zero_gpu.on_lent_gpu(failing, None, True, timing.Work(("color",), 1, 1))
     (packed,) = list(stream)
     with pytest.raises(kind) as caught:
-        list(lending.unpacked(iter([packed])))
+        list(zero_gpu.unpacked(iter([packed])))
     assert str(caught.value) == str(error)
 
 
@@ -420,20 +424,20 @@ def test_after_an_unexpected_error_the_process_is_given_up():
         raise KeyError("no such thing")
         yield
 
-    stream = lending.on_lent_gpu(failing, None, True, pace.Work(("color",), 1, 1))
+    stream = zero_gpu.on_lent_gpu(failing, None, True, timing.Work(("color",), 1, 1))
     with pytest.raises(RuntimeError, match="KeyError: 'no such thing'"):
-        list(lending.unpacked(iter([next(stream)])))
+        list(zero_gpu.unpacked(iter([next(stream)])))
     with pytest.raises(RuntimeError, match="a run failed"):
         next(stream)
 
 
 @pytest.fixture
 def unknown_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "pace", pace.Pace())
+    monkeypatch.setattr(timing, "pace", timing.Pace())
 
 
 def seconds_of(product: results.Product, settings: Any) -> int:
-    return lending.lent_seconds(product.generate, settings, True, product.work(settings))
+    return zero_gpu.lent_seconds(product.generate, settings, True, product.work(settings))
 
 
 @pytest.mark.usefixtures("unknown_pace")
@@ -461,7 +465,7 @@ def test_the_seconds_asked_for_are_twice_those_that_were_measured_from_10_to_120
     measured: float, expected: int
 ):
     work = DIGITS.work(DigitsSettings())
-    pace.pace.note(work, measured)
+    timing.pace.note(work, measured)
     assert seconds_of(DIGITS, DigitsSettings()) == expected
 
 
@@ -483,14 +487,14 @@ def test_the_variable_is_read_as_the_package_reads_it(
 
 
 def test_elsewhere_nothing_is_decorated():
-    assert not runtime.ZERO_GPU
+    assert not devices.ZERO_GPU
 
     def generator() -> Iterator[int]:
         yield 1
 
-    assert runtime.on_lent_gpu(lambda: 1, prepare=lambda: None)(generator) is generator
-    assert inspect.isgeneratorfunction(lending.on_lent_gpu)
-    assert not hasattr(lending.on_lent_gpu, "__wrapped__")
+    assert devices.on_lent_gpu(lambda: 1, prepare=lambda: None)(generator) is generator
+    assert inspect.isgeneratorfunction(zero_gpu.on_lent_gpu)
+    assert not hasattr(zero_gpu.on_lent_gpu, "__wrapped__")
 
 
 def test_elsewhere_the_package_is_not_imported_even_where_it_is_installed(tmp_path: Path):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import sampling
+from pipelines.diffusion import sampling
 from training import loop
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines import losses
-from pipelines.losses import (
+from pipelines.diffusion import losses
+from pipelines.diffusion.losses import (
     Brightness,
     Contrast,
     EmbeddingDistance,

@@ -17,10 +17,11 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, expect
 from torch import Tensor
 
-from pipelines import checkpoints, clip, runtime
-from pipelines.settings import ColorSettings
-from pipelines.unets import SpaceToDepthUNet2DModel
-from tabs import common, words
+from pipelines.core import devices
+from pipelines.core.rules import ColorSettings
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import checkpoints, clip
+from tabs import common, i18n
 from tabs.color import PRODUCT
 from tests.browser import hasten, visit
 
@@ -69,7 +70,7 @@ class Small:
 def small(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     """Tiny checkpoints on a device with little memory."""
     small, forward = Small(), SpaceToDepthUNet2DModel.forward
-    give_back = runtime.free_memory
+    give_back = devices.free_memory
 
     def limited(unet: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         small(sample)
@@ -80,7 +81,7 @@ def small(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
         small.gone.append(all(tensor() is None for tensor in small.held))
 
     monkeypatch.setattr(SpaceToDepthUNet2DModel, "forward", limited)
-    monkeypatch.setattr(runtime, "free_memory", noted)
+    monkeypatch.setattr(devices, "free_memory", noted)
     return small
 
 
@@ -102,7 +103,7 @@ def assert_the_lane_is_free(client: Client) -> None:
 
 
 def test_the_sentence_gives_advice():
-    assert words.say("en", "status.out_of_memory") == SENTENCE
+    assert i18n.say("en", "status.out_of_memory") == SENTENCE
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

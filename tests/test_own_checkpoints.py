@@ -23,9 +23,12 @@ from diffusers import (
 )
 from huggingface_hub import constants
 
-from pipelines import checkpoints, color, comparison, own_checkpoints, settings
-from pipelines.checkpoints import CheckpointError
-from pipelines.settings import ColorSettings, SettingsError, TextSettings, rule, validate
+from pipelines.core import rules
+from pipelines.core.rules import ColorSettings, SettingsError, TextSettings, rule, validate
+from pipelines.models import checkpoints, own_checkpoints
+from pipelines.models.checkpoints import CheckpointError
+from pipelines.products import color
+from pipelines.runs import comparison
 from tests.hub_server import COMMIT, Hub, serve_hub
 from tests.tiny_pictures import OLD_NAMES, folded_unet, stock_unet
 
@@ -90,9 +93,9 @@ def test_the_variable_is_read_when_it_is_asked_for(
     said: str, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("STUDIO_CHECKPOINTS", raising=False)
-    assert settings.own_checkpoints() == {}
+    assert rules.own_checkpoints() == {}
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
-    assert settings.own_checkpoints() == found
+    assert rules.own_checkpoints() == found
 
 
 @pytest.mark.parametrize(
@@ -118,19 +121,19 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
-        settings.own_checkpoints()
+        rules.own_checkpoints()
     assert rule(ColorSettings, "model").options == (
         "paintings",
         "scenes",
         "emoji",
-        *settings.HUB_MODELS,
+        *rules.HUB_MODELS,
     )
     assert checkpoints.table() == checkpoints.TABLE | checkpoints.HUB
     assert validate(ColorSettings()).model == "paintings"
 
 
 def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():
-    assert settings.bundled_names() == {
+    assert rules.bundled_names() == {
         *checkpoints.TABLE,
         *checkpoints.HUB,
         *checkpoints.CLIPS,
@@ -158,7 +161,7 @@ def test_the_app_does_not_start_with_a_malformed_variable_and_says_why(variable:
 
 @pytest.mark.parametrize("kind", [ColorSettings, TextSettings])
 def test_own_names_are_accepted_as_model_and_offered(kind: Any, monkeypatch: pytest.MonkeyPatch):
-    ours = ("paintings", "scenes", "emoji", *settings.HUB_MODELS)
+    ours = ("paintings", "scenes", "emoji", *rules.HUB_MODELS)
     sentence = rf"^model must be one of {', '.join(ours)}, got 'mine'$"
     with pytest.raises(SettingsError, match=sentence):
         validate(kind(model="mine"))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.pace import Pace, Work, remaining, rounded
+from pipelines.runs.timing import Pace, Work, remaining, rounded
 
 KIND = ("text", "paintings", "balanced", "clip-small", "1 cutouts")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import images
+from pipelines.core import images
 from tests import tiny_pairs
 from tests.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
 from training import captions, pairs

@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from benchmarks.paths import BrownianPaths
-from pipelines import sampling
+from pipelines.diffusion import sampling
 
 ETA = 0.5
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}

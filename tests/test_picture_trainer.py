@@ -17,7 +17,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
-from pipelines import images
+from pipelines.core import images
 from tests.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, pictures, stock_unet
 from training import loop, picture_recipe
 from training.data import Pictures

@@ -21,7 +21,8 @@ from diffusers import DDPMPipeline
 from huggingface_hub import ModelCard, hf_hub_download, snapshot_download
 from typer.testing import CliRunner
 
-from pipelines import checkpoints, unets
+from pipelines.diffusion import unets
+from pipelines.models import checkpoints
 from tests import hub_server, tiny_clip
 from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import folded_unet, invoke, save_folded, save_stock

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import recipes
 from benchmarks.recipes import ARMS, NOISE_LEVELS, Arm, Result
-from pipelines import runtime
+from pipelines.core import devices
 from tests.tiny_pictures import SIZE, invoke, one_thread, pictures, write_landscapes
 from training.picture_recipe import Recipe
 
@@ -108,7 +108,7 @@ def test_the_command_measures_what_was_not_yet_and_prints_all(
     assert after[0] == before[0]
     assert [row["name"] for row in after] == ["base", "predicts the noise"]
     assert all(f"| {arm.name} |" in second.stdout for arm in arms)
-    assert f"seed 0. Trained on {runtime.describe_device()}." in second.stdout
+    assert f"seed 0. Trained on {devices.describe_device()}." in second.stdout
     other = invoke(recipes.main, *options, "--seed=1", "--only=base")
     assert other.exit_code == 0, other.output
     assert len(json.loads(stored.read_text())["arms"]) == 1  # other conditions, nothing is known

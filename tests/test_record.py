@@ -14,15 +14,18 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pipelines import checkpoints, color, digits, images, record, sentences, text
-from pipelines.record import Record, RecordError
-from pipelines.settings import (
+from pipelines.core import errors, images
+from pipelines.core.rules import (
     ColorSettings,
     DigitsSettings,
     SettingsError,
     TextSettings,
     validate,
 )
+from pipelines.models import checkpoints
+from pipelines.products import color, digits, text
+from pipelines.runs import provenance
+from pipelines.runs.provenance import Record, RecordError
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
@@ -99,11 +102,11 @@ ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.i
 
 
 def kind_of(name: str) -> str:
-    return record.tab_of(ALL[name])
+    return provenance.tab_of(ALL[name])
 
 
 def last_of(settings: Any) -> Any:
-    *_, last = GENERATE[record.tab_of(settings)](settings)
+    *_, last = GENERATE[provenance.tab_of(settings)](settings)
     return last
 
 
@@ -122,7 +125,7 @@ def facts(tab: str, **settings: Any) -> dict[str, Any]:
 
 def followed(query: str) -> Record:
     """The run of a link, taken apart as a server does."""
-    found = record.from_query(dict(parse_qsl(query, keep_blank_values=True)))
+    found = provenance.from_query(dict(parse_qsl(query, keep_blank_values=True)))
     assert found is not None
     return found
 
@@ -132,7 +135,7 @@ def followed(query: str) -> Record:
 
 def test_these_runs_leave_no_setting_at_its_default():
     """Or a setting that gets lost would not be missed."""
-    for tab, kind in record.PRODUCTS.items():
+    for tab, kind in provenance.PRODUCTS.items():
         runs = [settings for name, settings in ALL.items() if kind_of(name) == tab]
         for f in dataclasses.fields(kind):
             fixed = f.name == "clip_model"  # the others need the network
@@ -145,13 +148,13 @@ def test_a_picture_brings_its_settings_back_and_they_draw_the_same_pixels(
     name: str, tmp_path: Path
 ):
     last = last_of(ALL[name])
-    drawn = images.with_metadata(last.pictures[0], record.facts_of(last))
+    drawn = images.with_metadata(last.pictures[0], provenance.facts_of(last))
     path = tmp_path / "saved.png"
     path.write_bytes(images.to_png(drawn))
-    found = record.read(path)
+    found = provenance.read(path)
     assert found.settings == last.settings == validate(ALL[name])
     assert (found.tab, found.revision) == (kind_of(name), last.revision)
-    assert found.facts["versions"] == record.versions()
+    assert found.facts["versions"] == provenance.versions()
     again = last_of(found.settings)
     assert [p.tobytes() for p in again.pictures] == [p.tobytes() for p in last.pictures]
 
@@ -160,7 +163,7 @@ def test_a_picture_brings_its_settings_back_and_they_draw_the_same_pixels(
 @pytest.mark.parametrize("name", RUNS)
 def test_a_link_brings_its_settings_back_and_they_draw_the_same_pixels(name: str):
     last = last_of(RUNS[name])
-    found = followed(record.to_query(last.settings, last.revision))
+    found = followed(provenance.to_query(last.settings, last.revision))
     assert found.settings == last.settings
     assert (found.tab, found.revision) == (kind_of(name), last.revision)
     again = last_of(found.settings)
@@ -168,8 +171,8 @@ def test_a_link_brings_its_settings_back_and_they_draw_the_same_pixels(name: str
 
 
 def test_a_link_says_only_what_is_not_at_its_default_and_the_seed():
-    assert record.to_query(ColorSettings()) == "tab=color&seed=0"
-    query = record.to_query(DigitsSettings(digits="42", seed=9), "0123456789ab")
+    assert provenance.to_query(ColorSettings()) == "tab=color&seed=0"
+    query = provenance.to_query(DigitsSettings(digits="42", seed=9), "0123456789ab")
     assert dict(parse_qsl(query)) == {
         "tab": "digits",
         "digits": "42",
@@ -178,9 +181,9 @@ def test_a_link_says_only_what_is_not_at_its_default_and_the_seed():
     }
 
 
-@pytest.mark.parametrize("tab", record.PRODUCTS)
+@pytest.mark.parametrize("tab", provenance.PRODUCTS)
 def test_the_shortest_link_of_a_tab_is_its_name_and_means_its_defaults(tab: str):
-    assert followed(f"tab={tab}").settings == record.PRODUCTS[tab]()
+    assert followed(f"tab={tab}").settings == provenance.PRODUCTS[tab]()
 
 
 @pytest.mark.parametrize(
@@ -197,30 +200,30 @@ def test_the_shortest_link_of_a_tab_is_its_name_and_means_its_defaults(tab: str)
 )
 def test_words_survive_a_link_and_a_picture_whatever_is_in_them(prompt: str, tmp_path: Path):
     settings = validate(TextSettings(prompt=prompt, negative_prompt=prompt))
-    query = record.to_query(settings)
+    query = provenance.to_query(settings)
     assert followed(query).settings == settings
     assert query.isascii()
     assert not set(query) & set("#|\"<> '")
     path = saved(tmp_path / "p.png", facts("text", **dataclasses.asdict(settings)))
-    assert record.read(path).settings == settings
+    assert provenance.read(path).settings == settings
 
 
 def test_the_colours_of_a_palette_survive_a_link():
     settings = validate(ColorSettings(palette="#102040 55; gold 30 , rgb(200, 69, 47) 15"))
     assert "#" in settings.palette
-    assert followed(record.to_query(settings)).settings == settings
+    assert followed(provenance.to_query(settings)).settings == settings
 
 
 @pytest.mark.parametrize("value", ["12", "007", " 12 ", "+3"])
 def test_numbers_of_a_link_are_read_as_people_write_them(value: str):
-    found = record.from_query({"tab": "color", "seed": value})
+    found = provenance.from_query({"tab": "color", "seed": value})
     assert found is not None
     assert found.settings.seed == int(value)
 
 
 def test_a_number_keeps_its_last_bit():
     settings = validate(ColorSettings(guidance_scale=0.1 + 0.2, eta=1 / 3))
-    assert followed(record.to_query(settings)).settings == settings
+    assert followed(provenance.to_query(settings)).settings == settings
 
 
 @pytest.mark.parametrize("name", WITH_PICTURES)
@@ -229,12 +232,12 @@ def test_a_link_that_would_hold_a_picture_is_refused(name: str):
     pictured = {"color": "mask", "text": "image_prompt"}[name]
     settings = dataclasses.replace(WITH_PICTURES[name], **{pictured: images.to_data_uri(noisy)})
     with pytest.raises(RecordError, match="at most 6000 are taken everywhere"):
-        record.to_query(settings)
+        provenance.to_query(settings)
 
 
 def test_the_longest_prompt_in_plain_letters_fits_into_a_link():
     settings = validate(TextSettings(prompt="tree " * 100, negative_prompt="snow " * 100))
-    assert len(record.to_query(settings)) < record.MAX_LINK
+    assert len(provenance.to_query(settings)) < provenance.MAX_LINK
 
 
 def test_names_that_a_link_does_not_need_are_ignored():
@@ -243,8 +246,8 @@ def test_names_that_a_link_does_not_need_are_ignored():
 
 
 def test_an_address_without_a_tab_tells_of_no_run():
-    assert record.from_query({}) is None
-    assert record.from_query({"lang": "zh", "color": "red"}) is None
+    assert provenance.from_query({}) is None
+    assert provenance.from_query({"lang": "zh", "color": "red"}) is None
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -280,19 +283,19 @@ def test_what_is_no_png_is_refused(data: bytes, tmp_path: Path):
     path = tmp_path / "picture.png"
     path.write_bytes(data)
     with pytest.raises(RecordError) as caught:
-        record.read(path)
-    assert one_sentence(caught) == sentences.SENTENCES["record_no_png"]
+        provenance.read(path)
+    assert one_sentence(caught) == errors.SENTENCES["record_no_png"]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(RecordError) as caught:
-        record.read(tmp_path / "gone.png")
-    assert one_sentence(caught) == sentences.SENTENCES["record_no_png"]
+        provenance.read(tmp_path / "gone.png")
+    assert one_sentence(caught) == errors.SENTENCES["record_no_png"]
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path):
     with pytest.raises(RecordError):
-        record.read(tmp_path)
+        provenance.read(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["", "parameters", "Software"])
@@ -303,8 +306,8 @@ def test_a_picture_of_another_program_is_refused(key: str, tmp_path: Path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (4, 4)).save(path, pnginfo=info)
     with pytest.raises(RecordError) as caught:
-        record.read(path)
-    assert one_sentence(caught) == sentences.SENTENCES["record_no_facts"]
+        provenance.read(path)
+    assert one_sentence(caught) == errors.SENTENCES["record_no_facts"]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +333,8 @@ def test_a_picture_of_another_program_is_refused(key: str, tmp_path: Path):
 def test_facts_that_are_damaged_are_refused(told: str, tmp_path: Path):
     path = saved(tmp_path / "picture.png", told)
     with pytest.raises(RecordError) as caught:
-        record.read(path)
-    assert one_sentence(caught) == sentences.SENTENCES["record_damaged"]
+        provenance.read(path)
+    assert one_sentence(caught) == errors.SENTENCES["record_damaged"]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -342,7 +345,7 @@ def test_a_text_of_many_megabytes_is_refused_and_not_read(compressed: bool, tmp_
     path = tmp_path / "picture.png"
     Image.new("RGB", (4, 4)).save(path, pnginfo=info)
     with pytest.raises(RecordError) as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
@@ -354,7 +357,7 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_unpacked(
     )
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("unpacked"))
     with pytest.raises(RecordError, match=r"at most 8192 px wide and high, got 8193 px") as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
@@ -362,7 +365,7 @@ def test_a_picture_as_large_as_may_be_is_read(tmp_path: Path):
     path = saved(
         tmp_path / "wide.png", facts("digits", digits="7"), picture=Image.new("L", (8192, 1))
     )
-    assert record.read(path).settings == DigitsSettings(digits="7")
+    assert provenance.read(path).settings == DigitsSettings(digits="7")
 
 
 @pytest.mark.parametrize(
@@ -371,13 +374,13 @@ def test_a_picture_as_large_as_may_be_is_read(tmp_path: Path):
 def test_a_tab_that_there_is_not_is_refused(tab: Any, tmp_path: Path):
     path = saved(tmp_path / "p.png", {"tab": tab, "settings": {"every": 2}})
     with pytest.raises(RecordError, match="tab must be one of color, text, digits, got ") as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
 def test_a_tab_of_a_link_that_there_is_not_is_refused():
     with pytest.raises(RecordError, match="got '\\?script\\?'") as caught:
-        record.from_query({"tab": "<script>"})
+        provenance.from_query({"tab": "<script>"})
     one_sentence(caught)
 
 
@@ -385,7 +388,7 @@ def test_a_tab_of_a_link_that_there_is_not_is_refused():
 def test_a_setting_that_there_is_not_is_refused(name: str, tmp_path: Path):
     path = saved(tmp_path / "p.png", facts("digits", digits="7", **{name: 1}))
     with pytest.raises(RecordError, match="must be a setting of the tab digits") as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
@@ -424,7 +427,7 @@ def test_settings_of_wrong_types_are_refused_by_name(
 ):
     path = saved(tmp_path / "p.png", facts(tab, **{name: value}))
     with pytest.raises(SettingsError, match=f"^{name} must be ") as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
@@ -434,7 +437,7 @@ def test_hostile_nesting_in_a_setting_is_refused(tmp_path: Path):
         deep = [deep]
     path = saved(tmp_path / "p.png", facts("color", color=deep))
     with pytest.raises(SettingsError, match=r"^color must be ") as caught:
-        record.read(path)
+        provenance.read(path)
     one_sentence(caught)
 
 
@@ -460,7 +463,7 @@ def test_hostile_nesting_in_a_setting_is_refused(tmp_path: Path):
 )
 def test_a_link_with_a_wrong_value_is_refused_by_its_name(query: dict[str, str]):
     with pytest.raises(SettingsError) as caught:
-        record.from_query(query)
+        provenance.from_query(query)
     said = one_sentence(caught)
     assert any(said.startswith(f"{name} must be ") for name in query)
 
@@ -468,12 +471,12 @@ def test_a_link_with_a_wrong_value_is_refused_by_its_name(query: dict[str, str])
 @pytest.mark.parametrize("revision", [7, None, ["a"], {"b": 1}])
 def test_a_revision_that_is_no_text_is_not_believed(revision: Any, tmp_path: Path):
     path = saved(tmp_path / "p.png", facts("digits", digits="7") | {"revision": revision})
-    assert record.read(path).revision == ""
+    assert provenance.read(path).revision == ""
 
 
 def test_a_random_seed_is_never_left_in_a_record(tmp_path: Path):
     path = saved(tmp_path / "p.png", facts("digits", digits="7", seed=-1))
-    assert record.read(path).settings.seed >= 0
+    assert provenance.read(path).settings.seed >= 0
 
 
 # --- pictures of before, and what a record knows -------------------------------------------------
@@ -483,23 +486,23 @@ def test_a_random_seed_is_never_left_in_a_record(tmp_path: Path):
 def test_pictures_of_the_first_versions_which_name_no_tab_are_understood(name: str, tmp_path: Path):
     settings = validate(ALL[name])
     old = {"model": "x", "revision": "0123456789ab", "settings": dataclasses.asdict(settings)}
-    found = record.read(saved(tmp_path / "old.png", old))
+    found = provenance.read(saved(tmp_path / "old.png", old))
     assert (found.tab, found.settings) == (kind_of(name), settings)
 
 
 def test_a_picture_that_says_less_than_today_is_completed_with_defaults(tmp_path: Path):
     path = saved(tmp_path / "old.png", {"settings": {"color": "#102030", "seed": 4}})
-    assert record.read(path).settings == ColorSettings(color="#102030", seed=4)
+    assert provenance.read(path).settings == ColorSettings(color="#102030", seed=4)
 
 
 def test_the_version_is_that_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == record.STUDIO_VERSION
-    assert record.versions()["studio"] == record.STUDIO_VERSION
+    assert project["version"] == provenance.STUDIO_VERSION
+    assert provenance.versions()["studio"] == provenance.STUDIO_VERSION
 
 
 def test_the_versions_are_those_of_what_draws():
-    found = record.versions()
+    found = provenance.versions()
     assert torch.__version__.startswith(found["torch"])
     assert {"python", "diffusers", "open_clip_torch"} <= set(found)
 
@@ -509,7 +512,7 @@ def test_the_versions_are_those_of_what_draws():
 def test_the_revision_here_is_that_of_the_weights_that_would_draw_it(name: str):
     settings = validate(RUNS[name])
     model = getattr(settings, "model", "") or "digits-channels"
-    found = record.revision_here(Record(kind_of(name), settings))
+    found = provenance.revision_here(Record(kind_of(name), settings))
     assert found == checkpoints.load(model).revision
 
 
@@ -526,8 +529,8 @@ def assert_same_pictures(found: list[Image.Image], expected: list[Image.Image]) 
 def test_an_example_comes_back_with_all_that_is_shown_of_it(name: str, tmp_path: Path):
     last = last_of(ALL[name])
     path = tmp_path / "example.png"
-    record.save_example(last, record.facts_of(last), path)
-    found = record.load_example(path, PREVIEWS[kind_of(name)])
+    provenance.save_example(last, provenance.facts_of(last), path)
+    found = provenance.load_example(path, PREVIEWS[kind_of(name)])
     assert type(found) is type(last)
     assert found.finished
     apart = {"pictures", "unguided", "trace"}
@@ -553,8 +556,8 @@ def test_an_example_comes_back_with_all_that_is_shown_of_it(name: str, tmp_path:
 def test_an_example_is_a_picture_like_any_other_and_brings_its_run_back(tmp_path: Path):
     last = last_of(RUNS["color"])
     path = tmp_path / "example.png"
-    record.save_example(last, record.facts_of(last), path)
-    assert record.read(path).settings == last.settings
+    provenance.save_example(last, provenance.facts_of(last), path)
+    assert provenance.read(path).settings == last.settings
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -562,12 +565,12 @@ def test_an_example_that_is_missing_or_damaged_is_refused(tmp_path: Path):
     last = last_of(RUNS["digits"])
     path = tmp_path / "example.png"
     with pytest.raises(RecordError):
-        record.load_example(path, digits.Preview)
-    told = record.facts_of(last)
+        provenance.load_example(path, digits.Preview)
+    told = provenance.facts_of(last)
     for shown in (None, {}, {"mode": "L"}, [], "shown", {"preview": {}, "mode": "?"}):
         with pytest.raises(RecordError) as caught:
-            record.load_example(saved(path, {**told, "shown": shown}), digits.Preview)
+            provenance.load_example(saved(path, {**told, "shown": shown}), digits.Preview)
         one_sentence(caught)
-    record.save_example(last, told, path)
+    provenance.save_example(last, told, path)
     with pytest.raises(RecordError):
-        record.load_example(path, color.Preview)
+        provenance.load_example(path, color.Preview)

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import images, pace, record
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings, validate
-from tabs import color, digits, guided, inside, results, text, words
+from pipelines.core import images
+from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings, validate
+from pipelines.runs import provenance, timing
+from tabs import color, digits, filmstrip, guidance_controls, i18n, results, text
 from tabs.results import Shown
 
 PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
@@ -40,7 +41,7 @@ KEYS = ("pictures", "status", "scores", "charts", "inside")
 def _no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files go to a folder of the test, and no other test is told how fast these runs were."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(pace, "pace", pace.Pace())
+    monkeypatch.setattr(timing, "pace", timing.Pace())
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def previews(tiny_checkpoints: Path) -> dict[str, Any]:
 
 
 def product_of(name: str) -> results.Product:
-    return PRODUCTS[record.tab_of(SETTINGS[name])]
+    return PRODUCTS[provenance.tab_of(SETTINGS[name])]
 
 
 # --- HTML, read strictly -------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def test_the_reader_refuses_what_is_not_well_formed():
             read(wrong)
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_state_of_a_run_is_well_formed_and_every_picture_described(
     previews: dict[str, Any], name: str, language: str
@@ -165,7 +166,7 @@ def test_every_state_of_a_run_is_well_formed_and_every_picture_described(
             ), key
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 @pytest.mark.parametrize("name", ["text", "all words"])
 def test_what_a_visitor_writes_is_text_wherever_it_is_shown(
     previews: dict[str, Any], name: str, language: str
@@ -270,11 +271,11 @@ def test_a_picture_too_many_is_a_mistake_and_not_left_out():
         results.pairs(color.PRODUCT, [picture] * 2, [picture], ["a"] * 2, "en")
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_before_the_first_run_there_is_noise_with_a_name(language: str):
     for html, count in (
-        (guided.starting_noise(color.PRODUCT), 1),
-        (guided.starting_noise(text.PRODUCT), 1),
+        (guidance_controls.starting_noise(color.PRODUCT), 1),
+        (guidance_controls.starting_noise(text.PRODUCT), 1),
         (digits.starting_noise(), 10),
     ):
         found = read(html).all("img")
@@ -333,9 +334,9 @@ def test_the_filmstrip_has_a_strip_per_kind_and_picture_with_a_frame_per_moment(
 ):
     preview = previews[name][-1]
     moments, count = preview.trace.moments, len(preview.pictures)
-    page = read(inside.filmstrip(preview, "en", crisp=False))
+    page = read(filmstrip.filmstrip(preview, "en", crisp=False))
     strips = addresses(page)
-    assert len(strips) == len(inside.KINDS) * count
+    assert len(strips) == len(filmstrip.KINDS) * count
     side = preview.pictures[0].width
     for address in set(strips):
         strip = picture_in(address)
@@ -360,9 +361,9 @@ def test_the_filmstrip_has_a_strip_per_kind_and_picture_with_a_frame_per_moment(
 
 def test_the_strips_show_the_moments_in_their_order(previews: dict[str, Any]):
     preview = previews["digits"][-1]
-    strips = addresses(read(inside.filmstrip(preview, "en", crisp=True)))
+    strips = addresses(read(filmstrip.filmstrip(preview, "en", crisp=True)))
     for number, moments in enumerate([strips[i : i + 3] for i in range(0, len(strips), 3)]):
-        for kind, address in zip(inside.KINDS, moments, strict=True):
+        for kind, address in zip(filmstrip.KINDS, moments, strict=True):
             strip, side = picture_in(address).convert("RGB"), 28
             for at, moment in enumerate(preview.trace.moments):
                 seen = strip.crop((at * side, 0, (at + 1) * side, side))
@@ -373,24 +374,24 @@ def test_the_strips_show_the_moments_in_their_order(previews: dict[str, Any]):
 
 def test_a_short_run_can_be_looked_into_too(tiny_checkpoints: Path):
     *_, last = digits.PRODUCT.run(DigitsSettings(digits="1", num_inference_steps=1))
-    page = read(inside.filmstrip(last, "en", crisp=True))
+    page = read(filmstrip.filmstrip(last, "en", crisp=True))
     (scrub,) = page.all("input", type="range")
     assert scrub.attributes["max"] == scrub.attributes["value"] == "0"
 
 
 def test_while_a_run_goes_on_there_is_nothing_to_look_into(tiny_checkpoints: Path):
     first = next(digits.PRODUCT.run(DigitsSettings(digits="1")))
-    assert inside.filmstrip(first, "en", crisp=True) == ""
+    assert filmstrip.filmstrip(first, "en", crisp=True) == ""
 
 
 def test_the_legend_says_how_much_was_changed_at_most_or_that_nothing_was(
     previews: dict[str, Any], tiny_checkpoints: Path
 ):
     guided_run = previews["color"][-1]
-    (legend,) = read(inside.filmstrip(guided_run, "en", crisp=False)).all("p", class_="legend")
+    (legend,) = read(filmstrip.filmstrip(guided_run, "en", crisp=False)).all("p", class_="legend")
     assert f"{100 * guided_run.trace.largest_change:.0f} % of the range" in legend.text
     *_, plain = color.PRODUCT.run(ColorSettings(guidance_scale=0, num_inference_steps=2))
-    (legend,) = read(inside.filmstrip(plain, "en", crisp=False)).all("p", class_="legend")
+    (legend,) = read(filmstrip.filmstrip(plain, "en", crisp=False)).all("p", class_="legend")
     assert legend.text == "Guidance changed nothing in this run."
 
 
@@ -436,13 +437,13 @@ def test_the_saved_sheet_brings_its_run_back_and_says_what_was_reached(
     product, last = product_of(name), previews[name][-1]
     found = results.updates(product, last, "en")
     path = found["download"].value
-    back = record.read(path["path"] if isinstance(path, dict) else path)
+    back = provenance.read(path["path"] if isinstance(path, dict) else path)
     assert back.settings == last.settings
     assert back.facts["score_after"] == product.facts(last)["score_after"]
     animated = found["animation"].value
     moving = Image.open(animated["path"] if isinstance(animated, dict) else animated)
     assert (moving.format, moving.info["loop"]) == ("WEBP", 0)
-    linked = record.from_query(dict(pair.split("=") for pair in found["link"].split("&")[:1]))
+    linked = provenance.from_query(dict(pair.split("=") for pair in found["link"].split("&")[:1]))
     assert linked is not None
     assert linked.tab == product.name
 
@@ -464,6 +465,6 @@ def test_finished_runs_that_are_compared_teach_how_long_the_next_takes():
     work = digits.PRODUCT.work(settings)
     stream = digits.PRODUCT.run(settings)
     next(stream)
-    assert pace.pace.estimate(work) is None, "one that goes on teaches nothing yet"
+    assert timing.pace.estimate(work) is None, "one that goes on teaches nothing yet"
     *_, last = stream
-    assert pace.pace.estimate(work) == pytest.approx(last.seconds)
+    assert timing.pace.estimate(work) == pytest.approx(last.seconds)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tabs.runs import Runs, new_token
+from tabs.latest_run import Runs, new_token
 
 PAGE = "0123456789abcdef"
 

@@ -11,9 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines import checkpoints, clip, color, comparison, guidance, images, record, runtime
-from pipelines.settings import ColorSettings
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.core import devices, images
+from pipelines.core.rules import ColorSettings
+from pipelines.diffusion import guidance
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import checkpoints, clip
+from pipelines.products import color
+from pipelines.runs import comparison, provenance
 from tabs import results
 from tabs.color import PRODUCT
 
@@ -24,10 +28,10 @@ ACCEPTED = "fp32, bf16 or, on a graphics card, fp16"
 
 def test_the_device_can_be_set_and_a_wrong_one_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_DEVICE", "cpu")
-    assert runtime.device() == torch.device("cpu")
+    assert devices.device() == torch.device("cpu")
     monkeypatch.setenv("STUDIO_DEVICE", "abacus")
     with pytest.raises(ValueError, match=r"STUDIO_DEVICE must be a device .*, got 'abacus'"):
-        runtime.device()
+        devices.device()
 
 
 def test_without_a_setting_a_graphics_card_is_used_if_there_is_one(
@@ -36,21 +40,21 @@ def test_without_a_setting_a_graphics_card_is_used_if_there_is_one(
     monkeypatch.delenv("STUDIO_DEVICE", raising=False)
     for found, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
-        assert runtime.device().type == expected
+        assert devices.device().type == expected
 
 
 def test_the_device_is_named_in_words(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_DEVICE", "cpu")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert runtime.describe_device() == "CPU, 1 thread"
+    assert devices.describe_device() == "CPU, 1 thread"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert runtime.describe_device() == "CPU, 8 threads"
+    assert devices.describe_device() == "CPU, 8 threads"
 
 
 def test_each_device_has_one_lock_of_its_own():
-    cpu = runtime.device_lock(torch.device("cpu"))
-    assert cpu is runtime.device_lock(torch.device("cpu"))
-    assert cpu is not runtime.device_lock(torch.device("cuda:0"))
+    cpu = devices.device_lock(torch.device("cpu"))
+    assert cpu is devices.device_lock(torch.device("cpu"))
+    assert cpu is not devices.device_lock(torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("", None), ("fp32", None), ("bf16", torch.bfloat16)])
@@ -58,15 +62,15 @@ def test_a_precision_is_that_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype | None
 ):
     monkeypatch.setenv("STUDIO_PRECISION", name)
-    assert runtime.precision(CPU) is dtype
-    assert runtime.precision(torch.device("cuda")) is dtype
+    assert devices.precision(CPU) is dtype
+    assert devices.precision(torch.device("cuda")) is dtype
 
 
 def test_half_precision_is_for_graphics_cards(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_PRECISION", "fp16")
-    assert runtime.precision(torch.device("cuda")) is torch.float16
+    assert devices.precision(torch.device("cuda")) is torch.float16
     with pytest.raises(ValueError, match="fp16") as caught:
-        runtime.precision(CPU)
+        devices.precision(CPU)
     assert str(caught.value) == f"STUDIO_PRECISION must be {ACCEPTED}, got 'fp16'"
 
 
@@ -75,7 +79,7 @@ def test_a_wrong_precision_is_refused_in_one_sentence(monkeypatch: pytest.Monkey
     monkeypatch.setenv("STUDIO_PRECISION", wrong)
     for device in (CPU, torch.device("cuda")):
         with pytest.raises(ValueError, match="STUDIO_PRECISION") as caught:
-            runtime.precision(device)
+            devices.precision(device)
         assert str(caught.value) == f"STUDIO_PRECISION must be {ACCEPTED}, got {wrong!r}"
 
 
@@ -153,7 +157,7 @@ def test_what_a_picture_says_of_itself_is_right_in_less_precision(monkeypatch: p
     assert facts["settings"] == dataclasses.asdict(PAINTING)
     assert facts["revision"] == checkpoints.load(PAINTING.model).revision
     saved = results.answer(PRODUCT, preview)[0].path
-    assert record.read(saved).settings == PAINTING
+    assert provenance.read(saved).settings == PAINTING
     scores = [color.score(picture, PAINTING) for picture in preview.pictures]
     assert facts["score_after"] == [round(score, 3) for score in scores]
 
@@ -162,7 +166,7 @@ def test_too_much_for_this_machine_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**48, dtype=torch.uint8)
     assert type(caught.value) is RuntimeError
-    assert runtime.is_out_of_memory(caught.value)
+    assert devices.is_out_of_memory(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +180,10 @@ def test_too_much_for_this_machine_is_out_of_memory():
     ],
 )
 def test_too_little_memory_is_told_from_the_error_also_behind_another(error: Exception):
-    assert runtime.is_out_of_memory(error)
+    assert devices.is_out_of_memory(error)
     damaged = checkpoints.CheckpointError("files_damaged", key="paintings")
     damaged.__cause__ = error
-    assert runtime.is_out_of_memory(damaged)
+    assert devices.is_out_of_memory(damaged)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def test_too_little_memory_is_told_from_the_error_also_behind_another(error: Exc
     ],
 )
 def test_other_errors_are_not_taken_for_too_little_memory(error: BaseException):
-    assert not runtime.is_out_of_memory(error)
+    assert not devices.is_out_of_memory(error)
 
 
 def test_freeing_memory_lets_go_of_what_errors_hold_while_they_are_handled():
@@ -217,7 +221,7 @@ def test_freeing_memory_lets_go_of_what_errors_hold_while_they_are_handled():
         failing_again()
     except ValueError as error:
         assert held[0]() is not None
-        runtime.free_memory(error)
+        devices.free_memory(error)
         assert held[0]() is None
 
 
@@ -225,11 +229,11 @@ def test_on_zerogpu_only_a_process_with_a_card_computes_on_one(monkeypatch: pyte
     monkeypatch.delenv("STUDIO_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda where: f"card {where}")
-    monkeypatch.setattr(runtime, "ZERO_GPU", True)
-    assert runtime.device() == CPU
-    assert runtime.describe_device() == "card cuda"
-    runtime._lent.set()
+    monkeypatch.setattr(devices, "ZERO_GPU", True)
+    assert devices.device() == CPU
+    assert devices.describe_device() == "card cuda"
+    devices._lent.set()
     try:
-        assert runtime.device() == torch.device("cuda")
+        assert devices.device() == torch.device("cuda")
     finally:
-        runtime._lent.clear()
+        devices._lent.clear()

@@ -14,7 +14,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor
 
-from pipelines import sampling
+from pipelines.diffusion import sampling
 from tests.conftest import TINY
 
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines import search
+from pipelines.runs import seed_search
 
 STEPS = 20
 
@@ -37,14 +37,14 @@ def score(x0: Tensor) -> Tensor:
     return (seeds % 10 == 7) + seeds / 1000
 
 
-def found(num_images: int, tries: int, guided: search.Guided) -> list[search.Found]:
-    seeds = search.candidates(3, num_images, tries)
-    return list(search.search(guided, score, seeds, STEPS))
+def found(num_images: int, tries: int, guided: seed_search.Guided) -> list[seed_search.Found]:
+    seeds = seed_search.candidates(3, num_images, tries)
+    return list(seed_search.search(guided, score, seeds, STEPS))
 
 
 def test_every_picture_has_seeds_of_its_own_and_the_first_picture_the_one_that_was_asked_for():
-    assert search.candidates(5, 3, 4) == [[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
-    assert search.candidates(5, 2, 1) == [[5], [6]]
+    assert seed_search.candidates(5, 3, 4) == [[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
+    assert seed_search.candidates(5, 2, 1) == [[5], [6]]
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 6, 32])
@@ -52,10 +52,10 @@ def test_every_picture_has_seeds_of_its_own_and_the_first_picture_the_one_that_w
 def test_the_best_seed_of_each_picture_is_found_in_parts_of_any_size(
     monkeypatch: pytest.MonkeyPatch, at_once: int, num_images: int, tries: int
 ):
-    monkeypatch.setattr(search, "_AT_ONCE", at_once)
+    monkeypatch.setattr(seed_search, "_AT_ONCE", at_once)
     runs = Runs()
     last = found(num_images, tries, runs)[-1]
-    everything = search.candidates(3, num_images, tries)
+    everything = seed_search.candidates(3, num_images, tries)
     expected = [max(row, key=lambda seed: (seed % 10 == 7, seed)) for row in everything]
     assert last.seeds == expected
     assert last.x0[:, 0, 0, 0].tolist() == expected
@@ -67,10 +67,10 @@ def test_the_best_seed_of_each_picture_is_found_in_parts_of_any_size(
 def test_each_seed_is_tried_for_the_first_steps_only():
     runs = Runs()
     states = found(2, 32, runs)
-    assert search.steps_of(STEPS) == 5
+    assert seed_search.steps_of(STEPS) == 5
     assert runs.steps == 2 * 5  # two parts
     assert len(states) == 2 * 5 + 1
-    assert [search.steps_of(steps) for steps in (1, 2, 10, 250)] == [1, 1, 2, 62]
+    assert [seed_search.steps_of(steps) for steps in (1, 2, 10, 250)] == [1, 1, 2, 62]
 
 
 def test_what_is_shown_on_the_way_has_as_many_pictures_and_never_gets_worse():
@@ -81,6 +81,6 @@ def test_what_is_shown_on_the_way_has_as_many_pictures_and_never_gets_worse():
 
 
 def test_of_equals_the_first_is_taken():
-    seeds = search.candidates(0, 2, 32)
-    *_, last = search.search(Runs(), lambda x0: torch.zeros(len(x0)), seeds, STEPS)
+    seeds = seed_search.candidates(0, 2, 32)
+    *_, last = seed_search.search(Runs(), lambda x0: torch.zeros(len(x0)), seeds, STEPS)
     assert last.seeds == [0, 32]

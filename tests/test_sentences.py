@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.checkpoints import CheckpointError
-from pipelines.sentences import SENTENCES, Explained, Said
-from pipelines.settings import DigitsSettings, SettingsError, TextSettings, validate
-from tabs import words
+from pipelines.core.errors import SENTENCES, Explained, Said
+from pipelines.core.rules import DigitsSettings, SettingsError, TextSettings, validate
+from pipelines.models.checkpoints import CheckpointError
+from tabs import i18n
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
 TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in PIPELINES.glob("*.py")]
-TRANSLATED = sorted(set(words.LANGUAGES) - {words.DEFAULT})
+TRANSLATED = sorted(set(i18n.LANGUAGES) - {i18n.DEFAULT})
 
 
 def places(template: str) -> set[tuple[str, str | None]]:
@@ -64,7 +64,7 @@ def test_every_sentence_is_given_just_the_parts_that_it_has_places_for():
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_every_sentence_is_there_in_other_languages_with_the_same_places(language: str):
-    table = words.table(language)
+    table = i18n.table(language)
     found = {k.removeprefix("error."): v for k, v in table.items() if k.startswith("error.")}
     assert set(found) == set(SENTENCES)
     assert {kind: places(said) for kind, said in found.items()} == {
@@ -108,8 +108,8 @@ def test_an_error_of_a_setting_is_a_value_error_with_a_kind_and_parts():
 
 def test_an_error_is_said_in_the_language_asked_for():
     error = refused(DigitsSettings(cfg_scale=11))
-    assert words.sentence("en", error) == "cfg_scale must be a number from 0 to 10, got 11"
-    assert words.sentence("zh", error) == "cfg_scale 必须是 0 到 10 之间的数，收到的是 11"
+    assert i18n.sentence("en", error) == "cfg_scale must be a number from 0 to 10, got 11"
+    assert i18n.sentence("zh", error) == "cfg_scale 必须是 0 到 10 之间的数，收到的是 11"
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_an_error_is_said_in_the_language_asked_for():
 def test_what_came_is_said_in_that_language_too(settings: Any, english: str, chinese: str):
     error = refused(settings)
     assert str(error).endswith(english)
-    assert words.sentence("zh", error).endswith(chinese)
+    assert i18n.sentence("zh", error).endswith(chinese)
 
 
 def test_a_sentence_that_a_language_does_not_have_is_said_in_english():
     error = refused(DigitsSettings(cfg_scale=11))
-    assert words.sentence("xx", error) == str(error)
+    assert i18n.sentence("xx", error) == str(error)
 
 
 def test_words_in_a_sentence_are_text_like_any_other():

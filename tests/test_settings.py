@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, guidance, images
-from pipelines.settings import (
+from pipelines.core import images
+from pipelines.core.rules import (
     MAX_SEED,
     ColorSettings,
     DigitsSettings,
@@ -21,6 +21,8 @@ from pipelines.settings import (
     show,
     validate,
 )
+from pipelines.diffusion import guidance
+from pipelines.models import checkpoints
 
 
 def mask(width: int = 64, height: int = 64, color: Any = 255, mode: str = "L") -> str:

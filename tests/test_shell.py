@@ -10,9 +10,8 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, color, images, pace, record, sweep
-from pipelines.record import Record
-from pipelines.settings import (
+from pipelines.core import images
+from pipelines.core.rules import (
     ColorSettings,
     DigitsSettings,
     Mask,
@@ -22,12 +21,16 @@ from pipelines.settings import (
     rule,
     validate,
 )
+from pipelines.models import checkpoints
+from pipelines.products import color
+from pipelines.runs import provenance, sweep, timing
+from pipelines.runs.provenance import Record
 from tabs import color as color_tab
 from tabs import digits as digits_tab
-from tabs import page, shell, words
+from tabs import i18n, page, shell
 from tabs import text as text_tab
 from tabs.common import status_line
-from tabs.runs import new_token, runs
+from tabs.latest_run import new_token, runs
 from tests.test_record import RUNS, WITH_PICTURES
 
 PRODUCTS = {
@@ -39,12 +42,12 @@ ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.i
 
 
 def product_of(settings: Any) -> Any:
-    return PRODUCTS[record.tab_of(settings)]
+    return PRODUCTS[provenance.tab_of(settings)]
 
 
 @pytest.fixture(autouse=True)
 def _fresh_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "pace", pace.Pace())
+    monkeypatch.setattr(timing, "pace", timing.Pace())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ def test_the_page_begins_with_the_defaults(built: Built, tab: str):
 @pytest.mark.parametrize("name", RUNS)
 def test_settings_become_controls_and_these_the_same_settings(built: Built, name: str):
     settings = validate(RUNS[name])
-    tab = built.tabs[record.tab_of(settings)]
+    tab = built.tabs[provenance.tab_of(settings)]
     back = shell.settings_of(product_of(settings), values_of(tab, tab.restored(settings)))
     assert back == settings
     assert validate(back) == settings
@@ -236,9 +239,9 @@ def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: st
     product = PRODUCTS[tab]
     settings = product.settings(num_inference_steps=2)
     values = default_values(settings)
-    for language in words.LANGUAGES:
+    for language in i18n.LANGUAGES:
         said = shell.estimate_of(product, language, values)
-        assert said == words.say(language, "status.no_estimate")
+        assert said == i18n.say(language, "status.no_estimate")
     *_, last = product.run(settings)
     said = shell.estimate_of(product, "en", values)
     number = float(said.removeprefix("About ").removesuffix(" s on this device"))
@@ -249,7 +252,7 @@ def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: st
 def test_the_estimate_is_that_of_the_pace_in_two_digits():
     settings = validate(DigitsSettings(digits="12", num_inference_steps=8))
     work = digits_tab.PRODUCT.work(settings)
-    pace.pace.note(work, 12.3456)
+    timing.pace.note(work, 12.3456)
     said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(settings))
     assert said == "About 12 s on this device"
     twice = dataclasses.replace(settings, num_inference_steps=16)
@@ -258,13 +261,13 @@ def test_the_estimate_is_that_of_the_pace_in_two_digits():
 
 
 def test_while_the_device_is_measured_the_page_says_so():
-    pace.pace.measuring = True
+    timing.pace.measuring = True
     said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(DigitsSettings()))
-    assert said == words.say("en", "status.measuring")
+    assert said == i18n.say("en", "status.measuring")
 
 
 def test_a_random_seed_can_be_estimated_too():
-    pace.pace.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
+    timing.pace.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
     values = default_values(DigitsSettings(seed=-1))
     assert shell.estimate_of(digits_tab.PRODUCT, "en", values).startswith("About ")
 
@@ -276,8 +279,8 @@ def test_a_random_seed_can_be_estimated_too():
 @pytest.mark.parametrize("name", ALL)
 def test_a_record_is_put_into_the_controls_of_its_tab_alone(built: Built, name: str):
     settings = validate(ALL[name])
-    tab = built.tabs[record.tab_of(settings)]
-    found = shell.bring_back(built.tabs, Record(record.tab_of(settings), settings), "en")
+    tab = built.tabs[provenance.tab_of(settings)]
+    found = shell.bring_back(built.tabs, Record(provenance.tab_of(settings), settings), "en")
     assert set(found) == {*tab.controls.values(), tab.shown.status}
     back = shell.settings_of(tab.product, values_of(tab, found))
     pictured = [
@@ -298,7 +301,7 @@ def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Buil
         found = Record("color", ColorSettings(), revision)
         return shell.bring_back(built.tabs, found, "en")[status]
 
-    same, other = (words.say("en", f"status.{key}") for key in ("restored", "restored_other"))
+    same, other = (i18n.say("en", f"status.{key}") for key in ("restored", "restored_other"))
     assert said(here) == said("") == status_line(same)
     assert said(here[:8]) == status_line(same), "a shortened one is the same"
     assert said("0" * 12) == status_line(other)
@@ -351,9 +354,9 @@ def test_a_sweep_that_is_damaged_is_left_out_and_the_run_brought_back(built: Bui
 
 def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
     tab = built.tabs["color"]
-    for language in words.LANGUAGES:
+    for language in i18n.LANGUAGES:
         found = tab.said(language, new_token())
-        assert found[tab.shown.status] == status_line(words.say(language, "status.ready"))
+        assert found[tab.shown.status] == status_line(i18n.say(language, "status.ready"))
         assert set(found) == {tab.how, tab.examples, tab.shown.status}
 
 
@@ -366,7 +369,7 @@ def test_what_a_page_shows_is_said_anew_in_another_language(built: Built):
     english, chinese = (tab.said(language, token) for language in ("en", "zh"))
     assert set(english) == {tab.how, tab.examples, *tab.shown.outputs()}
     assert "Handwritten digit 7" in english[tab.shown.pictures]
-    assert words.say("zh", "digits.alt", digit="7") in chinese[tab.shown.pictures]
+    assert i18n.say("zh", "digits.alt", digit="7") in chinese[tab.shown.pictures]
     assert english[tab.shown.link] == chinese[tab.shown.link]
 
 
@@ -395,7 +398,7 @@ def test_a_page_speaks_the_language_of_its_address_or_else_of_the_browser(
 
 def test_in_another_language_all_that_the_page_says_is_in_it(built: Built):
     found = built.opened("zh")
-    spoken = set(words.translatable(built.demo.blocks.values()))
+    spoken = set(i18n.translatable(built.demo.blocks.values()))
     assert len(spoken) > 80
     assert spoken <= set(found)
     for tab in built.tabs.values():
@@ -411,7 +414,7 @@ def test_a_link_opens_its_tab_with_its_settings(built: Built):
         assert found[built.row].selected == "text"
         assert shell.settings_of(tab.product, values_of(tab, found)) == settings
     translated = built.opened("zh", **query)[tab.controls["cutouts"]]
-    assert (translated["value"], translated["label"]) == (3, words.say("zh", "setting.cutouts"))
+    assert (translated["value"], translated["label"]) == (3, i18n.say("zh", "setting.cutouts"))
 
 
 def test_a_link_to_a_tab_that_draws_nothing_opens_that_tab(built: Built):
@@ -468,9 +471,10 @@ def test_a_saved_picture_is_opened_in_its_tab_and_another_file_is_told_about(
     assert found[built.row].selected == "color"
     assert found[built.head.notice] == ""
     path.write_bytes(b"no picture")
-    for language in words.LANGUAGES:
+    for language in i18n.LANGUAGES:
         told = opened(str(path), language)
         assert set(told) == {built.head.notice}
         assert (
-            words.sentence(language, record.RecordError("record_no_png")) in told[built.head.notice]
+            i18n.sentence(language, provenance.RecordError("record_no_png"))
+            in told[built.head.notice]
         )

@@ -18,7 +18,7 @@ from packaging.version import Version
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from tests.hub_server import Hub, serve_hub
 from training import hub_spaces, publish
 from training.hub import LARGEST_REGULAR_FILE, File

@@ -11,8 +11,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from pipelines import checkpoints
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import checkpoints
 from tests.tiny_pictures import (
     SIZE,
     folded_unet,

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import steps
 from benchmarks.steps import DIGITS, MODELS, STEPS, Point, fewest
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from tests import tiny_pairs
 from tests.tiny_pictures import invoke, one_thread
 from training.data import Digits

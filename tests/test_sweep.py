@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from pipelines import color, digits, guidance, text
-from pipelines.settings import (
+from pipelines.core.rules import (
     MAX_SEED,
     ColorSettings,
     DigitsSettings,
@@ -21,8 +20,10 @@ from pipelines.settings import (
     TextSettings,
     rule,
 )
-from pipelines.sheet import sheet
-from pipelines.sweep import (
+from pipelines.diffusion import guidance
+from pipelines.products import color, digits, text
+from pipelines.runs.sheet import sheet
+from pipelines.runs.sweep import (
     MAX_CELLS,
     Axis,
     Sweep,

@@ -19,21 +19,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines import (
-    checkpoints,
-    clip,
-    color,
-    comparison,
-    guidance,
-    images,
-    losses,
-    search,
-    text,
-    zero_shot,
-)
-from pipelines.clip import Clip
-from pipelines.sampling import StepContext
-from pipelines.settings import ColorSettings, SettingsError, TextSettings, validate
+from pipelines.core import images
+from pipelines.core.rules import ColorSettings, SettingsError, TextSettings, validate
+from pipelines.diffusion import guidance, losses
+from pipelines.diffusion.sampling import StepContext
+from pipelines.models import checkpoints, clip, zero_shot
+from pipelines.models.clip import Clip
+from pipelines.products import color, text
+from pipelines.runs import comparison, seed_search
 from tests.conftest import Meter
 
 OURS = [name for name in guidance.TEXT_METHODS if name != "course"]
@@ -417,7 +410,9 @@ def test_of_several_seeds_the_one_that_fits_the_words_best_early_on_is_painted(m
     common = {"method": method, "num_inference_steps": 8, "prompt": "a landscape with trees"}
     tried = paint(**common, seed=40, num_images=2, tries=6)
     single = [run(**common, seed=seed) for seed in range(40, 52)]
-    early = fits(TextSettings(**common), [s[search.steps_of(8) - 1].pictures[0] for s in single])
+    early = fits(
+        TextSettings(**common), [s[seed_search.steps_of(8) - 1].pictures[0] for s in single]
+    )
     best = [max(range(6), key=lambda i: early[i]), max(range(6, 12), key=lambda i: early[i])]
     assert tried.seeds == [40 + i for i in best]
     # Guidance magnifies what rounding makes of another size of batch, but not to another picture.
@@ -432,7 +427,7 @@ def test_while_seeds_are_tried_the_best_so_far_are_shown_before_the_first_step()
     previews = run(num_images=3, tries=4, num_inference_steps=8)
     trying = [p for p in previews if p.step == 0]
     steps = [p for p in previews if p.step]
-    assert len(trying) == search.steps_of(8) + 1
+    assert len(trying) == seed_search.steps_of(8) + 1
     assert previews == trying + steps
     assert [p.step for p in steps] == list(range(1, 9))
     for preview in trying:
@@ -455,7 +450,8 @@ def test_seeds_are_tried_without_guidance_and_without_comparing_too():
     *_, last = text.generate(settings, compare=False)
     assert last.unguided == []
     early = [
-        run(seed=seed, guidance_scale=0.0)[search.steps_of(6) - 1].pictures[0] for seed in range(4)
+        run(seed=seed, guidance_scale=0.0)[seed_search.steps_of(6) - 1].pictures[0]
+        for seed in range(4)
     ]
     assert last.seeds == [int(np.argmax(fits(settings, early)))]
 
@@ -491,10 +487,10 @@ def test_what_tries_cost_is_told_beforehand():
         return text.work(TextSettings(num_inference_steps=20, seed=77, **options)).evaluations
 
     assert evaluations() == 40
-    assert evaluations(tries=8) == 40 + 8 * search.steps_of(20)
+    assert evaluations(tries=8) == 40 + 8 * seed_search.steps_of(20)
     assert evaluations(tries=8, num_images=2) == evaluations(tries=8)
     thorough = evaluations(method="thorough")
-    assert evaluations(method="thorough", tries=2) > thorough + 2 * 3 * search.steps_of(20)
+    assert evaluations(method="thorough", tries=2) > thorough + 2 * 3 * seed_search.steps_of(20)
 
 
 # --- the course ----------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from benchmarks import clip as clip_benchmark
-from benchmarks import painting_judges, text
-from benchmarks.genre_judge import KINDS
-from benchmarks.painting_judges import Shares, load_reference, mean, nearest_kind
-from pipelines import checkpoints, clip
-from pipelines.settings import TextSettings
+from benchmarks import text
+from benchmarks.judges import painting_judges
+from benchmarks.judges.genre_judge import KINDS
+from benchmarks.judges.painting_judges import Shares, load_reference, mean, nearest_kind
+from pipelines.core.rules import TextSettings
+from pipelines.models import checkpoints, clip
 from tests import tiny_pairs
 from tests.tiny_pictures import invoke, one_thread
 from training.captions import GENRES

@@ -14,10 +14,14 @@ from diffusers import DDPMScheduler
 from PIL import Image, ImageSequence
 from torch import Tensor, nn
 
-from pipelines import checkpoints, color, digits, guidance, images, losses, sampling, text, trace
-from pipelines.sampling import SampleStep
-from pipelines.settings import ColorSettings, DigitsSettings, TextSettings
-from pipelines.trace import Trace
+from pipelines.core import images
+from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.sampling import SampleStep
+from pipelines.models import checkpoints
+from pipelines.products import color, digits, text
+from pipelines.runs import history
+from pipelines.runs.history import Trace
 
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LUMA = torch.tensor(losses.LUMINANCE)
@@ -136,7 +140,7 @@ def test_a_clean_picture_is_shown_as_it_is_however_dark_or_bright(value: float):
 def test_the_scale_of_the_heat_map_gives_known_values_known_colours(
     share: float, expected: tuple[int, int, int]
 ):
-    found = trace.heat(torch.full((2, 3, 5), share))
+    found = history.heat(torch.full((2, 3, 5), share))
     assert found.dtype == torch.uint8
     assert found.shape == (2, 3, 3, 5)
     colors = found.permute(0, 2, 3, 1).reshape(-1, 3).int()
@@ -145,7 +149,7 @@ def test_the_scale_of_the_heat_map_gives_known_values_known_colours(
 
 def test_the_heat_map_grows_brighter_all_the_way():
     shares = torch.linspace(0, 1, 200)
-    brightness = LUMA @ trace.heat(shares.view(1, 1, -1))[0, :, 0].float()
+    brightness = LUMA @ history.heat(shares.view(1, 1, -1))[0, :, 0].float()
     assert (brightness.diff() >= -0.5).all()  # rounded to 8 bits
     assert (brightness[::10].diff() > 0).all()
 
@@ -156,7 +160,7 @@ def test_the_largest_change_of_the_run_is_the_brightest_and_half_of_it_half_way(
         found.add(step_of(index, 3, changed=changed))
     assert found.largest_change == pytest.approx(0.2)  # 0.4 of a range of 2
     for moment, share in zip(found.moments, [0.0, 0.5, 1.0], strict=True):
-        expected = trace.heat(torch.full((1, 4, 4), share))
+        expected = history.heat(torch.full((1, 4, 4), share))
         seen = images.to_uint8(images.to_tensor(moment.change[0]))
         assert (seen.int() - expected.int()).abs().max() <= 1
 
@@ -344,7 +348,7 @@ def frames_of(data: bytes) -> tuple[Image.Image, list[np.ndarray]]:
 def test_an_animation_is_a_looping_webp_whose_frames_are_those_of_the_run(name: str):
     generate, settings = RUNS[name]
     previews = list(generate(settings))
-    picture, frames = frames_of(trace.animation(previews[-1].trace, columns=4))
+    picture, frames = frames_of(history.animation(previews[-1].trace, columns=4))
     assert (picture.format, picture.info["loop"]) == ("WEBP", 0)
     assert len(frames) == len(previews) == 6
     sheets = []
@@ -363,14 +367,14 @@ def test_an_animation_is_a_looping_webp_whose_frames_are_those_of_the_run(name: 
 
 def test_an_animation_rests_on_its_result():
     moving, _ = traced(12)
-    picture = Image.open(io.BytesIO(trace.animation(moving, columns=1)))
+    picture = Image.open(io.BytesIO(history.animation(moving, columns=1)))
     waits = []
     for frame in range(getattr(picture, "n_frames", 1)):
         picture.seek(frame)
         picture.load()
         waits.append(picture.info["duration"])
-    assert set(waits[:-1]) == {trace.FRAME_MILLISECONDS}
-    assert waits[-1] > 10 * trace.FRAME_MILLISECONDS
+    assert set(waits[:-1]) == {history.FRAME_MILLISECONDS}
+    assert waits[-1] > 10 * history.FRAME_MILLISECONDS
 
 
 def test_a_long_run_has_no_more_frames_than_can_be_sent():
@@ -378,16 +382,16 @@ def test_a_long_run_has_no_more_frames_than_can_be_sent():
     for index in range(250):  # pictures so different that none is left out for being like another
         x0 = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(index)) * 2 - 1
         found.add(replace(step_of(index, 250), x0_network=x0))
-    assert len(found.frames) == trace.MOST_FRAMES
-    _, frames = frames_of(trace.animation(found, columns=1))
-    assert len(frames) == trace.MOST_FRAMES
+    assert len(found.frames) == history.MOST_FRAMES
+    _, frames = frames_of(history.animation(found, columns=1))
+    assert len(frames) == history.MOST_FRAMES
     assert np.abs(frames[-1] - 242).max() <= 3, "the last frame is the result"
 
 
 def test_a_run_of_one_step_can_be_looked_back_at_and_animated():
     found, _ = traced(1)
     assert [moment.step for moment in found.moments] == [1]
-    assert Image.open(io.BytesIO(trace.animation(found, columns=1))).format == "WEBP"
+    assert Image.open(io.BytesIO(history.animation(found, columns=1))).format == "WEBP"
 
 
 def test_with_the_bundled_network_a_colour_changes_what_is_predicted_from_the_first_step_on():

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines import images
+from pipelines.core import images
 from tests import tiny_pairs
 from tests.tiny_pairs import TRAINED_ON, small
 from tests.tiny_pictures import invoke

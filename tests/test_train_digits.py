@@ -28,7 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from typer.testing import CliRunner
 
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from training import cards, digit_trainer, export, loop, train_digits
 from training.data import Digits, default_mnist, load_digits
 from training.digit_trainer import Recipe, Trainer

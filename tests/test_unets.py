@@ -13,7 +13,7 @@ from diffusers import ModelMixin, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.unets import CLASS_UNETS, LabelEmbedding, SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import CLASS_UNETS, LabelEmbedding, SpaceToDepthUNet2DModel
 
 N = TypeVar("N", bound=nn.Module)
 

@@ -19,21 +19,21 @@ from gradio.components.api_component import Api
 
 import app
 from benchmarks.examples import EXAMPLES
-from pipelines import record
-from pipelines.guidance import METHODS, TEXT_METHODS
-from pipelines.settings import Choice, ModelName, rule
-from tabs import color, text, words
-from tabs.words import Phrase
+from pipelines.core.rules import Choice, ModelName, rule
+from pipelines.diffusion.guidance import METHODS, TEXT_METHODS
+from pipelines.runs import provenance
+from tabs import color, i18n, text
+from tabs.i18n import Phrase
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {
     path.name: ast.parse(path.read_text(encoding="utf-8"))
     for path in [ROOT / "app.py", *(ROOT / "tabs").glob("*.py")]
 }
-ENGLISH = words.table("en")
-OTHERS = sorted(set(words.LANGUAGES) - {words.DEFAULT})
+ENGLISH = i18n.table("en")
+OTHERS = sorted(set(i18n.LANGUAGES) - {i18n.DEFAULT})
 TESTED_ELSEWHERE = ("about.", "explain.")  # in test_explain.py, by asking for all that they say
-ONLY_TRANSLATED = "error."  # English sentences stand in `pipelines.sentences`
+ONLY_TRANSLATED = "error."  # English sentences stand in `pipelines.core.errors`
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PARTS = {key.partition(".")[0] for key in ENGLISH}
 
@@ -76,7 +76,7 @@ def assembled() -> set[str]:
     """Keys that a text with places for names in it can become, with names out of the same file."""
     found: set[str] = set()
     for file, _, key in calls():
-        known = strings(SOURCES[file]) | set(record.PRODUCTS)
+        known = strings(SOURCES[file]) | set(provenance.PRODUCTS)
         for joined in (n for n in ast.walk(key) if isinstance(n, ast.JoinedStr)):
             pattern = "".join(
                 re.escape(str(part.value)) if isinstance(part, ast.Constant) else "([^.]+)"
@@ -88,7 +88,9 @@ def assembled() -> set[str]:
 
 
 def settings_of_all() -> list[tuple[type[Any], str]]:
-    return [(kind, f.name) for kind in record.PRODUCTS.values() for f in dataclasses.fields(kind)]
+    return [
+        (kind, f.name) for kind in provenance.PRODUCTS.values() for f in dataclasses.fields(kind)
+    ]
 
 
 def options() -> set[str]:
@@ -183,7 +185,7 @@ def test_everything_on_the_page_that_speaks_is_a_phrase_or_is_said_anew_in_anoth
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_language_has_the_same_keys(language: str):
-    found = {key for key in words.table(language) if not key.startswith(ONLY_TRANSLATED)}
+    found = {key for key in i18n.table(language) if not key.startswith(ONLY_TRANSLATED)}
     assert found - set(ENGLISH) == set()
     assert set(ENGLISH) - found == set()
     assert not any(key.startswith(ONLY_TRANSLATED) for key in ENGLISH)
@@ -191,55 +193,55 @@ def test_every_language_has_the_same_keys(language: str):
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_language_has_the_same_places_for_values(language: str):
-    other = words.table(language)
+    other = i18n.table(language)
     wrong = [k for k in ENGLISH if k in other and places(ENGLISH[k]) != places(other[k])]
     assert wrong == []
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_no_sentence_is_empty_and_no_place_is_without_a_name(language: str):
-    for key, said in words.table(language).items():
+    for key, said in i18n.table(language).items():
         assert said.strip() == said != "" or key == "text.and", key
         if not key.startswith("explain."):  # equations have braces of their own
             assert all(name != "" for _, name, _, _ in Formatter().parse(said)), key
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_no_key_stands_in_two_files(language: str):
     """Of which one would be lost."""
-    paths = sorted((words.FOLDER / language).glob("*.toml"))
+    paths = sorted((i18n.FOLDER / language).glob("*.toml"))
     keys = [
         key
         for path in paths
-        for key, _ in words._flat(tomllib.loads(path.read_text(encoding="utf-8")), "")
+        for key, _ in i18n._flat(tomllib.loads(path.read_text(encoding="utf-8")), "")
     ]
-    assert len(keys) == len(set(keys)) == len(words.table(language))
+    assert len(keys) == len(set(keys)) == len(i18n.table(language))
 
 
 def test_every_setting_has_a_name_in_every_language():
-    for language in words.LANGUAGES:
-        named = words.table(language)
+    for language in i18n.LANGUAGES:
+        named = i18n.table(language)
         missing = {n for _, n in settings_of_all() if not named.get(f"setting.{n}", "").strip()}
         assert missing == set()
 
 
 def test_names_of_the_settings_of_a_tab_differ():
     """Or nobody could tell two axes of a sweep apart."""
-    for language in words.LANGUAGES:
-        for kind in record.PRODUCTS.values():
-            said = [words.say(language, f"setting.{f.name}") for f in dataclasses.fields(kind)]
+    for language in i18n.LANGUAGES:
+        for kind in provenance.PRODUCTS.values():
+            said = [i18n.say(language, f"setting.{f.name}") for f in dataclasses.fields(kind)]
             assert len(said) == len(set(said)), (language, kind)
 
 
 def test_every_choice_that_has_words_has_chinese_ones():
     said = {key for key in ENGLISH if key.startswith(("choice.", "method.", "setting."))}
-    without = {k for k in said if not CHINESE.search(words.table("zh").get(k, ""))}
+    without = {k for k in said if not CHINESE.search(i18n.table("zh").get(k, ""))}
     assert without - {"setting.eta"} == set()
 
 
 def test_choices_of_one_setting_differ_in_every_language():
-    for language in words.LANGUAGES:
-        table = words.table(language)
+    for language in i18n.LANGUAGES:
+        table = i18n.table(language)
         for kind, name in settings_of_all():
             accepted = rule(kind, name)
             if isinstance(accepted, Choice):
@@ -249,8 +251,8 @@ def test_choices_of_one_setting_differ_in_every_language():
 
 def test_what_the_page_says_in_chinese_is_chinese_and_in_english_is_not():
     names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt"}
-    spoken = {k for k in words.table("zh") if not k.startswith((*TESTED_ELSEWHERE, "info."))}
-    assert {k for k in spoken - names if not CHINESE.search(words.say("zh", k))} == set()
+    spoken = {k for k in i18n.table("zh") if not k.startswith((*TESTED_ELSEWHERE, "info."))}
+    assert {k for k in spoken - names if not CHINESE.search(i18n.say("zh", k))} == set()
     assert {k for k in ENGLISH if CHINESE.search(ENGLISH[k])} == set()
 
 
@@ -277,19 +279,19 @@ def test_a_phrase_is_the_english_text_to_everybody_else():
 
 
 def test_a_sentence_has_its_values_in_their_places():
-    assert words.say("en", "inside.show", step=3) == "Show step 3"
-    assert words.say("en", "chart.per_step") == "{y} per step: {lines}", "a template stays one"
+    assert i18n.say("en", "inside.show", step=3) == "Show step 3"
+    assert i18n.say("en", "chart.per_step") == "{y} per step: {lines}", "a template stays one"
     with pytest.raises(KeyError):
-        words.say("en", "status.step", step=3)
+        i18n.say("en", "status.step", step=3)
 
 
 def test_a_language_without_a_sentence_says_it_in_english(monkeypatch: pytest.MonkeyPatch):
     known = {"en": {"a.b": "one {n}"}, "zh": {}, "fr": {"a.b": ""}}
-    monkeypatch.setattr(words, "table", lambda language: known[language])
-    assert words.say("zh", "a.b", n=1) == "one 1"
-    assert words.say("fr", "a.b") == "", "what is left empty on purpose stays so"
+    monkeypatch.setattr(i18n, "table", lambda language: known[language])
+    assert i18n.say("zh", "a.b", n=1) == "one 1"
+    assert i18n.say("fr", "a.b") == "", "what is left empty on purpose stays so"
     with pytest.raises(KeyError):
-        words.say("zh", "a.c")
+        i18n.say("zh", "a.c")
 
 
 # --- the language to begin with ------------------------------------------------------------------
@@ -317,7 +319,7 @@ def test_a_language_without_a_sentence_says_it_in_english(monkeypatch: pytest.Mo
     ],
 )
 def test_the_language_is_the_first_known_one_that_the_browser_accepts(accepted: str, expected: str):
-    assert words.chosen(accepted) == expected
+    assert i18n.chosen(accepted) == expected
 
 
 # --- a part of a page in another language --------------------------------------------------------
@@ -331,12 +333,12 @@ def test_a_part_of_a_page_is_translated_with_all_that_it_says():
             info=Phrase("info.seed"),
             value="left",
         )
-    found = words.translated(block, "zh")
-    assert found["label"] == words.say("zh", "setting.region")
-    assert found["info"] == words.say("zh", "info.seed")
-    assert found["choices"] == [(words.say("zh", "choice.left"), "left"), ("dpm++", "dpm++")]
+    found = i18n.translated(block, "zh")
+    assert found["label"] == i18n.say("zh", "setting.region")
+    assert found["info"] == i18n.say("zh", "info.seed")
+    assert found["choices"] == [(i18n.say("zh", "choice.left"), "left"), ("dpm++", "dpm++")]
     assert "value" not in found, "what was chosen stays chosen"
-    back = words.translated(block, "en")
+    back = i18n.translated(block, "en")
     assert (back["label"], back["choices"][0][0]) == (Phrase("setting.region"), "left")
 
 
@@ -345,14 +347,14 @@ def test_parts_that_say_nothing_are_left_alone():
         speaks = gr.Button(Phrase("shared.stop"))
         gr.Button("Hamburg")
         gr.Textbox("Phrase", visible=False)
-    assert words.translatable(page.blocks.values()) == [speaks]
+    assert i18n.translatable(page.blocks.values()) == [speaks]
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_every_part_of_the_page_can_be_said_in_every_language(language: str):
-    parts = words.translatable(app.build_demo().blocks.values())
+    parts = i18n.translatable(app.build_demo().blocks.values())
     assert len(parts) > 80
     for part in parts:
-        for name, said in words.translated(part, language).items():
+        for name, said in i18n.translated(part, language).items():
             if isinstance(said, str) and name != "__type__" and language == "zh":
                 assert CHINESE.search(said) or said in ("eta",) or not said.isascii(), said

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from pipelines import clip, zero_shot
-from pipelines.zero_shot import THINGS
+from pipelines.models import clip, zero_shot
+from pipelines.models.zero_shot import THINGS
 
 
 def test_things_are_named_once_and_in_words_that_the_bundled_clip_knows():

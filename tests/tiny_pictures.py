@@ -19,7 +19,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from training.data import Pictures
 
 SIZE = 16

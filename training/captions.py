@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.zero_shot import THINGS
+from pipelines.models.zero_shot import THINGS
 
 Row = Mapping[str, Any]
 Say = Callable[[Row, Sequence[str], random.Random], str]

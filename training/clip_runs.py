@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipelines import checkpoints, images
+from pipelines.core import images
+from pipelines.models import checkpoints
 from training import half_formed, loop, vocabulary
 from training.card_parts import FACTS_FILE
 from training.clip_trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config

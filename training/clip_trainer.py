@@ -17,8 +17,8 @@ from diffusers.training_utils import EMAModel
 from open_clip import CLIP, SimpleTokenizer
 from torch import Tensor
 
-from pipelines import images
-from pipelines.settings import MAX_SEED, Choice, Real, Whole
+from pipelines.core import images
+from pipelines.core.rules import MAX_SEED, Choice, Real, Whole
 from training import adversarial, loop
 from training.degrade import degraded
 from training.loop import MAX_GRADIENT_NORM, device_in_words

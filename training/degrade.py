@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines import images
+from pipelines.core import images
 
 LEAST_SIDE = 0.55
 MAX_ANGLE = 0.12  # radians

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines import images, sampling
-from pipelines.settings import MAX_SEED, Choice, DigitsSettings, Real, Whole
-from pipelines.unets import CLASS_UNETS
+from pipelines.core import images
+from pipelines.core.rules import MAX_SEED, Choice, DigitsSettings, Real, Whole
+from pipelines.diffusion import sampling
+from pipelines.diffusion.unets import CLASS_UNETS
 from training import loop
 from training.data import Digits, hold_out
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, Prediction, device_in_words

@@ -21,7 +21,7 @@ from open_clip import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from training import cards, loop
 from training.clip_judging import judge_trainer
 from training.clip_runs import DATA, folder_of, prepare, read_start

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipelines import images
+from pipelines.core import images
 
 Grounds = Literal["white", "colors"]
 

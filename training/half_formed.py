@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from pipelines import checkpoints, images, sampling
+from pipelines.core import images
+from pipelines.diffusion import sampling
+from pipelines.models import checkpoints
 
 FILE = "half_formed.safetensors"
 LEAST_T, MOST_T = 100, 900

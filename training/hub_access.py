@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validate_repo_id
 
-from pipelines.hub import chain_of
+from pipelines.models.hub import chain_of
 
 Kind = Literal["model", "space"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pipelines import checkpoints, unets
+from pipelines.diffusion import unets
+from pipelines.models import checkpoints
 from training import cards
 from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, NETWORKS_FILE, SAMPLES_FILE
 from training.hub import File

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pipelines import runtime
+from pipelines.core import devices
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
@@ -24,7 +24,7 @@ MAX_GRADIENT_NORM = 1.0
 
 def device_in_words(accelerator: Accelerator) -> str:
     """What a card calls the device, with the arithmetic if it is not float32."""
-    precision, name = accelerator.mixed_precision, runtime.describe_device(accelerator.device)
+    precision, name = accelerator.mixed_precision, devices.describe_device(accelerator.device)
     return name if precision == "no" else f"{name}, {precision}"
 
 

@@ -16,7 +16,7 @@ from datasets import Image as ImageFeature
 from torch import Tensor
 from tqdm import tqdm
 
-from pipelines import images
+from pipelines.core import images
 from training import captions
 from training.captions import Row
 from training.data import read_split

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from pipelines import checkpoints
+from pipelines.models import checkpoints
 from training.card_parts import (
     ANSWERS,
     SAMPLES_FILE,
@@ -33,7 +33,7 @@ from diffusers import DDPMPipeline
 pipeline = DDPMPipeline.from_pretrained("{source}")
 """
 _OWN = """\
-from pipelines.unets import {network}
+from pipelines.diffusion.unets import {network}
 
 unet = {network}.from_pretrained("{source}", subfolder="unet")
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from pipelines.settings import MAX_SEED, Choice, Real, Whole
+from pipelines.core.rules import MAX_SEED, Choice, Real, Whole
 from training import loop
 from training.grounds import Grounds
 from training.loop import Prediction

@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines import images, sampling
+from pipelines.core import images
+from pipelines.diffusion import sampling
 from training import loop, start_models
 from training.data import Pictures, hold_out
 from training.grounds import draw_grounds, laid_on, turned

@@ -11,8 +11,8 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from huggingface_hub import snapshot_download
 
-from pipelines import checkpoints, own_checkpoints
-from pipelines.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import checkpoints, own_checkpoints
 from training.card_parts import FACTS_FILE, pictures_per_step
 from training.data import folder_name, is_local
 from training.loop import Prediction

@@ -1,0 +1,160 @@
+"""A classifier of painting genres that judges what words made of the paintings.
+
+    python -m benchmarks.judges.genre_judge
+
+Guidance never sees it. It shares nothing with the CLIP that guides: it is a plain convolutional
+network that learns labels, not sentences. It is trained on paintings that are not held out; the
+others are looked at once, at the end, for the accuracies that are stored with the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from torch import Tensor, nn
+
+from benchmarks.judges import judge
+from pipelines.core.images import from_uint8
+from pipelines.models import judges
+from training.captions import GENRES
+from training.clip_trainer import centred
+from training.degrade import degraded
+from training.loop import step_generator
+from training.pairs import Pairs, load_pairs
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "genre_judge.safetensors"
+DATA = Path("../shared/data")
+KINDS = tuple(GENRES)
+NUM_FEATURES = 256
+_WIDTHS = (32, 64, 128, NUM_FEATURES)
+_WEIGHT_DECAY = 5e-4
+_SMOOTHING = 0.1
+SIZE_PX = 64
+
+
+class _Block(nn.Module):
+    """Two convolutions and a way around them (He et al. 2016, arXiv:1512.03385)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        around: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != channels:
+            around = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        self.around = around
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.around(x))
+
+
+class GenreJudge(judges.Judge):
+    """A small residual classifier of 64x64 pictures."""
+
+    def __init__(self, num_classes: int = len(KINDS), widths: Sequence[int] = ()) -> None:
+        super().__init__()
+        widths = widths or _WIDTHS
+        before = widths[0]
+        stem = nn.Conv2d(3, before, 3, 2, padding=1, bias=False)  # (n, widths[0], 32, 32)
+        blocks: list[nn.Module] = [stem, nn.BatchNorm2d(before), nn.ReLU()]
+        for i, width in enumerate(widths):
+            blocks += [_Block(before, width, 2 if i else 1), _Block(width, width, 1)]
+            before = width
+        self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(before, num_classes)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last layer but one, `(n, widths[-1])`, of `(n, 3, 64, 64)` in [-1, 1]."""
+        return self.body(pixels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits `(n, num_classes)` of `(n, 3, 64, 64)` in [-1, 1]."""
+        return self.head(self.features(pixels))
+
+
+def load(path: Path = WEIGHTS) -> GenreJudge:
+    """The trained judge, frozen, in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: if it was never trained; the message says how to.
+    """
+    return judges.with_weights(GenreJudge(), path, "python -m benchmarks.judges.genre_judge")
+
+
+def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
+    """Share of the held-out paintings of each kind it got right after training, and "all"."""
+    return judge.stored_accuracies(path)
+
+
+def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
+    """The paintings whose genre is known, and its number in `KINDS` `(n,)` int64."""
+    numbers = {said[0]: number for number, said in enumerate(GENRES.values())}
+    kept = [i for i, label in enumerate(pairs.labels) if label]
+    chosen = pairs.select(torch.tensor(kept))
+    return chosen, torch.tensor([numbers[label] for label in chosen.labels])
+
+
+def accuracies(found: GenreJudge, pairs: Pairs, labels: Tensor) -> dict[str, float]:
+    """Share it gets right of each kind, and of all."""
+    right = judge.classify(found, centred(pairs.pixels)) == labels
+    of = {kind: right[labels == i] for i, kind in enumerate(KINDS)} | {"all": right}
+    return {kind: r.double().mean().item() for kind, r in of.items() if len(r)}
+
+
+def train(
+    pairs: Pairs, labels: Tensor, *, epochs: int, batch_size: int, lr: float, seed: int
+) -> GenreJudge:
+    """Trains a judge; rare kinds are shown more often than they occur."""
+    torch.manual_seed(seed)
+    found = GenreJudge().train()
+    chance = rare_first(labels, len(KINDS))
+
+    def loss_of(step: int) -> Tensor:
+        generator = step_generator(seed, step)
+        chosen = torch.multinomial(chance, batch_size, generator=generator)
+        shown = degraded(from_uint8(pairs.pixels[chosen]), SIZE_PX, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = found(shown).float()
+        return F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
+
+    steps = epochs * math.ceil(len(pairs) / batch_size)
+    return judge.fit(found, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+
+
+def rare_first(labels: Tensor, num_classes: int) -> Tensor:
+    """How likely each of `(n,)` is shown: a class by the root of how often it occurs."""
+    return torch.bincount(labels, minlength=num_classes).float().rsqrt()[labels]
+
+
+def main(
+    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
+    epochs: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    lr: Annotated[float, typer.Option(help="peak of the one cycle")] = 2e-3,
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
+    output: Annotated[Path, typer.Option(help="where the weights go")] = WEIGHTS,
+) -> None:
+    """Trains the judge, prints its accuracies on held-out paintings and stores both."""
+    if threads:
+        torch.set_num_threads(threads)
+    known, unseen = (labelled(part) for part in load_pairs(data_folder, "wikiart"))
+    found = train(*known, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    measured = accuracies(found, *unseen)
+    judge.save_measured(found, output, "wikiart, not held out", recipe, measured)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,133 @@
+"""What the tabs that guide an unconditional model share: their controls, and a first picture."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pipelines.core import images
+from pipelines.core.rules import MAX_LAMBDA
+from pipelines.diffusion import sampling
+from pipelines.diffusion.guidance import Method
+from tabs import common, i18n, results
+from tabs.i18n import Phrase
+
+COLUMNS, SCALE = (4, 2, 3), 4
+
+
+def starting_noise(product: results.Product) -> str:
+    """What a tab shows before the first run: the noise that its default run starts from."""
+    seed = product.settings().seed
+    noise = sampling.draw_noise(sampling.image_generators(seed, 1), (3, 64, 64))
+    pictures = images.to_pil(noise / 3)
+    alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
+    return results.pairs(product, pictures, pictures, [alt], i18n.DEFAULT)
+
+
+def score_rows(preview: Any, language: str, *, digits: int) -> str:
+    """Per picture its score with and without guidance, as HTML."""
+    rows = [
+        i18n.say(
+            language,
+            "shared.score_row",
+            number=i + 1,
+            after=f"<b>{after:.{digits}f}</b>",
+            before=f"{before:.{digits}f}",
+        )
+        for i, (after, before) in enumerate(
+            zip(preview.score_after, preview.score_before, strict=True)
+        )
+    ]
+    return "".join(f"<p>{row}</p>" for row in rows)
+
+
+def emphasised(names: list[str]) -> str:
+    """Names in a list, safe to show."""
+    return f"<b>{', '.join(html.escape(name) for name in names)}</b>"
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Makes the controls that both tabs have, by the names of the settings.
+
+    Attributes:
+        settings: of the product.
+        prefix: of the elements' ids.
+        methods: to choose from.
+        course_max: right end of the strength slider for the course's method.
+    """
+
+    settings: type[Any]
+    prefix: str
+    methods: Mapping[str, Method]
+    course_max: float
+
+    def slider(self, name: str, **options: Any) -> gr.Slider:
+        return common.slider(self.settings, name, prefix=self.prefix, **options)
+
+    def radio(self, name: str, **options: Any) -> gr.Radio:
+        return common.radio(self.settings, name, prefix=self.prefix, **options)
+
+    def main(self) -> dict[str, Any]:
+        """Strength, steps, number, seed, model and method."""
+        return {
+            "guidance_scale": self.slider("guidance_scale", maximum=MAX_LAMBDA),
+            "num_inference_steps": self.slider("num_inference_steps"),
+            "num_images": self.slider("num_images"),
+            "seed": common.seed_row(self.settings.seed, self.prefix),
+            "model": self.radio("model"),
+            "method": self.radio("method", info=Phrase(f"method.{self.settings.method}")),
+        }
+
+    def follow_method(self, controls: Mapping[str, Any], language: gr.Radio) -> None:
+        """Makes strength and last guided step those of a method when it is chosen.
+
+        Args:
+            controls: of `main` and `advanced`.
+            language: component that knows it.
+        """
+        controls["method"].input(
+            self._of_method,
+            inputs=[controls["method"], language],
+            outputs=[controls[name] for name in ("method", "guidance_scale", "stop")],
+            **common.QUIET,
+        )
+
+    def _of_method(self, name: str, language: str) -> tuple[dict[str, Any], dict[str, Any], float]:
+        """What a method is, the slider for its strength, and when it ends.
+
+        The course has a scale of its own, and guides to the end.
+        """
+        chosen = self.methods[name]
+        said = gr.update(info=i18n.say(language, f"method.{name}"))
+        scale: dict[str, Any] = self._range(name) | {
+            "value": chosen.default_scale,
+            "info": i18n.say(language, self._scale_info(name)),
+        }
+        return said, gr.update(**scale), 1.0 if self._is_course(name) else self.settings.stop
+
+    def of_settings(self, settings: Any) -> dict[str, dict[str, Any]]:
+        """What more than its value a control becomes when settings are brought back."""
+        return {"guidance_scale": self._range(settings.method)}
+
+    def _range(self, method: str) -> dict[str, Any]:
+        """Where the slider for the strength ends, and how fine it is."""
+        course = self._is_course(method)
+        return {
+            "maximum": self.course_max if course else MAX_LAMBDA,
+            "step": 1 if course else 0.01,
+        }
+
+    def _scale_info(self, method: str) -> str:
+        return "info.course_scale" if self._is_course(method) else "info.guidance_scale"
+
+    def _is_course(self, method: str) -> bool:
+        return self.methods[method].max_scale > MAX_LAMBDA
+
+    def advanced(self) -> dict[str, Any]:
+        """When to guide, how often, and how much noise; call inside an accordion."""
+        return {name: self.slider(name) for name in ("start", "stop", "every", "repeats", "eta")}
