@@ -16,7 +16,7 @@ import gradio as gr
 
 from pipelines.core import devices
 from pipelines.core.assets import ASSETS
-from pipelines.core.rules import own_checkpoints
+from pipelines.models.names import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
 from tabs.i18n import Phrase
 from tabs.theme import theme

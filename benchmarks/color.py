@@ -27,11 +27,14 @@ from benchmarks.figures import record
 from benchmarks.paths import BrownianPaths
 from benchmarks.scoring import markdown
 from pipelines.core import colorimetry, devices, images
-from pipelines.core.rules import ColorSettings
 from pipelines.diffusion import guidance, losses, sampling
-from pipelines.diffusion.guidance import METHODS, PUBLISHED, Method
+from pipelines.diffusion.denoisers import unconditional
+from pipelines.diffusion.methods import METHODS, PUBLISHED, Method
+from pipelines.diffusion.noise import draw_noise, seeded
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings
 
 COLORS = (
     *(f"hsl({hue}, 60%, 50%)" for hue in range(0, 360, 40)),
@@ -130,8 +133,8 @@ class Lab:
         shape = (3, loaded.checkpoint.size_px, loaded.checkpoint.size_px)
         device = next(loaded.unet.parameters()).device
         seeds = range(self.seed, self.seed + (num_images or self.num_images))
-        generators = sampling.seeded(seeds)
-        scheduler = sampling.make_scheduler(
+        generators = seeded(seeds)
+        scheduler = make_schedule(
             loaded.scheduler_config,
             solver=method.solver,
             num_inference_steps=setting.steps,
@@ -141,8 +144,8 @@ class Lab:
         if self.one_path and method.eta:
             path = BrownianPaths(seeds, shape, scheduler.alphas_cumprod, method.eta)
         return sampling.sample(
-            sampling.unconditional(loaded.unet),
-            sampling.draw_noise(generators, shape).to(device),
+            unconditional(loaded.unet),
+            draw_noise(generators, shape).to(device),
             scheduler,
             prediction_type=loaded.scheduler_config["prediction_type"],
             eta=method.eta,

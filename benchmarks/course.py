@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.scoring import cycled_labels
 from pipelines.core import images
-from pipelines.diffusion import sampling
+from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.models import checkpoints
 
 DEFAULT_CACHE = Path("runs") / "bench"
@@ -82,9 +82,9 @@ def as_pixels(pictures: Sequence[Image.Image]) -> Tensor:
 def _draw(loaded: checkpoints.Loaded, seed: int, first: int, last: int, bar: tqdm) -> Tensor:
     """Images `first` to `last - 1` of a seed as 8-bit pixels `(last - first, 1, 28, 28)`."""
     device = next(loaded.unet.parameters()).device
-    generators = sampling.image_generators(seed + first, last - first)
+    generators = image_generators(seed + first, last - first)
     size_px = loaded.checkpoint.size_px
-    noise = sampling.draw_noise(generators, (1, size_px, size_px)).to(device)
+    noise = draw_noise(generators, (1, size_px, size_px)).to(device)
     labels = cycled_labels(last - first, first).to(device)
     scheduler = scheduler_of(loaded)
     result = denoise(

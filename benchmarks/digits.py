@@ -29,10 +29,11 @@ from benchmarks import course, scoring, timing
 from benchmarks.figures import write_cards
 from benchmarks.scoring import Score, Scorer, cycled_labels
 from pipelines.core import devices
-from pipelines.core.rules import MAX_DIGITS, DigitsSettings, rule
+from pipelines.core.rules import rule
 from pipelines.models import checkpoints
 from pipelines.models.judges import NUM_CLASSES, load_judge, stored_accuracy
 from pipelines.products.digits import generate
+from pipelines.products.settings import MAX_DIGITS, DigitsSettings
 from training.data import Digits, default_mnist, load_digits
 
 REPORT_SEED = 1_000_000

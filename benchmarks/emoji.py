@@ -27,7 +27,7 @@ from benchmarks.judges import emoji_judge
 from benchmarks.scoring import markdown
 from benchmarks.text import COURSE, PRESETS, Lab, key_of, name_of
 from pipelines.core import devices, images
-from pipelines.core.rules import TextSettings
+from pipelines.products.settings import TextSettings
 
 PROMPTS = {
     "a red heart": ("heart", "red"),

@@ -35,8 +35,11 @@ from benchmarks.mixture import SHAPE, Mixture, load_mixture
 from benchmarks.scoring import markdown
 from pipelines.core import devices
 from pipelines.diffusion import sampling
-from pipelines.diffusion.guidance import METHODS, PUBLISHED, Guide
+from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import MeanColor, TargetColor, Term
+from pipelines.diffusion.methods import METHODS, PUBLISHED
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import make_schedule
 
 STEPS = (10, 20, 50)
 CURVE = (0.05, 0.2, 0.5)
@@ -163,13 +166,13 @@ def draw(
 ) -> Tensor:
     """Guided pictures `(n, 3, 8, 8)`; picture i takes `seed + i`."""
     method = guide.method
-    generators = sampling.image_generators(seed, num_samples)
-    scheduler = sampling.make_scheduler(
+    generators = image_generators(seed, num_samples)
+    scheduler = make_schedule(
         config, solver=method.solver, num_inference_steps=num_inference_steps, device="cpu"
     )
     *_, last = sampling.sample(
         predict,
-        sampling.draw_noise(generators, SHAPE),
+        draw_noise(generators, SHAPE),
         scheduler,
         prediction_type="sample",
         eta=method.eta,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.core.assets import ASSETS
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 
 FOLDER = ASSETS / "examples"

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import scoring
 from benchmarks.scoring import Score
 from benchmarks.timing import Timing
-from pipelines.models import checkpoints
+from pipelines.models.table import CLIPS, TABLE
 from training import cards
 
 
@@ -39,7 +39,7 @@ def record(key: str, measured: Mapping[str, tuple[str, str]]) -> None:
     Raises:
         OSError: if the card cannot be written.
     """
-    folder = (checkpoints.TABLE | checkpoints.CLIPS)[key].folder
+    folder = (TABLE | CLIPS)[key].folder
     path = folder / cards.FIGURES_FILE
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found |= {name: _figure(label, value) for name, (label, value) in measured.items()}
@@ -54,7 +54,7 @@ def write_cards(scores: dict[str, list[Score]], timings: Sequence[Timing]) -> No
         OSError: if a card cannot be written.
     """
     for timing in timings:
-        folder = checkpoints.TABLE[f"digits-{timing.conditioning}"].folder
+        folder = TABLE[f"digits-{timing.conditioning}"].folder
         figures = figures_of(scores[timing.conditioning], timing)
         text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
         (folder / cards.FIGURES_FILE).write_text(text, encoding="utf-8")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipelines.diffusion import sampling
+from pipelines.diffusion.noise import seeded, spawn
+from pipelines.diffusion.schedules import Schedule
 
 _STREAM = 7  # of the offspring of an image's generator, so that its first noise is another one
 
@@ -36,14 +37,14 @@ class BrownianPaths:
             alphas_cumprod: `(num_timesteps,)`, falling.
             eta: of the run, of a multistep solver; above 0, without which there is no fresh noise.
         """
-        self._generators = [sampling.offspring(g, _STREAM) for g in sampling.seeded(seeds)]
+        self._generators = [spawn(g, _STREAM) for g in seeded(seeds)]
         self._shape = tuple(shape)
         half_log_snr = 0.5 * torch.logit(alphas_cumprod.double().cpu())
         clock = torch.exp(2 * eta**2 * half_log_snr)
         self._weights = (clock[:-1] - clock[1:]).sqrt()  # of the draw from t + 1 to t
         self._t = len(clock) - 1
 
-    def __call__(self, scheduler: sampling.Scheduler, index: int) -> Tensor:
+    def __call__(self, scheduler: Schedule, index: int) -> Tensor:
         """The fresh noise `(b, c, h, w)` of a step, standard normal; there is no way back."""
         timesteps = scheduler.timesteps.tolist()
         self._between(self._t, timesteps[index])  # before the first step

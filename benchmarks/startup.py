@@ -27,8 +27,9 @@ import typer
 from gradio_client import Client
 
 from pipelines.core import devices
-from pipelines.core.rules import ColorSettings, DigitsSettings, rule
-from pipelines.models import checkpoints
+from pipelines.core.rules import rule
+from pipelines.models.table import TABLE
+from pipelines.products.settings import ColorSettings, DigitsSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 120.0
@@ -107,7 +108,7 @@ def measure() -> Start:
         client = Client(url, verbose=False)
         for conditioning in rule(DigitsSettings, "conditioning").options:
             client.predict(conditioning=conditioning, api_name="/digits")
-        for model in filter(checkpoints.TABLE.get, rule(ColorSettings, "model").options):
+        for model in filter(TABLE.get, rule(ColorSettings, "model").options):
             client.predict(model=model, api_name="/color")
         client.predict(api_name="/text")  # the CLIP that comes with the app
         return Start(seconds, idle, resident_mib(process.pid))

@@ -34,10 +34,10 @@ from benchmarks.judges import judge
 from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
 from pipelines.core import images
-from pipelines.core.rules import DigitsSettings
-from pipelines.diffusion.guidance import METHODS
+from pipelines.diffusion.methods import METHODS
 from pipelines.models import checkpoints
 from pipelines.models.judges import load_judge
+from pipelines.products.settings import DigitsSettings
 from training.data import default_mnist, load_digits, load_pictures
 from training.grounds import draw_grounds, laid_on
 

@@ -28,11 +28,12 @@ from benchmarks.figures import record
 from benchmarks.judges.painting_judges import Judges, Shares, mean
 from benchmarks.scoring import markdown
 from pipelines.core import devices, images
-from pipelines.core.rules import TextSettings
-from pipelines.diffusion import guidance
+from pipelines.diffusion.methods import TEXT_METHODS
 from pipelines.models import checkpoints, clip
 from pipelines.products import text
-from pipelines.runs.comparison import Comparison, seeds_of
+from pipelines.products.guided import seeds_of
+from pipelines.products.settings import TextSettings
+from pipelines.runs.comparison import Comparison
 
 PROMPTS = {
     "a portrait of a woman": "portrait",
@@ -88,7 +89,7 @@ class Lab:
 
     def unguided(self, settings: TextSettings) -> Tensor:
         """The same seeds, solver and steps without guidance."""
-        method = guidance.TEXT_METHODS[settings.method]
+        method = TEXT_METHODS[settings.method]
         key = (method.solver, settings.num_inference_steps, method.eta)
         if key not in self._unguided:
             seeds = {"seed": self.seed, "num_images": self.num_images}

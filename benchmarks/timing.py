@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from benchmarks import course
 from benchmarks.scoring import cycled_labels
-from pipelines.core.rules import DigitsSettings
 from pipelines.models import checkpoints
 from pipelines.products.digits import generate
+from pipelines.products.settings import DigitsSettings
 
 ROW = "0123456789"
 

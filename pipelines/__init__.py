@@ -17,7 +17,6 @@ _MOVED = {
     "colorimetry": "core.colorimetry",
     "comparison": "runs.comparison",
     "digit_judge": "models.judges",
-    "guidance": "diffusion.guidance",
     "hub": "models.hub",
     "images": "core.images",
     "lending": "runs.zero_gpu",
@@ -26,7 +25,6 @@ _MOVED = {
     "pace": "runs.timing",
     "record": "runs.provenance",
     "runtime": "core.devices",
-    "sampling": "diffusion.sampling",
     "search": "runs.seed_search",
     "sentences": "core.errors",
     "sheet": "runs.sheet",
@@ -40,4 +38,5 @@ _MOVED = {
 def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module(f"{__name__}.products")  # which tells the other folders what there is
     return import_module(f"{__name__}.{_MOVED[name]}")

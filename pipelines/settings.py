@@ -1,3 +1,5 @@
 """Where notebooks and cards written for version 0.2 find the settings."""
 
 from pipelines.core.rules import *  # noqa: F403
+from pipelines.models.names import *  # noqa: F403
+from pipelines.products.settings import *  # noqa: F403

@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 
 from pipelines.core import devices
-from pipelines.core.rules import MAX_DIGITS, MAX_IMAGES, DigitsSettings, rule
+from pipelines.core.rules import rule
 from pipelines.models import checkpoints
+from pipelines.products.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings
 from tabs import common, explain, i18n
 
 _COLUMNS = ("key", "summary", "size", "data", "licence", "source", "revision")

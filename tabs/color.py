@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.core.rules import ColorSettings, palette_entries
-from pipelines.diffusion.guidance import METHODS
+from pipelines.core.rules import palette_entries
+from pipelines.diffusion.methods import METHODS
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings
 from tabs import common, guidance_controls, i18n, results, shell
 from tabs.guidance_controls import Controls
 from tabs.i18n import Phrase

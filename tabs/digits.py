@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from pipelines.core import images
-from pipelines.core.rules import DigitsSettings
-from pipelines.diffusion import sampling
+from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.products import digits
+from pipelines.products.settings import DigitsSettings
 from tabs import common, i18n, results, shell
 from tabs.i18n import Phrase
 from tabs.results import Curve
@@ -88,7 +88,7 @@ def answer(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
 def starting_noise() -> str:
     """What the tab shows before the first run: the noise that its default run starts from."""
     count = len(DEFAULTS.digits)
-    noise = sampling.draw_noise(sampling.image_generators(DEFAULTS.seed, count), (1, 28, 28))
+    noise = draw_noise(image_generators(DEFAULTS.seed, count), (1, 28, 28))
     pictures = images.to_pil(noise / 3)
     alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
     return results.pairs(PRODUCT, pictures, pictures, [alt] * count, i18n.DEFAULT)

@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.denoisers import classifier_free_guidance
+from pipelines.diffusion.methods import PUBLISHED
+from pipelines.diffusion.methods.method import polyak
+from pipelines.diffusion.solvers.ddim import ddim_step
 from tabs import i18n
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -99,17 +103,17 @@ EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     "color": (
         _LOOP,
         Excerpt("project", guidance.Guide._displacement, "whole = ", "return whole"),
-        Excerpt("solver", sampling.ddim_step, "eps = ", "return alpha_prev * x0"),
+        Excerpt("solver", ddim_step, "eps = ", "return alpha_prev * x0"),
     ),
     "text": (
         _LOOP,
         Excerpt("distance", losses.great_circle, "chord = ", "return "),
         Excerpt("gradient", guidance.Guide._differentiated, "with torch.enable_grad"),
-        Excerpt("trust", guidance.polyak, "return "),
+        Excerpt("trust", polyak, "return "),
     ),
     "digits": (
         _LOOP,
-        Excerpt("mix", sampling.classifier_free_guidance, "def predict"),
+        Excerpt("mix", classifier_free_guidance, "def predict"),
     ),
 }
 """The code of each tab, in the order in which it is read."""
@@ -138,7 +142,7 @@ _EQUATIONS: dict[str, tuple[str, ...]] = {
 
 def _published(name: str) -> str:
     """The address of the paper of a method of `guidance.PUBLISHED`."""
-    found = re.search(r"arXiv:(\S+)", guidance.PUBLISHED[name].summary)
+    found = re.search(r"arXiv:(\S+)", PUBLISHED[name].summary)
     return _ARXIV + (found[1] if found else "")
 
 

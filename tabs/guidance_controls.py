@@ -10,9 +10,8 @@ from typing import Any
 import gradio as gr
 
 from pipelines.core import images
-from pipelines.core.rules import MAX_LAMBDA
-from pipelines.diffusion import sampling
-from pipelines.diffusion.guidance import Method
+from pipelines.diffusion.methods import MAX_LAMBDA, Method
+from pipelines.diffusion.noise import draw_noise, image_generators
 from tabs import common, i18n, results
 from tabs.i18n import Phrase
 
@@ -22,7 +21,7 @@ COLUMNS, SCALE = (4, 2, 3), 4
 def starting_noise(product: results.Product) -> str:
     """What a tab shows before the first run: the noise that its default run starts from."""
     seed = product.settings().seed
-    noise = sampling.draw_noise(sampling.image_generators(seed, 1), (3, 64, 64))
+    noise = draw_noise(image_generators(seed, 1), (3, 64, 64))
     pictures = images.to_pil(noise / 3)
     alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
     return results.pairs(product, pictures, pictures, [alt], i18n.DEFAULT)

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.core.rules import TextSettings
-from pipelines.diffusion.guidance import TEXT_METHODS
+from pipelines.diffusion.methods import TEXT_METHODS
 from pipelines.products import text
+from pipelines.products.settings import TextSettings
 from tabs import common, guidance_controls, i18n, results, shell
 from tabs.guidance_controls import Controls
 from tabs.i18n import Phrase

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.core import devices
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs.timing import pace
 from tabs import color, digits, text
 from tabs.results import Product

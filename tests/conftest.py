@@ -19,6 +19,7 @@ from torch import Tensor
 
 import app
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import CfgOutput, Predictor
 from pipelines.diffusion.unets import (
     ClassChannelsUNet,
     ClassCrossAttentionUNet,
@@ -102,8 +103,8 @@ class Meter:
     most_at_once: int = 0
     started: threading.Event = field(default_factory=threading.Event)
 
-    def wrap(self, predict: sampling.Predictor) -> sampling.Predictor:
-        def slow(x_t: Tensor, t: Tensor) -> Tensor | sampling.Steered:
+    def wrap(self, predict: Predictor) -> Predictor:
+        def slow(x_t: Tensor, t: Tensor) -> Tensor | CfgOutput:
             self.calls += 1
             self.running += 1
             self.most_at_once = max(self.most_at_once, self.running)
@@ -116,7 +117,7 @@ class Meter:
 
         return slow
 
-    def metered(self, make: Callable[..., sampling.Predictor]) -> Callable[..., sampling.Predictor]:
+    def metered(self, make: Callable[..., Predictor]) -> Callable[..., Predictor]:
         """A maker of predictors whose predictors are all metered."""
         return lambda *args, **kwargs: self.wrap(make(*args, **kwargs))
 

@@ -22,9 +22,10 @@ from PIL import Image
 
 import app
 from pipelines.core import images
-from pipelines.core.rules import HUB_MODELS, ColorSettings, DigitsSettings, TextSettings
 from pipelines.models import checkpoints, clip
+from pipelines.models.names import HUB_MODELS
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 from tabs import common
 from tests.conftest import Meter, serve

@@ -22,8 +22,9 @@ from benchmarks import course, digits, figures, finetuning, frechet, scoring, ti
 from benchmarks.judges import judge
 from benchmarks.timing import Timing
 from pipelines.core.images import from_uint8
-from pipelines.core.rules import DigitsSettings
 from pipelines.models import checkpoints, judges
+from pipelines.models.table import TABLE
+from pipelines.products.settings import DigitsSettings
 from tests.conftest import tiny_painter
 from tests.tiny_pictures import invoke, write_landscapes
 from training import cards, finetune_model
@@ -66,7 +67,7 @@ def loaded_from(network: nn.Module, num_train_timesteps: int = 1000) -> checkpoi
         beta_schedule="squaredcos_cap_v2",
         prediction_type="sample",
     )
-    row = checkpoints.TABLE["digits-embedding"]
+    row = TABLE["digits-embedding"]
     return checkpoints.Loaded(row, network, dict(scheduler.config), "0123456789ab")
 
 
@@ -361,7 +362,7 @@ def test_the_courses_time_is_measured_in_full_when_asked() -> None:
 def test_measured_figures_reach_the_card_beside_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundled = checkpoints.TABLE["digits-embedding"].folder / cards.FACTS_FILE
+    bundled = TABLE["digits-embedding"].folder / cards.FACTS_FILE
     folder = tmp_path / "digits-embedding"
     folder.mkdir()
     (folder / cards.FACTS_FILE).write_text(bundled.read_text())

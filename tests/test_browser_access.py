@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, expect
 
-from pipelines.core.rules import MAX_IMAGES
+from pipelines.products.settings import MAX_IMAGES
 from tests.browser import DRAWING, NARROW, TABS, WIDE, Visit, hasten, set_slider, visit
 from tests.test_browser_studio import violations
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from pipelines.core.rules import DigitsSettings
+from pipelines.products.settings import DigitsSettings
 from tests.browser import NARROW, WIDE, Visit, facts_in, keep_screenshot, set_slider, visit
 from tests.conftest import Meter
 

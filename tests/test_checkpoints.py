@@ -16,13 +16,16 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from pipelines.core.rules import HUB_MODELS
+from pipelines.core.cache import Cache
+from pipelines.core.errors import CheckpointError
 from pipelines.models import checkpoints
+from pipelines.models.names import HUB_MODELS
+from pipelines.models.table import CLIPS, TABLE, Checkpoint
 from tests import tiny_clip
 
 KEY = "digits-embedding"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-WEIGHTS_PATTERN = checkpoints.TABLE[KEY].weights
+WEIGHTS_PATTERN = TABLE[KEY].weights
 LIMIT_BYTES = 9_000_000
 SIZES_PX = {
     "paintings": 64,
@@ -54,7 +57,7 @@ def test_a_checkpoint_is_loaded_once_however_many_ask_at_the_same_time(
     loads: list[str] = []
     really_load = checkpoints._load
 
-    def slow_load(row: checkpoints.Checkpoint) -> checkpoints.Loaded:
+    def slow_load(row: Checkpoint) -> checkpoints.Loaded:
         loads.append(threading.current_thread().name)
         time.sleep(0.2)
         return really_load(row)
@@ -85,7 +88,7 @@ def test_a_deleted_file_gives_one_sentence_and_works_again_once_restored(own_cop
     path = own_copy / KEY / name
     kept = path.read_bytes()
     path.unlink()
-    with pytest.raises(checkpoints.CheckpointError, match=rf"^Checkpoint {KEY} cannot be loaded"):
+    with pytest.raises(CheckpointError, match=rf"^Checkpoint {KEY} cannot be loaded"):
         checkpoints.load(KEY)
     row = next(row for row in checkpoints.describe() if row["key"] == KEY)
     assert not row["available"]
@@ -102,7 +105,7 @@ def test_a_truncated_file_gives_one_sentence_and_works_again_once_restored(
     path = own_copy / KEY / name
     kept = path.read_bytes()
     path.write_bytes(kept[: int(len(kept) * share)])
-    with pytest.raises(checkpoints.CheckpointError, match="files are damaged") as caught:
+    with pytest.raises(CheckpointError, match="files are damaged") as caught:
         checkpoints.load(KEY)
     assert str(own_copy) not in str(caught.value)
     path.write_bytes(kept)
@@ -125,9 +128,7 @@ def test_a_checkpoint_in_parts_loads_as_the_whole_one_and_not_without_one_of_the
     index, *shards = folder / f"{WEIGHTS}.index.json", *sorted(folder.glob("*-of-*.safetensors"))
     assert len(shards) > 1
     (index if deleted == "index" else shards[0]).unlink()
-    with pytest.raises(
-        checkpoints.CheckpointError, match=r"^Checkpoint paintings cannot be loaded"
-    ):
+    with pytest.raises(CheckpointError, match=r"^Checkpoint paintings cannot be loaded"):
         checkpoints.load("paintings")
     (row,) = [row for row in checkpoints.describe() if row["key"] == "paintings"]
     if deleted == "shard":
@@ -168,7 +169,7 @@ def no_network(*_: Any) -> None:
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_rows_of_bundled_checkpoints_and_clips_are_available_and_know_their_revision():
     rows = [row for row in checkpoints.describe() if row["source"] == "bundled"]
-    assert {row["key"] for row in rows} == {*checkpoints.TABLE, "clip-small"}
+    assert {row["key"] for row in rows} == {*TABLE, "clip-small"}
     for row in rows:
         assert row["available"]
         assert row["problem"] == ""
@@ -184,7 +185,7 @@ def test_a_clip_of_the_hub_that_was_not_fetched_says_so_without_a_request(
     row = described(key)
     assert not row["available"]
     assert row["problem"] == f"Checkpoint {key} is fetched from the Hub when it is first used."
-    assert row["source"] == f"Hub: {checkpoints.CLIPS[key].repo_id}"
+    assert row["source"] == f"Hub: {CLIPS[key].repo_id}"
     assert row["revision"] == ""
 
 
@@ -192,7 +193,7 @@ def test_a_clip_of_the_hub_is_available_once_all_its_files_are_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    row = checkpoints.CLIPS["ViT-B-32"]
+    row = CLIPS["ViT-B-32"]
     repository = tmp_path / f"models--{row.repo_id.replace('/', '--')}"
     snapshot = repository / "snapshots" / ("1" * 40)
     for path in (repository / "refs" / "main", *(snapshot / name for name in row.needed)):
@@ -203,7 +204,7 @@ def test_a_clip_of_the_hub_is_available_once_all_its_files_are_in_the_cache(
     assert described(row.key)["problem"] == ""
 
 
-@pytest.mark.parametrize("name", checkpoints.CLIPS["clip-small"].needed)
+@pytest.mark.parametrize("name", CLIPS["clip-small"].needed)
 def test_the_row_of_a_bundled_clip_names_the_file_that_is_missing(own_copy: Path, name: str):
     path = own_copy / "clip-small" / name
     kept = path.read_bytes()
@@ -219,12 +220,12 @@ def test_the_row_of_a_bundled_clip_names_the_file_that_is_missing(own_copy: Path
 
 def test_the_same_tiny_clip_is_written_every_time(tmp_path: Path):
     one, other = (tiny_clip.save(tmp_path / name) for name in "ab")
-    weights = checkpoints.CLIPS["clip-small"].weights
+    weights = CLIPS["clip-small"].weights
     assert checkpoints.revision_of(one, weights) == checkpoints.revision_of(other, weights)
 
 
 def test_a_shelf_keeps_what_was_made_and_not_what_failed():
-    shelf: checkpoints.Shelf[object] = checkpoints.Shelf()
+    shelf: Cache[object] = Cache()
 
     def fail() -> object:
         raise OSError("torn")
@@ -239,7 +240,7 @@ def test_a_shelf_keeps_what_was_made_and_not_what_failed():
 
 
 def test_a_shelf_makes_different_things_at_once_and_each_of_them_once():
-    shelf: checkpoints.Shelf[str] = checkpoints.Shelf()
+    shelf: Cache[str] = Cache()
     both = threading.Barrier(2, timeout=20)
     made: list[str] = []
 
@@ -254,7 +255,7 @@ def test_a_shelf_makes_different_things_at_once_and_each_of_them_once():
     assert sorted(made) == ["a", "b"]
 
 
-@pytest.fixture(params=checkpoints.TABLE)
+@pytest.fixture(params=TABLE)
 def bundled(request: pytest.FixtureRequest) -> Iterator[checkpoints.Loaded]:
     """Every bundled checkpoint, loaded anew and not kept."""
     checkpoints.unload_all()

@@ -27,11 +27,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.core import images
+from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
-from pipelines.diffusion import sampling
+from pipelines.diffusion.noise import image_generators
+from pipelines.diffusion.views import Views, random_views
 from pipelines.models import checkpoints, clip
-from pipelines.models.checkpoints import CheckpointError
-from pipelines.models.clip import Clip, Views
+from pipelines.models.clip import Clip
+from pipelines.models.table import CLIPS, Checkpoint
 from tests import tiny_clip
 from tests.hub_server import Hub, serve_hub
 from training.export_clip import save_weights
@@ -80,12 +82,12 @@ def smooth(count: int = 3, size: int = 64, seed: int = 0) -> Tensor:
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:
-    return sampling.image_generators(seed, count)
+    return image_generators(seed, count)
 
 
-def hub_row() -> checkpoints.Checkpoint:
+def hub_row() -> Checkpoint:
     """The row of a CLIP of the Hub, but of a tiny one."""
-    return dataclasses.replace(checkpoints.CLIPS["ViT-B-32"], repo_id=REPOSITORY, size_px=32)
+    return dataclasses.replace(CLIPS["ViT-B-32"], repo_id=REPOSITORY, size_px=32)
 
 
 def configured(model: Clip | None = None) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def test_a_clip_is_loaded_once_however_many_ask_at_the_same_time(monkeypatch: py
     loads: list[str] = []
     really_load = clip._load
 
-    def slow_load(row: checkpoints.Checkpoint) -> Clip:
+    def slow_load(row: Checkpoint) -> Clip:
         loads.append(threading.current_thread().name)
         time.sleep(0.2)
         return really_load(row)
@@ -146,7 +148,7 @@ def test_a_clip_is_loaded_once_however_many_ask_at_the_same_time(monkeypatch: py
 def test_a_loaded_clip_is_frozen_and_in_evaluation_mode_and_knows_itself(model: Clip):
     assert not model.model.training
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
-    assert model.checkpoint is checkpoints.CLIPS[KEY]
+    assert model.checkpoint is CLIPS[KEY]
     assert (model.size_px, model.context_length) == (32, 16)
     assert model.mean.flatten().tolist() == pytest.approx(tiny_clip.MEAN)
     assert model.std.flatten().tolist() == pytest.approx(tiny_clip.STD)
@@ -222,7 +224,7 @@ def test_a_folder_without_weights_is_never_an_untrained_model(own_copy: Path):
         with pytest.raises(CheckpointError, match="files are missing"):
             clip.load(KEY)
     with pytest.raises(Exception, match="weights"):  # even past the check of the files
-        clip.open_folder(checkpoints.CLIPS[KEY], own_copy)
+        clip.open_folder(CLIPS[KEY], own_copy)
 
 
 def test_the_weights_in_memory_are_those_of_the_file(model: Clip, tiny_checkpoints: Path):
@@ -258,7 +260,7 @@ def test_without_a_network_a_clip_of_the_hub_is_refused_naming_the_one_that_need
 @pytest.fixture
 def hub(empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A Hub that has a tiny CLIP, which the table calls ViT-B-32."""
-    monkeypatch.setitem(checkpoints.CLIPS, "ViT-B-32", hub_row())
+    monkeypatch.setitem(CLIPS, "ViT-B-32", hub_row())
     with serve_hub(empty_cache) as hub:
         hub.repositories[f"models/{REPOSITORY}"] = save_as_on_the_hub(tmp_path / "repository")
         yield hub
@@ -492,17 +494,17 @@ def test_a_clip_that_saw_nearly_every_word_has_no_unseen_ones(model: Clip):
 
 @pytest.mark.parametrize("size_px", [16, 32, 100])
 def test_there_are_so_many_square_views_of_each_picture(size_px: int):
-    views = clip.random_views(pictures(2, 64), MOVING, size_px, generators(2))
+    views = random_views(pictures(2, 64), MOVING, size_px, generators(2))
     assert views.shape == (5, 2, 3, size_px, size_px)
     assert views.isfinite().all()
     oblong = F.interpolate(pictures(2, 8), (48, 64))
-    assert clip.random_views(oblong, MOVING, size_px, generators(2)).shape == views.shape
+    assert random_views(oblong, MOVING, size_px, generators(2)).shape == views.shape
 
 
 @pytest.mark.parametrize("size_px", [32, 64, 128])
 def test_a_view_that_does_not_move_is_the_picture_itself(size_px: int):
     x0 = smooth()
-    views = clip.random_views(x0, STILL, size_px, generators(3))
+    views = random_views(x0, STILL, size_px, generators(3))
     expected = F.interpolate(x0, (size_px, size_px), mode="bilinear", align_corners=False)
     for view in views:
         torch.testing.assert_close(view, expected, atol=0.02, rtol=0)
@@ -512,20 +514,20 @@ def test_a_view_that_does_not_move_is_the_picture_itself(size_px: int):
 
 def test_the_views_of_a_picture_depend_on_its_generator_and_not_on_the_batch():
     x0 = pictures(3, 64)
-    together = clip.random_views(x0, MOVING, 32, generators(3, seed=7))
+    together = random_views(x0, MOVING, 32, generators(3, seed=7))
     for i in range(3):
-        alone = clip.random_views(x0[i : i + 1], MOVING, 32, generators(1, seed=7 + i))
+        alone = random_views(x0[i : i + 1], MOVING, 32, generators(1, seed=7 + i))
         torch.testing.assert_close(alone[:, 0], together[:, i])
-    again = clip.random_views(x0, MOVING, 32, generators(3, seed=7))
+    again = random_views(x0, MOVING, 32, generators(3, seed=7))
     assert torch.equal(again, together)
-    other = clip.random_views(x0, MOVING, 32, generators(3, seed=8))
+    other = random_views(x0, MOVING, 32, generators(3, seed=8))
     assert not torch.allclose(other, together, atol=0.1)
 
 
 def test_the_views_of_a_picture_differ_from_each_other_and_from_those_of_the_next_step():
     x0, drawn = smooth(1), generators(1)
     still = dataclasses.replace(MOVING, noise=0.0)
-    one, other = (clip.random_views(x0, still, 32, drawn) for _ in range(2))
+    one, other = (random_views(x0, still, 32, drawn) for _ in range(2))
     for i in range(4):
         assert (one[i] - one[i + 1]).abs().mean() > 0.01
     assert (one - other).abs().mean() > 0.01
@@ -540,7 +542,7 @@ def corners() -> Tensor:
 
 def test_crops_are_squares_inside_the_picture_of_the_least_side_and_more():
     views = Views(count=200, least_side=0.5, max_angle=0.0, mirrored=False, noise=0.0)
-    crops = clip.random_views(corners(), views, 32, generators(1))[:, 0]  # (200, 3, 32, 32)
+    crops = random_views(corners(), views, 32, generators(1))[:, 0]  # (200, 3, 32, 32)
     for channel in (0, 1):
         spans = crops[:, channel].amax(dim=(1, 2)) - crops[:, channel].amin(dim=(1, 2))
         sides = spans / (2 * 31 / 32)  # from the middle of the first pixel to that of the last
@@ -555,7 +557,7 @@ def test_crops_are_squares_inside_the_picture_of_the_least_side_and_more():
 
 def test_half_of_the_views_are_mirrored_left_to_right_and_none_upside_down():
     views = Views(count=400, least_side=0.9, max_angle=0.0, mirrored=True, noise=0.0)
-    crops = clip.random_views(corners(), views, 16, generators(1))[:, 0]
+    crops = random_views(corners(), views, 16, generators(1))[:, 0]
     mirrored = crops[:, 0, 8, 0] > crops[:, 0, 8, -1]
     assert 150 < int(mirrored.sum()) < 250
     assert (crops[:, 1, 0, 8] < crops[:, 1, -1, 8]).all()
@@ -564,7 +566,7 @@ def test_half_of_the_views_are_mirrored_left_to_right_and_none_upside_down():
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_views_are_turned_by_the_angle_at_most_either_way_and_keep_their_shape(mirrored: bool):
     views = Views(count=300, least_side=1.0, max_angle=0.3, mirrored=mirrored, noise=0.0)
-    crops = clip.random_views(corners(), views, 64, generators(1))[:, 0]
+    crops = random_views(corners(), views, 64, generators(1))[:, 0]
     right = crops[:, :2, 32, 36] - crops[:, :2, 32, 28]
     down = crops[:, :2, 36, 32] - crops[:, :2, 28, 32]
     angles = torch.atan2(right[:, 1], right[:, 0].abs())
@@ -576,7 +578,7 @@ def test_views_are_turned_by_the_angle_at_most_either_way_and_keep_their_shape(m
 
 def test_the_noise_of_views_is_as_strong_as_told():
     views = dataclasses.replace(STILL, noise=0.3)
-    noise = clip.random_views(smooth(2), views, 64, generators(2)) - smooth(2)
+    noise = random_views(smooth(2), views, 64, generators(2)) - smooth(2)
     assert noise.std().item() == pytest.approx(0.3, rel=0.03)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
     assert not torch.allclose(noise[0], noise[1])
@@ -585,7 +587,7 @@ def test_the_noise_of_views_is_as_strong_as_told():
 
 def test_views_are_differentiable_and_each_looks_at_its_own_picture_alone():
     x0 = pictures(2, 64).requires_grad_()
-    views = clip.random_views(x0, MOVING, 32, generators(2))
+    views = random_views(x0, MOVING, 32, generators(2))
     gradient = torch.autograd.grad(views[:, 0].sum(), x0)[0]
     assert gradient.isfinite().all()
     assert (gradient[0] != 0).any()

@@ -15,14 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
-from pipelines.core.rules import ColorSettings, SettingsError, validate
-from pipelines.diffusion import guidance, losses
+from pipelines.core.rules import SettingsError, validate
+from pipelines.diffusion import losses
+from pipelines.diffusion.methods import METHODS
 from pipelines.models import checkpoints
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings
 from pipelines.runs import comparison
+from pipelines.runs.comparison import UnguidedStep
 from tests.conftest import Meter
 
-OURS = [name for name in guidance.METHODS if name != "course"]
+OURS = [name for name in METHODS if name != "course"]
 LUMA = np.array(losses.LUMINANCE)
 
 
@@ -74,7 +77,7 @@ def test_bad_settings_fail_at_the_call_and_load_nothing(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "options",
     [
-        *({"method": method} for method in guidance.METHODS),
+        *({"method": method} for method in METHODS),
         {"repeats": 3},
         {"palette": "#102040 60, gold 40", "symmetry": "left-right", "contrast": 0.3},
     ],
@@ -162,7 +165,7 @@ def test_an_unguided_run_that_was_stopped_is_not_taken_for_a_whole_one(meter: Me
 
 
 def test_what_is_remembered_has_a_limit_and_the_last_run_always_stays():
-    steps = [comparison.Plain(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))]
+    steps = [UnguidedStep(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))]
     memory = comparison.Memory(max_bytes=250_000)  # two such runs
     for key in "abc":
         memory.put((key,), steps)

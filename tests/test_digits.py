@@ -14,10 +14,11 @@ from PIL import Image
 
 from benchmarks.judges.judge import classify
 from pipelines.core import images
-from pipelines.core.rules import DigitsSettings, SettingsError
+from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, judges
 from pipelines.models.judges import load_judge
 from pipelines.products import digits
+from pipelines.products.settings import DigitsSettings
 from tabs import i18n
 from tests.conftest import Meter
 

@@ -13,8 +13,11 @@ from torch import Tensor
 from benchmarks import exact, frechet, mixture
 from benchmarks.mixture import Mixture
 from pipelines.diffusion import sampling
-from pipelines.diffusion.guidance import METHODS, PUBLISHED, Guide
+from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import MeanColor, Term
+from pipelines.diffusion.methods import METHODS, PUBLISHED
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import make_schedule
 
 COUNT = 128
 LEVELS = [(0.05, 0.99875**0.5), (0.6, 0.8), (0.995, 0.01**0.5)]
@@ -214,10 +217,8 @@ def test_fitting_finds_the_gaussians_that_the_pictures_came_from():
 def test_the_predictor_knows_how_noisy_a_timestep_is(paintings: Mixture):
     predict = paintings.predictor(exact.CONFIG)
     clean = paintings.sample(4, seed=6)
-    noise = sampling.draw_noise(sampling.image_generators(0, 4), mixture.SHAPE)
-    scheduler = sampling.make_scheduler(
-        exact.CONFIG, solver="ddim", num_inference_steps=1000, device="cpu"
-    )
+    noise = draw_noise(image_generators(0, 4), mixture.SHAPE)
+    scheduler = make_schedule(exact.CONFIG, solver="ddim", num_inference_steps=1000, device="cpu")
     for index in (100, 500, 999):
         alpha, sigma = sampling.signal_and_noise(scheduler, index)
         x_t = alpha * clean + sigma * noise

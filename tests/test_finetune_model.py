@@ -26,7 +26,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from pipelines.models import checkpoints
+from pipelines.models.table import TABLE
 from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import (
     HELD_OUT,
@@ -423,7 +423,7 @@ def test_the_command_in_the_card_repeats_the_recipe(folded: Path, monkeypatch: p
     monkeypatch.chdir(folded.parent.parent.parent)
     assert "far enough" in finetune(*found[1].replace("\\\n", " ").split()).output
     expected = Recipe(**state_of(folded)["recipe"])
-    start = "scenes" if "scenes" in checkpoints.TABLE else "runs/scenes/checkpoint"
+    start = "scenes" if "scenes" in TABLE else "runs/scenes/checkpoint"
     assert prepared == [replace(expected, start_model=start)]
 
 

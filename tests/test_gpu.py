@@ -13,10 +13,14 @@ from torch import Tensor
 
 from benchmarks import precision
 from pipelines.core import devices, images
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
 from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.denoisers import unconditional
+from pipelines.diffusion.methods import METHODS
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints, clip
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import comparison
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
@@ -133,17 +137,17 @@ def test_everything_of_a_run_is_on_the_card_and_noise_is_that_of_the_cpu(
 
 
 def guided_run(key: str, settings: ColorSettings) -> Iterator[sampling.SampleStep]:
-    loaded, method = checkpoints.load(key), guidance.METHODS[settings.method]
+    loaded, method = checkpoints.load(key), METHODS[settings.method]
     terms = color.terms_of(settings, loaded.checkpoint.size_px)
     return comparison.Comparison(settings, loaded, method, terms).guided()
 
 
 def stock(num_images: int, method: str) -> Iterator[sampling.SampleStep]:
     """A guided run of 256 px, of a network as large as the public ones, with random weights."""
-    unet, how = precision.network(256), guidance.METHODS[method]
-    generators = sampling.image_generators(0, num_images)
-    noise = sampling.draw_noise(generators, (3, 256, 256)).to(devices.device())  # (b, 3, 256, 256)
-    scheduler = sampling.make_scheduler(
+    unet, how = precision.network(256), METHODS[method]
+    generators = image_generators(0, num_images)
+    noise = draw_noise(generators, (3, 256, 256)).to(devices.device())  # (b, 3, 256, 256)
+    scheduler = make_schedule(
         {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
         solver=how.solver,
         num_inference_steps=STEPS,
@@ -151,7 +155,7 @@ def stock(num_images: int, method: str) -> Iterator[sampling.SampleStep]:
     )
     terms = [losses.Term(losses.MeanColor(images.color_to_tensor("#44CCAA")))]
     return sampling.sample(
-        sampling.unconditional(unet),
+        unconditional(unet),
         noise,
         scheduler,
         prediction_type="epsilon",

@@ -14,10 +14,16 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 
-from pipelines.diffusion import guidance, losses, sampling
-from pipelines.diffusion.guidance import METHODS, PUBLISHED, TEXT_METHODS, Guide, Method
+from pipelines.diffusion import losses, sampling
+from pipelines.diffusion.denoisers import Predictor
+from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import Brightness, Contrast, MeanColor, Symmetry, TargetColor, Term
+from pipelines.diffusion.methods import METHODS, PUBLISHED, TEXT_METHODS, Method, trust_radius
+from pipelines.diffusion.methods.method import raw
+from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.sampling import Correction, StepContext
+from pipelines.diffusion.solvers import SOLVERS, make_schedule
+from pipelines.diffusion.tensors import rms
 
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
@@ -53,7 +59,7 @@ def unet() -> UNet2DModel:
 
 
 def run(
-    predict: sampling.Predictor,
+    predict: Predictor,
     guide: Guide | None,
     *,
     method: Method,
@@ -68,15 +74,15 @@ def run(
     **options: Any,
 ) -> list[sampling.SampleStep]:
     """All steps of one run with a method's solver."""
-    generators = generators or sampling.image_generators(seed, count)
+    generators = generators or image_generators(seed, count)
     settings = {**COSINE, **(config or {}), "prediction_type": prediction_type}
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         settings, solver=method.solver, num_inference_steps=steps, device="cpu"
     )
     return list(
         sampling.sample(
             predict,
-            sampling.draw_noise(generators, (3, size, size)).to(dtype),
+            draw_noise(generators, (3, size, size)).to(dtype),
             scheduler,
             prediction_type=prediction_type,
             eta=options.pop("eta", method.eta),
@@ -92,7 +98,7 @@ def context_of(
 ) -> StepContext:
     """A step in the middle of ten, whose eps has a root mean square of exactly 1."""
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
-    eps = eps / sampling.rms(eps)
+    eps = eps / rms(eps)
     level = torch.tensor(alpha, dtype=x0.dtype)
     sigma = (1 - level**2).sqrt()
     after = torch.tensor(alpha_prev, dtype=x0.dtype)
@@ -214,7 +220,7 @@ def test_the_course_guides_by_words_with_the_alpha_of_the_number_of_the_step():
     torch.testing.assert_close(moved, expected / 3, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_the_alpha_of_the_number_of_a_step_is_that_of_the_schedule_at_this_number(solver: str):
     seen: list[StepContext] = []
 
@@ -245,7 +251,7 @@ def test_methods_for_words_are_those_for_colours_but_for_the_timesteps_and_the_c
 
 def test_fast_words_have_more_steps_at_middle_noise_than_colours():
     def at_middle_noise(method: Method) -> int:
-        scheduler = sampling.make_scheduler(
+        scheduler = make_schedule(
             COSINE, solver=method.solver, num_inference_steps=20, device="cpu"
         )
         levels = [sampling.signal_and_noise(scheduler, index) for index in range(20)]
@@ -265,7 +271,7 @@ def test_a_loss_that_pulls_nowhere_changes_no_bit(unet: UNet2DModel, name: str, 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return unet(x_t, t).sample
 
-    ours, plain = sampling.image_generators(0, 2), sampling.image_generators(0, 2)
+    ours, plain = image_generators(0, 2), image_generators(0, 2)
     guide = Guide(method, [Term(Nothing()), Term(Nothing())], 0.2, repeats=1)
     guided = run(predict, guide, method=method, clip=clip, steps=4, generators=ours)
     unguided = run(predict, None, method=method, clip=clip, steps=4, generators=plain)
@@ -308,7 +314,7 @@ def test_repeats_take_no_random_numbers_from_the_steps():
     method = METHODS["balanced"]
     states = []
     for repeats in (1, 2, 4):
-        generators = sampling.image_generators(0, 2)
+        generators = image_generators(0, 2)
         guide = Guide(method, [Term(MeanColor(COLOR))], 0.2, repeats=repeats)
         run(ideal_gaussian(), guide, method=method, generators=generators)
         states.append(torch.stack([generator.get_state() for generator in generators]))
@@ -349,7 +355,7 @@ def test_a_strength_means_the_same_at_every_size(name: str, loss: losses.Loss):
     torch.testing.assert_close(at(256), at(28), atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_noise_levels_are_those_of_the_timestep_not_of_the_step(solver: str):
     seen: list[StepContext] = []
 
@@ -480,12 +486,12 @@ def test_the_closed_form_is_where_polyak_goes(loss: losses.Loss, scale: float):
 @pytest.mark.parametrize("alpha", [0.1, 0.6, 0.99])
 def test_a_step_is_a_share_of_what_is_still_uncertain(name: str, alpha: float):
     context = context_of(pictures(), alpha=alpha)
-    radius = guidance.trust_radius(context, 0.02)
+    radius = trust_radius(context, 0.02)
     expected = torch.full((3, 1, 1, 1), 0.02 * (1 - alpha**2) ** 0.5 / alpha)
     torch.testing.assert_close(radius, expected, rtol=1e-4, atol=0)
     loss = TargetColor(torch.full((3,), 30.0))  # too far to be reached
     found = ask(Guide(ALL[name], [Term(loss)], 0.02), context, lambda x_t: 0.7 * x_t)
-    torch.testing.assert_close(sampling.rms(found.x0 - context.x0), expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(rms(found.x0 - context.x0), expected, rtol=1e-3, atol=0)
 
 
 def test_several_terms_add_up_but_stay_in_the_trust_region():
@@ -500,9 +506,9 @@ def test_several_terms_add_up_but_stay_in_the_trust_region():
     context = context_of(x0)
     for name in ("fast", "balanced"):
         found = ask(Guide(METHODS[name], far, 0.2), context)
-        moved = sampling.rms(found.x0 - x0)
-        assert (moved <= guidance.trust_radius(context, 0.2) * (1 + 1e-5)).all()
-        assert (moved > 0.9 * guidance.trust_radius(context, 0.2)).all()
+        moved = rms(found.x0 - x0)
+        assert (moved <= trust_radius(context, 0.2) * (1 + 1e-5)).all()
+        assert (moved > 0.9 * trust_radius(context, 0.2)).all()
 
 
 def test_a_weight_of_zero_is_no_term_and_half_goes_half_way():
@@ -576,7 +582,7 @@ def test_the_thorough_method_differentiates_through_the_network():
     context = context_of(pictures())
     context = dataclasses.replace(context, x0=curved(context.x_t))
     loss = TargetColor(COLOR)
-    method = dataclasses.replace(METHODS["thorough"], step=guidance.raw)
+    method = dataclasses.replace(METHODS["thorough"], step=raw)
     found = ask(Guide(method, [Term(loss)], 2.0), context, curved)
     x_t = context.x_t.clone().requires_grad_()
     gradient = torch.autograd.grad(loss(curved(x_t)).sum(), x_t)[0]
@@ -627,17 +633,17 @@ def test_the_methods_of_the_literature_do_what_their_papers_say(name: str):
     a, after, sigma = context.alpha**2, context.alpha_prev**2, context.sigma
     plain = ddpm_step(context, context.x0)
     weight = after.sqrt() * (1 - a / after) / (1 - a)
-    length = scale * sampling.rms(context.eps) * sigma / context.alpha * weight
+    length = scale * rms(context.eps) * sigma / context.alpha * weight
     match name:
         case "DPS":
             expected = plain - scale * on_x_t / loss(context.x0).sqrt().view(-1, 1, 1, 1)
         case "FreeDoM":
-            expected = plain - length * on_x_t / sampling.rms(on_x_t)
+            expected = plain - length * on_x_t / rms(on_x_t)
         case "UGD":
             eps = context.eps + scale * sigma * on_x_t
             expected = ddpm_step(context, (context.x_t - sigma * eps) / context.alpha)
         case "MPGD":
-            moved = context.x0 - length / after.sqrt() * on_x0 / sampling.rms(on_x0)
+            moved = context.x0 - length / after.sqrt() * on_x0 / rms(on_x0)
             expected = ddpm_step(context, moved)
         case _:
             strength = scale * a / after

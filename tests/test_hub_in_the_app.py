@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.models import checkpoints
+from pipelines.models.table import HUB
 from tests.browser import Visit, facts_in, hasten, visit
 from tests.conftest import serve
 from tests.hub_server import COMMIT, Hub, serve_hub, without_network
@@ -136,7 +137,7 @@ def client(served: str) -> Client:
 
 def offer(remote: Hub, key: str, folder: Path) -> None:
     """Makes a folder the repository of a row of the table."""
-    remote.repositories[f"models/{checkpoints.HUB[key].repo_id}"] = folder
+    remote.repositories[f"models/{HUB[key].repo_id}"] = folder
 
 
 def paint(client: Client, model: str, **options: Any) -> tuple[Image.Image, dict[str, Any]]:

@@ -29,10 +29,12 @@ from playwright.sync_api import Browser, expect
 from torch import Tensor
 
 from pipelines.core import devices, images
-from pipelines.core.rules import ColorSettings, DigitsSettings, SettingsError, TextSettings
+from pipelines.core.errors import CheckpointError
+from pipelines.core.rules import SettingsError
 from pipelines.diffusion import sampling
-from pipelines.models import checkpoints
+from pipelines.diffusion.denoisers import unconditional
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import timing, zero_gpu
 from tabs import i18n, results
 from tabs.color import PRODUCT as COLOR
@@ -187,9 +189,9 @@ def main() -> None:
     from tests.conftest import serve
 
     assert app
-    checkpoints.BUNDLED = Path(os.environ["TINY_CHECKPOINTS"])
-    plain = sampling.unconditional
-    sampling.unconditional = lambda unet: troubled(plain(unet))
+    BUNDLED = Path(os.environ["TINY_CHECKPOINTS"])
+    plain = unconditional
+    unconditional = lambda unet: troubled(plain(unet))
     with serve() as url:
         print("ADDRESS", url, flush=True)
         os.read(0, 1)  # not by `sys.stdin`, whose lock the forked processes would wait for
@@ -400,7 +402,7 @@ def lend(product: results.Product, settings: Any) -> Iterator[Any]:
     ("error", "kind"),
     [
         (SettingsError("prompt_missing"), SettingsError),
-        (checkpoints.CheckpointError("files_damaged", key="mine"), checkpoints.CheckpointError),
+        (CheckpointError("files_damaged", key="mine"), CheckpointError),
         (torch.OutOfMemoryError("too much"), MemoryError),
         (MemoryError(), MemoryError),
     ],

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import predict_x0
 from training import loop
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def test_the_target_leads_back_to_the_picture(prediction: str):
     alpha_bar = torch.tensor([0.99, 0.7, 0.5, 0.3, 0.05]).view(-1, 1, 1, 1)
     alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     target = loop.training_target(x0, eps, alpha, sigma, prediction)
-    found = sampling.predict_x0(target, alpha * x0 + sigma * eps, alpha, sigma, prediction)
+    found = predict_x0(target, alpha * x0 + sigma * eps, alpha, sigma, prediction)
     torch.testing.assert_close(found, x0, rtol=1e-4, atol=1e-5)
 
 

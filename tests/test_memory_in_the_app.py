@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, expect
 from torch import Tensor
 
 from pipelines.core import devices
-from pipelines.core.rules import ColorSettings
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
+from pipelines.products.settings import ColorSettings
 from tabs import common, i18n
 from tabs.color import PRODUCT
 from tests.browser import hasten, visit

@@ -23,11 +23,13 @@ from diffusers import (
 )
 from huggingface_hub import constants
 
-from pipelines.core import rules
-from pipelines.core.rules import ColorSettings, SettingsError, TextSettings, rule, validate
+from pipelines.core.errors import CheckpointError
+from pipelines.core.rules import SettingsError, rule, validate
 from pipelines.models import checkpoints, own_checkpoints
-from pipelines.models.checkpoints import CheckpointError
+from pipelines.models.names import HUB_MODELS, bundled_names, own_checkpoints
+from pipelines.models.table import CLIPS, HUB, TABLE, table
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import comparison
 from tests.hub_server import COMMIT, Hub, serve_hub
 from tests.tiny_pictures import OLD_NAMES, folded_unet, stock_unet
@@ -93,9 +95,9 @@ def test_the_variable_is_read_when_it_is_asked_for(
     said: str, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("STUDIO_CHECKPOINTS", raising=False)
-    assert rules.own_checkpoints() == {}
+    assert own_checkpoints() == {}
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
-    assert rules.own_checkpoints() == found
+    assert own_checkpoints() == found
 
 
 @pytest.mark.parametrize(
@@ -121,22 +123,22 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
-        rules.own_checkpoints()
+        own_checkpoints()
     assert rule(ColorSettings, "model").options == (
         "paintings",
         "scenes",
         "emoji",
-        *rules.HUB_MODELS,
+        *HUB_MODELS,
     )
-    assert checkpoints.table() == checkpoints.TABLE | checkpoints.HUB
+    assert table() == TABLE | HUB
     assert validate(ColorSettings()).model == "paintings"
 
 
 def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():
-    assert rules.bundled_names() == {
-        *checkpoints.TABLE,
-        *checkpoints.HUB,
-        *checkpoints.CLIPS,
+    assert bundled_names() == {
+        *TABLE,
+        *HUB,
+        *CLIPS,
     }
 
 
@@ -161,7 +163,7 @@ def test_the_app_does_not_start_with_a_malformed_variable_and_says_why(variable:
 
 @pytest.mark.parametrize("kind", [ColorSettings, TextSettings])
 def test_own_names_are_accepted_as_model_and_offered(kind: Any, monkeypatch: pytest.MonkeyPatch):
-    ours = ("paintings", "scenes", "emoji", *rules.HUB_MODELS)
+    ours = ("paintings", "scenes", "emoji", *HUB_MODELS)
     sentence = rf"^model must be one of {', '.join(ours)}, got 'mine'$"
     with pytest.raises(SettingsError, match=sentence):
         validate(kind(model="mine"))

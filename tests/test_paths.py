@@ -9,15 +9,18 @@ from torch import Tensor
 
 from benchmarks.paths import BrownianPaths
 from pipelines.diffusion import sampling
+from pipelines.diffusion.noise import draw_noise, seeded
+from pipelines.diffusion.schedules import Schedule
+from pipelines.diffusion.solvers import make_schedule
 
 ETA = 0.5
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 ALPHAS_CUMPROD = DDIMScheduler(**COSINE).alphas_cumprod
 
 
-def scheduler_of(steps: int, solver: str = "dpm++-3m") -> sampling.Scheduler:
+def scheduler_of(steps: int, solver: str = "dpm++-3m") -> Schedule:
     config = {**COSINE, "prediction_type": "sample"}
-    return sampling.make_scheduler(config, solver=solver, num_inference_steps=steps, device="cpu")
+    return make_schedule(config, solver=solver, num_inference_steps=steps, device="cpu")
 
 
 def drawn(steps: int, seeds: list[int], shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
@@ -57,7 +60,7 @@ def test_few_steps_and_many_come_to_the_same_noisy_picture_where_x0_stands_still
         scheduler = scheduler_of(steps)
         found = sampling.sample(
             lambda x_t, t: torch.full_like(x_t, 0.3),
-            sampling.draw_noise(sampling.seeded([3]), (1, 8, 8)),
+            draw_noise(seeded([3]), (1, 8, 8)),
             scheduler,
             prediction_type="sample",
             eta=eta,
@@ -75,7 +78,7 @@ def test_an_image_has_its_path_whatever_the_batch_and_another_one_per_seed():
     together, alone = drawn(5, [4, 5]), drawn(5, [5])
     assert torch.equal(together[:, 1:], alone)
     assert not torch.allclose(together[:, 0], together[:, 1])
-    first = sampling.draw_noise(sampling.seeded([5]), (1, 4, 4))
+    first = draw_noise(seeded([5]), (1, 4, 4))
     assert (first - alone).abs().flatten(1).max(dim=1).values.min() > 0.1
 
 

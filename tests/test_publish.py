@@ -22,7 +22,7 @@ from huggingface_hub import ModelCard, hf_hub_download, snapshot_download
 from typer.testing import CliRunner
 
 from pipelines.diffusion import unets
-from pipelines.models import checkpoints
+from pipelines.models.table import BUNDLED, TABLE
 from tests import hub_server, tiny_clip
 from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import folded_unet, invoke, save_folded, save_stock
@@ -30,7 +30,7 @@ from training import finetune_model, hub_models, publish, train_clip, train_digi
 from training.hub import LARGEST_REGULAR_FILE, File, check_sizes
 from training.vocabulary import MERGES_FILE
 
-KEYS = [*checkpoints.TABLE, "clip-small"]
+KEYS = [*TABLE, "clip-small"]
 ID = "someone/kites"
 SHARD = "unet/diffusion_pytorch_model.safetensors"
 CREATION = "POST /api/repos/create"
@@ -46,7 +46,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def with_facts(folder: Path, network: str, **changes: Any) -> Path:
     """Adds what an export writes besides the weights, with another model's words."""
-    bundled = checkpoints.BUNDLED / "paintings"
+    bundled = BUNDLED / "paintings"
     facts = json.loads((bundled / "recipe.json").read_text()) | {"network": network, **changes}
     (folder / "recipe.json").write_text(json.dumps(facts))
     shutil.copy(bundled / "samples.png", folder)
@@ -169,7 +169,7 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
 def test_a_model_fine_tuned_from_one_of_the_hub_names_it(hub: Hub, tmp_path: Path):
     folder = tmp_path / "tuned"
     save_stock(folder)
-    facts = json.loads((checkpoints.BUNDLED / "paintings" / "recipe.json").read_text())
+    facts = json.loads((BUNDLED / "paintings" / "recipe.json").read_text())
     recipe = facts["recipe"] | {"start_model": "google/ddpm-cat-256", "dataset_name": "my-cats"}
     started = {"name": "google/ddpm-cat-256"}
     published(with_facts(folder, "UNet2DModel", recipe=recipe, started_from=started), *to())
@@ -225,7 +225,7 @@ def test_the_code_in_the_card_of_a_digit_model_loads_its_network(
 def test_open_clip_loads_clip_small_from_the_hub_with_its_own_vocabulary(hub: Hub):
     name = "someone/clip-small"
     published("clip-small", *to(name))
-    local = checkpoints.BUNDLED / "clip-small"
+    local = BUNDLED / "clip-small"
     there: Any = open_clip.create_model(f"hf-hub:{name}").eval()
     here: Any = open_clip.create_model(f"local-dir:{local}").eval()
     torch.testing.assert_close(there.state_dict(), here.state_dict(), rtol=0, atol=0)
@@ -545,7 +545,7 @@ def test_no_training_begins_whose_result_could_not_be_uploaded(
 def test_the_other_training_commands_upload_their_result_too(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ):
-    source = checkpoints.BUNDLED / ("clip-small" if name == "clip" else "digits-channels")
+    source = BUNDLED / ("clip-small" if name == "clip" else "digits-channels")
 
     def export(_: object, folder: Path, *__: object) -> None:
         shutil.copytree(source, folder)
@@ -611,7 +611,7 @@ def test_the_server_gives_to_lfs_what_the_project_says_that_the_hub_does():
 
 def test_a_tiny_clip_of_the_tests_can_be_published_too(hub: Hub, tmp_path: Path):
     folder = tiny_clip.save(tmp_path / "clip")
-    shutil.copy(checkpoints.BUNDLED / "clip-small" / "recipe.json", folder)
+    shutil.copy(BUNDLED / "clip-small" / "recipe.json", folder)
     published(folder, *to())
     model = open_clip.create_model(f"hf-hub:{ID}")
     local = open_clip.create_model(f"local-dir:{folder}")

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Browser, expect
 
 import app
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import common
 from tests.browser import facts_in
 from tests.conftest import Meter, serve

@@ -15,15 +15,10 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from pipelines.core import errors, images
-from pipelines.core.rules import (
-    ColorSettings,
-    DigitsSettings,
-    SettingsError,
-    TextSettings,
-    validate,
-)
+from pipelines.core.rules import SettingsError, validate
 from pipelines.models import checkpoints
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 from pipelines.runs.provenance import Record, RecordError
 

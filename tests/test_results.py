@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from pipelines.core import images
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings, validate
+from pipelines.core.rules import validate
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance, timing
 from tabs import color, digits, filmstrip, guidance_controls, i18n, results, text
 from tabs.results import Shown

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pipelines.core import devices, images
-from pipelines.core.rules import ColorSettings
-from pipelines.diffusion import guidance
+from pipelines.core.errors import CheckpointError
+from pipelines.diffusion.methods import METHODS
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings
 from pipelines.runs import comparison, provenance
 from tabs import results
 from tabs.color import PRODUCT
@@ -96,7 +97,7 @@ def last_of(settings: ColorSettings) -> color.Preview:
 
 def guided_steps(settings: ColorSettings) -> list[Any]:
     """The guided run itself, with its tensors."""
-    loaded, method = checkpoints.load(settings.model), guidance.METHODS[settings.method]
+    loaded, method = checkpoints.load(settings.model), METHODS[settings.method]
     terms = color.terms_of(settings, loaded.checkpoint.size_px)
     return list(comparison.Comparison(settings, loaded, method, terms).guided())
 
@@ -181,7 +182,7 @@ def test_too_much_for_this_machine_is_out_of_memory():
 )
 def test_too_little_memory_is_told_from_the_error_also_behind_another(error: Exception):
     assert devices.is_out_of_memory(error)
-    damaged = checkpoints.CheckpointError("files_damaged", key="paintings")
+    damaged = CheckpointError("files_damaged", key="paintings")
     damaged.__cause__ = error
     assert devices.is_out_of_memory(damaged)
 
@@ -194,7 +195,7 @@ def test_too_little_memory_is_told_from_the_error_also_behind_another(error: Exc
         ValueError("can't allocate memory"),
         OSError(28, "No space left on device"),
         KeyError("memory"),
-        checkpoints.CheckpointError("files_damaged", key="paintings"),
+        CheckpointError("files_damaged", key="paintings"),
         KeyboardInterrupt(),
     ],
 )

@@ -15,6 +15,13 @@ from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, 
 from torch import Tensor
 
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import CfgOutput, Predictor, classifier_free_guidance, predict_x0
+from pipelines.diffusion.noise import draw_noise, image_generators, spawn
+from pipelines.diffusion.schedules import Mixed, Schedule
+from pipelines.diffusion.solvers import SOLVERS, make_schedule
+from pipelines.diffusion.solvers.ddim import ddim_step
+from pipelines.diffusion.solvers.dpm import third_order
+from pipelines.diffusion.tensors import rms
 from tests.conftest import TINY
 
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
@@ -26,11 +33,11 @@ def config(prediction: str = "epsilon", schedule: dict[str, Any] = COSINE) -> di
     return {**schedule, "prediction_type": prediction}
 
 
-def run(predict: sampling.Predictor, noise: Tensor, **options: Any) -> list[sampling.SampleStep]:
+def run(predict: Predictor, noise: Tensor, **options: Any) -> list[sampling.SampleStep]:
     """All steps of one run; `options` go to the scheduler or to `sample`."""
     settings = options.pop("config", config())
     options.setdefault("prediction_type", settings["prediction_type"])
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         settings,
         solver=options.pop("solver", "dpm++"),
         num_inference_steps=options.pop("steps", 10),
@@ -68,11 +75,11 @@ def unet() -> UNet2DModel:
     ).requires_grad_(False)
 
 
-def as_predictor(unet: UNet2DModel) -> sampling.Predictor:
+def as_predictor(unet: UNet2DModel) -> Predictor:
     return lambda x_t, t: unet(x_t, t).sample
 
 
-@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_data_that_is_one_point_is_found_exactly(solver: str, prediction: str):
     noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -81,7 +88,7 @@ def test_data_that_is_one_point_is_found_exactly(solver: str, prediction: str):
     torch.testing.assert_close(last.x_prev, torch.full_like(noise, 0.4), atol=2e-2, rtol=0)
 
 
-@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE])
 def test_a_gaussian_keeps_its_mean_and_spread(solver: str, schedule: dict[str, Any]):
     noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
@@ -97,8 +104,8 @@ def test_a_gaussian_keeps_its_mean_and_spread(solver: str, schedule: dict[str, A
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str, eta: float):
     settings = config(prediction)
-    generators = sampling.image_generators(5, 3)
-    noise = sampling.draw_noise(generators, (1, 16, 16))
+    generators = image_generators(5, 3)
+    noise = draw_noise(generators, (1, 16, 16))
     steps = run(
         as_predictor(unet),
         noise,
@@ -110,12 +117,12 @@ def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str
     )
     reference: Any = DDIMScheduler(**settings, clip_sample=False, timestep_spacing="trailing")
     reference.set_timesteps(10)
-    theirs = sampling.image_generators(5, 3)
-    x_t = sampling.draw_noise(theirs, (1, 16, 16))
+    theirs = image_generators(5, 3)
+    x_t = draw_noise(theirs, (1, 16, 16))
     for step, t in zip(steps, reference.timesteps, strict=True):
         assert step.t == t
         torch.testing.assert_close(step.x_t, x_t)
-        fresh = sampling.draw_noise(theirs, (1, 16, 16)) if eta else None
+        fresh = draw_noise(theirs, (1, 16, 16)) if eta else None
         out = reference.step(unet(x_t, t).sample, int(t), x_t, eta=eta, variance_noise=fresh)
         torch.testing.assert_close(step.x0, out.pred_original_sample, atol=1e-4, rtol=1e-4)
         x_t = out.prev_sample
@@ -123,7 +130,7 @@ def test_ddim_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str
 
 
 def test_clipping_follows_diffusers_with_rederived_eps(unet: UNet2DModel):
-    noise = sampling.draw_noise(sampling.image_generators(2, 2), (1, 16, 16))
+    noise = draw_noise(image_generators(2, 2), (1, 16, 16))
     steps = run(as_predictor(unet), noise, solver="ddim", config=config())
     reference: Any = DDIMScheduler(**config(), clip_sample=True, timestep_spacing="trailing")
     reference.set_timesteps(10)
@@ -138,11 +145,11 @@ def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
     scheduler = DDIMScheduler(**config(), clip_sample=False, timestep_spacing="trailing")
     pipeline: Any = DDIMPipeline(unet, scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    generators = sampling.image_generators(11, 2)
+    generators = image_generators(11, 2)
     theirs = pipeline(
         batch_size=2, generator=generators, num_inference_steps=6, output_type="numpy"
     ).images
-    noise = sampling.draw_noise(sampling.image_generators(11, 2), (1, 16, 16))
+    noise = draw_noise(image_generators(11, 2), (1, 16, 16))
     last = run(as_predictor(unet), noise, solver="ddim", steps=6, clip=False)[-1]
     ours = ((last.x_prev + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-4, rtol=1e-4)
@@ -156,15 +163,15 @@ def test_the_whole_ddim_pipeline_gives_the_same_pictures(unet: UNet2DModel):
 def test_dpm_solver_follows_diffusers_step_for_step(
     unet: UNet2DModel, prediction: str, eta: float, algorithm: Any, near: float
 ):
-    generators, theirs = sampling.image_generators(3, 2), sampling.image_generators(3, 2)
-    noise, x_t = (sampling.draw_noise(of, (1, 16, 16)) for of in (generators, theirs))
+    generators, theirs = image_generators(3, 2), image_generators(3, 2)
+    noise, x_t = (draw_noise(of, (1, 16, 16)) for of in (generators, theirs))
     options = {"eta": eta, "generators": generators, "clip": False}
     steps = run(as_predictor(unet), noise, config=config(prediction), **options)
     reference: Any = DPMSolverMultistepScheduler(**config(prediction), algorithm_type=algorithm)
     reference.set_timesteps(timesteps=[step.t for step in steps])
     x_t = x_t * reference.init_noise_sigma
     for step, t in zip(steps, reference.timesteps, strict=True):
-        fresh = sampling.draw_noise(theirs, (1, 16, 16)) if eta else None
+        fresh = draw_noise(theirs, (1, 16, 16)) if eta else None
         x_t = reference.step(unet(x_t, t).sample, t, x_t, variance_noise=fresh).prev_sample
         torch.testing.assert_close(step.x_prev, x_t, atol=near, rtol=near)
         reference_x0 = reference.model_outputs[-1]
@@ -174,7 +181,7 @@ def test_dpm_solver_follows_diffusers_step_for_step(
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE])
 @pytest.mark.parametrize("count", [1, 2, 10, 100, 250])
 def test_timesteps_fall_from_the_noisiest_to_nearly_clean(schedule: dict[str, Any], count: int):
-    found = sampling.spaced_timesteps(DDIMScheduler(**schedule).alphas_cumprod, count)
+    found = Mixed(DDIMScheduler(**schedule).alphas_cumprod, count)
     assert len(found) == len(set(found)) == count
     assert found == sorted(found, reverse=True)
     assert found[0] == 999
@@ -182,7 +189,7 @@ def test_timesteps_fall_from_the_noisiest_to_nearly_clean(schedule: dict[str, An
 
 
 def test_few_steps_are_not_spent_where_there_is_only_noise():
-    steps = sampling.spaced_timesteps(DDIMScheduler(**COSINE).alphas_cumprod, 10)
+    steps = Mixed(DDIMScheduler(**COSINE).alphas_cumprod, 10)
     assert sum(t > 950 for t in steps) <= 2
     assert sum(t < 50 for t in steps) >= 1
 
@@ -194,8 +201,8 @@ def test_an_image_does_not_depend_on_its_batch(conditioning: str):
     labels = torch.eye(11)[:4]
 
     def images_of(rows: slice) -> Tensor:
-        noise = sampling.draw_noise(sampling.image_generators(0, 4)[rows], (1, 28, 28))
-        predict = sampling.classifier_free_guidance(unet, labels[rows], 2.0)
+        noise = draw_noise(image_generators(0, 4)[rows], (1, 28, 28))
+        predict = classifier_free_guidance(unet, labels[rows], 2.0)
         return run(predict, noise, config=config("v_prediction"), steps=5)[-1].x_prev
 
     together = images_of(slice(0, 4))
@@ -208,8 +215,8 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
     unet: UNet2DModel, eta: float
 ):
     def image_of(seed: int) -> Tensor:
-        generators = sampling.image_generators(seed, 1)
-        noise = sampling.draw_noise(generators, (1, 16, 16))
+        generators = image_generators(seed, 1)
+        noise = draw_noise(generators, (1, 16, 16))
         options = {"solver": "ddim", "eta": eta, "generators": generators}
         return run(as_predictor(unet), noise, **options)[-1].x_prev
 
@@ -220,7 +227,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
 @pytest.mark.parametrize("seed", [0, 1, 7, 2**31, 2**32 - 1])
 def test_repeats_draw_noise_that_has_nothing_to_do_with_that_of_the_steps(seed: int):
     generator = torch.Generator().manual_seed(seed)
-    again = sampling.offspring(generator)
+    again = spawn(generator)
     one, other = (torch.randn(10_000, generator=g) for g in (generator, again))
     assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.04
     neighbour = torch.randn(10_000, generator=torch.Generator().manual_seed((seed + 1) % 2**32))
@@ -228,8 +235,8 @@ def test_repeats_draw_noise_that_has_nothing_to_do_with_that_of_the_steps(seed: 
 
 
 def test_image_i_of_a_seed_is_the_first_image_of_that_seed_plus_i():
-    third = sampling.draw_noise(sampling.image_generators(10, 4), (1, 2, 2))[3]
-    assert torch.equal(third, sampling.draw_noise(sampling.image_generators(13, 1), (1, 2, 2))[0])
+    third = draw_noise(image_generators(10, 4), (1, 2, 2))[3]
+    assert torch.equal(third, draw_noise(image_generators(13, 1), (1, 2, 2))[0])
 
 
 @dataclass
@@ -255,7 +262,7 @@ class SetX0:
 
 
 def test_a_guide_that_differentiates_is_given_the_graph_of_the_very_same_x0(unet: UNet2DModel):
-    noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
+    noise = draw_noise(image_generators(0, 2), (1, 16, 16))
     guide = SetX0(None, with_graph=True)
     plain = run(as_predictor(unet), noise, clip=False)
     guided = run(as_predictor(unet), noise, clip=False, guide=guide)
@@ -274,11 +281,11 @@ def test_a_guide_sets_what_the_solver_works_with():
     target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     guide = SetX0(target)
-    for solver in sampling.SOLVERS:
+    for solver in SOLVERS:
         steps = run(lambda x_t, t: torch.zeros_like(x_t), noise, solver=solver, guide=guide)
         torch.testing.assert_close(steps[-1].x_prev, target, atol=2e-2, rtol=0)
     seen = guide.seen
-    assert [c.index for c in seen] == [*range(10)] * len(sampling.SOLVERS)
+    assert [c.index for c in seen] == [*range(10)] * len(SOLVERS)
     assert all(abs(float(c.alpha**2 + c.sigma**2) - 1) < 1e-5 for c in seen)
 
 
@@ -295,8 +302,8 @@ class InPasses(SetX0):
 
 
 def test_a_multistep_solver_looks_back_to_the_last_pass_but_not_beyond_added_noise():
-    generators = sampling.image_generators(0, 1)
-    noise = sampling.draw_noise(generators, (1, 4, 4))
+    generators = image_generators(0, 1)
+    noise = draw_noise(generators, (1, 4, 4))
     guide = InPasses(None)
     options = {"guide": guide, "generators": generators, "clip": False}
     _, once, twice, _ = run(lambda x_t, t: x_t, noise, steps=4, **options)
@@ -304,9 +311,7 @@ def test_a_multistep_solver_looks_back_to_the_last_pass_but_not_beyond_added_noi
 
     def after(step: sampling.SampleStep, context: sampling.StepContext, x0: float) -> Tensor:
         towards = torch.full_like(noise, x0)
-        return sampling.ddim_step(
-            towards, step.x_t, context.alpha, context.sigma, context.alpha_prev
-        )
+        return ddim_step(towards, step.x_t, context.alpha, context.sigma, context.alpha_prev)
 
     start, now, end = (float(torch.log(c.alpha / c.sigma)) for c in (first, second, third))
     looked_back = 3 + (end - now) / (2 * (now - start)) * (3 - 2)
@@ -344,7 +349,7 @@ def test_the_third_order_is_exact_where_x0_is_a_parabola(steps: int, eta: float)
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     off = {}
     for solver in ("dpm++-guided", "dpm++-3m"):
-        scheduler = sampling.make_scheduler(
+        scheduler = make_schedule(
             config("sample"), solver=solver, num_inference_steps=steps, device="cpu"
         )
         found = run(predict, noise, solver=solver, **options)
@@ -371,7 +376,7 @@ def test_the_third_order_fades_as_guidance_grows():
     """From all of it to the line that the second order takes, a half where both move x0 alike."""
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     predict = ideal_gaussian(0.2, 0.5, "sample", COSINE)
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         config("sample"), solver="dpm++-3m", num_inference_steps=10, device="cpu"
     )
     shares = []
@@ -383,13 +388,13 @@ def test_the_third_order_fades_as_guidance_grows():
         of, x0 = guide.seen[5], steps[5].x0
         line = x0 + (after - now) / (2 * (now - before)) * (x0 - steps[4].x0)
         own = [steps[index].x0_network for index in (5, 4, 3)]
-        whole = sampling._third_order(scheduler, 5, own, [torch.zeros_like(x0)] * 3, eta=0)
+        whole = third_order(scheduler, 5, own, [torch.zeros_like(x0)] * 3, eta=0)
         second, third = (
-            sampling.ddim_step(towards, of.x_t, of.alpha, of.sigma, of.alpha_prev)
+            ddim_step(towards, of.x_t, of.alpha, of.sigma, of.alpha_prev)
             for towards in (line, line + whole)
         )
         share = ((steps[5].x_prev - second).norm() / (third - second).norm()).item()
-        moved = sampling.rms(own[0] - own[1]).item()
+        moved = rms(own[0] - own[1]).item()
         assert share == pytest.approx(1 / (1 + (by / moved) ** 2), rel=1e-2)
         shares.append(share)
     assert shares[0] > 0.99
@@ -410,8 +415,8 @@ def test_the_third_order_does_not_look_back_beyond_added_noise():
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return torch.full_like(x_t, 0.5 if int(t) > 700 else 0.1)
 
-    generators = sampling.image_generators(0, 1)
-    noise = sampling.draw_noise(generators, (1, 4, 4))
+    generators = image_generators(0, 1)
+    noise = draw_noise(generators, (1, 4, 4))
     options = {"config": config("sample"), "generators": generators, "clip": False}
     guide = ThirdTwice(None)
     steps = run(predict, noise, solver="dpm++-3m", guide=guide, **options)
@@ -419,7 +424,7 @@ def test_the_third_order_does_not_look_back_beyond_added_noise():
     assert of.index == 3
     before, now, after = (float(torch.log(c.alpha / c.sigma)) for c in guide.seen[3:6])
     line = step.x0 + (after - now) / (2 * (now - before)) * (step.x0 - steps[2].x0)
-    expected = sampling.ddim_step(line, of.x_t, of.alpha, of.sigma, of.alpha_prev)
+    expected = ddim_step(line, of.x_t, of.alpha, of.sigma, of.alpha_prev)
     torch.testing.assert_close(step.x_prev, expected)
 
 
@@ -427,7 +432,7 @@ def test_fresh_noise_can_be_given():
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     asked: list[int] = []
 
-    def still(_: sampling.Scheduler, index: int) -> Tensor:
+    def still(_: Schedule, index: int) -> Tensor:
         asked.append(index)
         return torch.zeros_like(noise)
 
@@ -438,13 +443,13 @@ def test_fresh_noise_can_be_given():
     given = run(predict, noise, fresh_noise=still, **options)
     assert asked == [0, 1, 2, 3, 4]
     eps = [float(((step.x_t - step.x_t.mean()) ** 2).mean()) for step in given]
-    drawn = run(predict, noise, generators=sampling.image_generators(0, 1), **options)
+    drawn = run(predict, noise, generators=image_generators(0, 1), **options)
     assert not torch.allclose(given[1].x_t, drawn[1].x_t)
     assert eps[3] < eps[0] / 10  # nothing takes the place of the first noise
 
 
 def test_a_guide_that_changes_nothing_gives_the_unguided_picture_bit_for_bit(unet: UNet2DModel):
-    noise = sampling.draw_noise(sampling.image_generators(0, 2), (1, 16, 16))
+    noise = draw_noise(image_generators(0, 2), (1, 16, 16))
     plain = run(as_predictor(unet), noise, clip=False)
     guided = run(as_predictor(unet), noise, clip=False, guide=SetX0(None))
     assert torch.equal(plain[-1].x_prev, guided[-1].x_prev)
@@ -456,7 +461,7 @@ def test_each_step_ends_at_the_noise_level_where_the_next_begins(solver: str, st
     """Also where the number of steps does not divide that of the timesteps."""
     noise = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         config("sample"), solver=solver, num_inference_steps=steps, device="cpu"
     )
     levels = [sampling.signal_and_noise(scheduler, index) for index in range(steps)]
@@ -490,14 +495,14 @@ def test_cfg_is_the_formula_of_diffusers_and_scale_one_computes_half():
     labels = torch.eye(11)[[3]]
     x_t, t = torch.zeros(1, 1, 2, 2), torch.tensor(5)
     for scale, expected in ((0.0, 10.0), (1.0, 3.0), (2.0, -4.0)):
-        out = sampling.classifier_free_guidance(Labelled(), labels, scale)(x_t, t)
-        output = out.output if isinstance(out, sampling.Steered) else out
+        out = classifier_free_guidance(Labelled(), labels, scale)(x_t, t)
+        output = out.output if isinstance(out, CfgOutput) else out
         assert torch.equal(output, torch.full_like(x_t, expected))
     assert calls == [2, 1, 2]
     calls.clear()
-    many = sampling.classifier_free_guidance(Labelled(), torch.eye(11)[[3] * 64], 2.0)
+    many = classifier_free_guidance(Labelled(), torch.eye(11)[[3] * 64], 2.0)
     out = many(torch.zeros(64, 1, 2, 2), t)
-    assert isinstance(out, sampling.Steered)
+    assert isinstance(out, CfgOutput)
     assert out.output.shape == (64, 1, 2, 2)
     assert max(calls) <= 32
     assert sum(calls) == 128
@@ -509,15 +514,13 @@ def test_the_x0_that_each_kind_of_output_implies():
     x_t = alpha * x0 + sigma * eps
     outputs = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}
     for prediction, output in outputs.items():
-        torch.testing.assert_close(sampling.predict_x0(output, x_t, alpha, sigma, prediction), x0)
+        torch.testing.assert_close(predict_x0(output, x_t, alpha, sigma, prediction), x0)
     with pytest.raises(ValueError, match="prediction_type must be"):
-        sampling.predict_x0(x0, x_t, alpha, sigma, "noise")
+        predict_x0(x0, x_t, alpha, sigma, "noise")
 
 
 def test_grad_mode_is_left_alone_whichever_thread_takes_the_next_step(unet: UNet2DModel):
-    scheduler = sampling.make_scheduler(
-        config(), solver="ddim", num_inference_steps=6, device="cpu"
-    )
+    scheduler = make_schedule(config(), solver="ddim", num_inference_steps=6, device="cpu")
     steps = sampling.sample(
         as_predictor(unet), torch.randn(1, 1, 16, 16), scheduler, prediction_type="epsilon"
     )
@@ -538,10 +541,8 @@ def test_grad_mode_is_left_alone_whichever_thread_takes_the_next_step(unet: UNet
 def test_what_cannot_be_sampled_is_refused_before_the_first_step():
     noise = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match="solver must be one of dpm"):
-        sampling.make_scheduler(config(), solver="euler", num_inference_steps=5, device="cpu")
-    for solver in sampling.SOLVERS:
-        scheduler = sampling.make_scheduler(
-            config(), solver=solver, num_inference_steps=5, device="cpu"
-        )
+        make_schedule(config(), solver="euler", num_inference_steps=5, device="cpu")
+    for solver in SOLVERS:
+        scheduler = make_schedule(config(), solver=solver, num_inference_steps=5, device="cpu")
         with pytest.raises(ValueError, match="generators must be given"):
             sampling.sample(lambda x_t, t: x_t, noise, scheduler, prediction_type="sample", eta=0.5)

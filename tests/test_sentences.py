@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.core.errors import SENTENCES, Explained, Said
-from pipelines.core.rules import DigitsSettings, SettingsError, TextSettings, validate
-from pipelines.models.checkpoints import CheckpointError
+from pipelines.core.errors import SENTENCES, CheckpointError, Explained, Said
+from pipelines.core.rules import SettingsError, validate
+from pipelines.products.settings import DigitsSettings, TextSettings
 from tabs import i18n
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"

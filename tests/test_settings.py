@@ -11,18 +11,16 @@ from PIL import Image
 from pipelines.core import images
 from pipelines.core.rules import (
     MAX_SEED,
-    ColorSettings,
-    DigitsSettings,
     SettingsError,
-    TextSettings,
     palette_entries,
     prompt_entries,
     rule,
     show,
     validate,
 )
-from pipelines.diffusion import guidance
-from pipelines.models import checkpoints
+from pipelines.diffusion.methods import TEXT_METHODS
+from pipelines.models.table import CLIPS
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 
 
 def mask(width: int = 64, height: int = 64, color: Any = 255, mode: str = "L") -> str:
@@ -532,8 +530,8 @@ def test_the_bounds_of_a_text_run_are_accepted_in_their_proper_type(
 
 
 def test_every_clip_and_method_that_settings_offer_there_is():
-    assert rule(TextSettings, "clip_model").options == tuple(checkpoints.CLIPS)
-    assert rule(TextSettings, "method").options == tuple(guidance.TEXT_METHODS)
+    assert rule(TextSettings, "clip_model").options == tuple(CLIPS)
+    assert rule(TextSettings, "method").options == tuple(TEXT_METHODS)
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,10 @@ import pytest
 from PIL import Image
 
 from pipelines.core import images
-from pipelines.core.rules import (
-    ColorSettings,
-    DigitsSettings,
-    Mask,
-    Picture,
-    SettingsError,
-    TextSettings,
-    rule,
-    validate,
-)
+from pipelines.core.rules import Mask, Picture, SettingsError, rule, validate
 from pipelines.models import checkpoints
 from pipelines.products import color
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance, sweep, timing
 from pipelines.runs.provenance import Record
 from tabs import color as color_tab

@@ -18,7 +18,7 @@ from packaging.version import Version
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipelines.models import checkpoints
+from pipelines.models.table import CLIPS, HUB, TABLE
 from tests.hub_server import Hub, serve_hub
 from training import hub_spaces, publish
 from training.hub import LARGEST_REGULAR_FILE, File
@@ -104,18 +104,18 @@ def test_the_app_file_and_the_thumbnail_are_there(data: dict[str, Any], files: d
 
 
 def test_models_are_those_of_the_tables_that_come_from_the_hub(data: dict[str, Any]):
-    rows = (*checkpoints.CLIPS.values(), *checkpoints.HUB.values())
+    rows = (*CLIPS.values(), *HUB.values())
     assert sorted(data["models"]) == sorted(row.repo_id for row in rows if row.repo_id)
 
 
 def test_data_sets_are_those_of_the_bundled_models_cards(data: dict[str, Any]):
-    cards = [SpaceCard.load(find_folder(key) / "README.md") for key in checkpoints.TABLE]
+    cards = [SpaceCard.load(find_folder(key) / "README.md") for key in TABLE]
     named = {name for card in cards for name in card.data.to_dict().get("datasets", [])}
     assert set(data["datasets"]) == named
 
 
 def test_the_clips_of_the_hub_are_fetched_when_the_space_is_built(data: dict[str, Any]):
-    rows = [row for row in checkpoints.CLIPS.values() if row.repo_id]
+    rows = [row for row in CLIPS.values() if row.repo_id]
     wanted = {row.repo_id: set(row.needed) for row in rows}
     lines = [line.split(" ") for line in data["preload_from_hub"]]
     assert {name: set(paths.split(",")) for name, paths in lines} == wanted
@@ -192,7 +192,7 @@ def test_nothing_goes_along_but_the_app(files: dict[str, File]):
 
 
 def test_every_bundled_checkpoint_goes_along(files: dict[str, File]):
-    for row in (*checkpoints.TABLE.values(), checkpoints.CLIPS["clip-small"]):
+    for row in (*TABLE.values(), CLIPS["clip-small"]):
         for path in (
             *row.needed,
             *(p.relative_to(row.folder) for p in row.folder.glob(row.weights)),

@@ -13,6 +13,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints
+from pipelines.models.table import TABLE, Checkpoint
 from tests.tiny_pictures import (
     SIZE,
     folded_unet,
@@ -49,8 +50,8 @@ def test_the_projects_own_network_is_loaded(tmp_path: Path):
 
 
 def test_a_bundled_model_is_loaded_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    row = checkpoints.Checkpoint("own", "", SIZE, "", "")
-    monkeypatch.setitem(checkpoints.TABLE, "own", row)
+    row = Checkpoint("own", "", SIZE, "", "")
+    monkeypatch.setitem(TABLE, "own", row)
     monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
     save_folded(tmp_path / "own")
     assert isinstance(start_models.load_model("own", SIZE)[0], SpaceToDepthUNet2DModel)

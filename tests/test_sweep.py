@@ -12,16 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from pipelines.core.rules import (
-    MAX_SEED,
-    ColorSettings,
-    DigitsSettings,
-    SettingsError,
-    TextSettings,
-    rule,
-)
-from pipelines.diffusion import guidance
+from pipelines.core.rules import MAX_SEED, SettingsError, rule
+from pipelines.diffusion.methods import METHODS, TEXT_METHODS
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs.sheet import sheet
 from pipelines.runs.sweep import (
     MAX_CELLS,
@@ -200,7 +194,7 @@ def test_suggestions_follow_what_is_set():
 
 @pytest.mark.parametrize(
     ("settings", "methods"),
-    [(ColorSettings, guidance.METHODS), (TextSettings, guidance.TEXT_METHODS)],
+    [(ColorSettings, METHODS), (TextSettings, TEXT_METHODS)],
 )
 def test_the_course_is_suggested_its_own_scale(settings: Any, methods: Any):
     values = suggestion(settings(method="course"), "guidance_scale").split(", ")

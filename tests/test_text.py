@@ -20,16 +20,22 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import images
-from pipelines.core.rules import ColorSettings, SettingsError, TextSettings, validate
+from pipelines.core.errors import CheckpointError
+from pipelines.core.rules import SettingsError, validate
 from pipelines.diffusion import guidance, losses
+from pipelines.diffusion.methods import TEXT_METHODS, Pull
 from pipelines.diffusion.sampling import StepContext
+from pipelines.diffusion.views import random_views
 from pipelines.models import checkpoints, clip, zero_shot
 from pipelines.models.clip import Clip
+from pipelines.models.table import CLIPS
 from pipelines.products import color, text
+from pipelines.products.guided import seeds_of
+from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import comparison, seed_search
 from tests.conftest import Meter
 
-OURS = [name for name in guidance.TEXT_METHODS if name != "course"]
+OURS = [name for name in TEXT_METHODS if name != "course"]
 SEA = "ships on the sea"
 SHORT = {
     "prompt": SEA,
@@ -116,9 +122,9 @@ def test_each_step_gives_one_pair_of_pictures_per_image_and_what_was_measured():
 def test_what_is_shown_is_what_the_network_predicts_and_not_what_was_just_moved():
     settings = validate(TextSettings(**{**SHORT, **strong("balanced")}))
     model = clip.load("clip-small")
-    target, seeds = text.target_of(settings, model), comparison.seeds_of(settings)
+    target, seeds = text.target_of(settings, model), seeds_of(settings)
     terms = text.terms_of(settings, model, target, seeds)
-    loaded, method = checkpoints.load(settings.model), guidance.TEXT_METHODS["balanced"]
+    loaded, method = checkpoints.load(settings.model), TEXT_METHODS["balanced"]
     *before, last = comparison.Comparison(settings, loaded, method, terms).guided()
     for step in before:
         assert torch.equal(step.shown, step.x0_network.clamp(-1, 1))
@@ -175,9 +181,9 @@ def test_a_sentence_that_is_too_long_fails_at_the_call_before_any_step(meter: Me
 def test_a_clip_without_its_weights_fails_at_the_call(
     tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch, meter: Meter
 ):
-    row = checkpoints.CLIPS["clip-small"]
+    row = CLIPS["clip-small"]
     monkeypatch.setattr(type(row), "folder", property(lambda row: tiny_checkpoints / "scenes"))
-    with pytest.raises(checkpoints.CheckpointError, match=r"open_clip_model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"open_clip_model\.safetensors"):
         text.generate(TextSettings(**SHORT))
     assert meter.calls == 0
 
@@ -196,7 +202,7 @@ def test_words_that_the_clip_never_saw_are_told_of_both_prompts():
 @pytest.mark.parametrize(
     "options",
     [
-        *({"method": method} for method in guidance.TEXT_METHODS),
+        *({"method": method} for method in TEXT_METHODS),
         {"repeats": 3, "color": "gold", "negative_prompt": "people"},
         {"image_prompt": quarters(), "every": 2},
     ],
@@ -241,7 +247,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(options: dict[str, Any]):
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-@pytest.mark.parametrize("method", guidance.TEXT_METHODS)
+@pytest.mark.parametrize("method", TEXT_METHODS)
 def test_the_same_settings_give_the_same_pixels(method: str):
     first, again = (run(num_images=2, **strong(method)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
@@ -301,7 +307,7 @@ def test_what_is_wished_for_otherwise_gives_other_pictures(options: dict[str, An
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-@pytest.mark.parametrize("method", guidance.TEXT_METHODS)
+@pytest.mark.parametrize("method", TEXT_METHODS)
 @pytest.mark.parametrize("prompt", [SEA, "people"])
 def test_guided_pictures_are_nearer_to_the_prompt_than_unguided_ones(method: str, prompt: str):
     # The course pulls less at every picture in larger batches.
@@ -312,7 +318,7 @@ def test_guided_pictures_are_nearer_to_the_prompt_than_unguided_ones(method: str
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-@pytest.mark.parametrize("method", guidance.TEXT_METHODS)
+@pytest.mark.parametrize("method", TEXT_METHODS)
 def test_a_negative_weight_alone_pushes_away(method: str):
     last = paint(prompt=f"{SEA}:-1", num_images=4, seed=30, **strong(method))
     near, before = (likeness(pictures, SEA) for pictures in (last.pictures, last.unguided))
@@ -502,13 +508,13 @@ def test_the_course_guides_every_step_as_it_does_for_words_and_not_for_colours(
 ):
     alphas: list[float] = []
 
-    def nothing(pull: guidance.Pull, context: StepContext, scale: float) -> Tensor:
+    def nothing(pull: Pull, context: StepContext, scale: float) -> Tensor:
         alphas.append(context.alpha_of_step.item())
         return 0 * pull.gradient
 
-    course = guidance.TEXT_METHODS["course"]
+    course = TEXT_METHODS["course"]
     assert course.step is guidance.over_alpha_of_step
-    monkeypatch.setitem(guidance.TEXT_METHODS, "course", replace(course, step=nothing))
+    monkeypatch.setitem(TEXT_METHODS, "course", replace(course, step=nothing))
     paint(**strong("course"))
     assert len(alphas) == 6
     assert alphas == sorted(alphas, reverse=True)
@@ -521,7 +527,7 @@ def test_the_course_shows_the_clip_pictures_of_twice_the_contrast_and_darker(
     monkeypatch: pytest.MonkeyPatch, method: str
 ):
     views: list[Tensor] = []
-    really = clip.random_views
+    really = random_views
 
     def kept(*wishes: Any) -> Tensor:
         views.append(really(*wishes))

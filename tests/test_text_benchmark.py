@@ -14,8 +14,9 @@ from benchmarks import text
 from benchmarks.judges import painting_judges
 from benchmarks.judges.genre_judge import KINDS
 from benchmarks.judges.painting_judges import Shares, load_reference, mean, nearest_kind
-from pipelines.core.rules import TextSettings
-from pipelines.models import checkpoints, clip
+from pipelines.models import clip
+from pipelines.models.table import BUNDLED
+from pipelines.products.settings import TextSettings
 from tests import tiny_pairs
 from tests.tiny_pictures import invoke, one_thread
 from training.captions import GENRES
@@ -41,7 +42,7 @@ def test_the_guide_has_no_say_in_what_is_judged():
 
 
 def test_the_clip_that_judges_is_built_otherwise_than_the_clip_that_guides():
-    folders = (painting_judges.CLIP_JUDGE, checkpoints.BUNDLED / "clip-small")
+    folders = (painting_judges.CLIP_JUDGE, BUNDLED / "clip-small")
     configs = [json.loads((f / "open_clip_config.json").read_text()) for f in folders]
     judge, guide = (config["model_cfg"]["vision_cfg"] for config in configs)
     assert judge["timm_model_name"].startswith("regnet")

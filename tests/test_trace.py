@@ -15,11 +15,15 @@ from PIL import Image, ImageSequence
 from torch import Tensor, nn
 
 from pipelines.core import images
-from pipelines.core.rules import ColorSettings, DigitsSettings, TextSettings
 from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion.denoisers import classifier_free_guidance
+from pipelines.diffusion.methods import METHODS
+from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.sampling import SampleStep
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints
 from pipelines.products import color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import history
 from pipelines.runs.history import Trace
 
@@ -224,7 +228,7 @@ def test_the_last_moment_of_a_run_is_its_result_and_the_first_its_noise(name: st
     assert [p.tobytes() for p in end.predicted] == [p.tobytes() for p in last.pictures]
     shape = (len(last.pictures[0].getbands()), *last.pictures[0].size)
     count = len(last.pictures)
-    noise = sampling.draw_noise(sampling.image_generators(settings.seed, count), shape)
+    noise = draw_noise(image_generators(settings.seed, count), shape)
     for seen, expected in zip(first.noisy, images.to_pil(noise / 2), strict=True):
         alike = np.corrcoef(np.asarray(seen).ravel(), np.asarray(expected).ravel())[0, 1]
         assert alike > 0.99
@@ -257,13 +261,13 @@ class Linear(nn.Module):
 
 def steered(prediction: str) -> list[SampleStep]:
     labels = torch.eye(11)[[3, 9]]
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         {**COSINE, "prediction_type": prediction},
         solver="ddim",
         num_inference_steps=5,
         device="cpu",
     )
-    predict = sampling.classifier_free_guidance(Linear(), labels, 2.0)
+    predict = classifier_free_guidance(Linear(), labels, 2.0)
     noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return list(sampling.sample(predict, noise, scheduler, prediction_type=prediction, clip=False))
 
@@ -293,9 +297,9 @@ def gentle(x_t: Tensor, t: Tensor) -> Tensor:
 @pytest.mark.parametrize("method", ["fast", "balanced", "thorough", "course"])
 def test_the_gradient_of_a_loss_is_that_of_finite_differences(method: str):
     """Of x0 itself, or through the network where the method goes through it."""
-    chosen = guidance.METHODS[method]
+    chosen = METHODS[method]
     loss = losses.TargetColor(torch.tensor([0.5, -0.2, 0.1]))
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         {**COSINE, "prediction_type": "sample"},
         solver=chosen.solver,
         num_inference_steps=4,
@@ -307,7 +311,7 @@ def test_the_gradient_of_a_loss_is_that_of_finite_differences(method: str):
         noise,
         scheduler,
         prediction_type="sample",
-        generators=sampling.image_generators(0, 1),
+        generators=image_generators(0, 1),
         guide=guidance.Guide(chosen, [losses.Term(loss)], 0.1, repeats=1),
     )
     checked = 0

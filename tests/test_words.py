@@ -19,8 +19,9 @@ from gradio.components.api_component import Api
 
 import app
 from benchmarks.examples import EXAMPLES
-from pipelines.core.rules import Choice, ModelName, rule
-from pipelines.diffusion.guidance import METHODS, TEXT_METHODS
+from pipelines.core.rules import Choice, rule
+from pipelines.diffusion.methods import METHODS, TEXT_METHODS
+from pipelines.models.names import ModelName
 from pipelines.runs import provenance
 from tabs import color, i18n, text
 from tabs.i18n import Phrase

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.core import images
-from pipelines.models import checkpoints
+from pipelines.models.table import CLIPS
 from training import half_formed, loop, vocabulary
 from training.card_parts import FACTS_FILE
 from training.clip_trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
@@ -76,7 +76,7 @@ def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
 
 def folder_of(start_model: str) -> Path:
     """Where a CLIP to go on from lies: a bundled one, or a folder of its own."""
-    row = checkpoints.CLIPS.get(start_model)
+    row = CLIPS.get(start_model)
     return row.folder if row and not row.repo_id else Path(start_model)
 
 

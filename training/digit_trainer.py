@@ -16,9 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.core import images
-from pipelines.core.rules import MAX_SEED, Choice, DigitsSettings, Real, Whole
+from pipelines.core.rules import MAX_SEED, Choice, Real, Whole
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import classifier_free_guidance, predict_x0
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.diffusion.unets import CLASS_UNETS
+from pipelines.products.settings import DigitsSettings
 from training import loop
 from training.data import Digits, hold_out
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, Prediction, device_in_words
@@ -263,7 +267,7 @@ class Trainer:
         x_t = alpha * x0 + sigma * eps
         batches = zip(*(values.split(VALIDATION_BATCH) for values in (x_t, t, labels)), strict=True)
         output = torch.cat([unet(*batch).sample for batch in batches])
-        found = sampling.predict_x0(output, x_t, alpha, sigma, self.recipe.prediction)
+        found = predict_x0(output, x_t, alpha, sigma, self.recipe.prediction)
         return functional.mse_loss(found, x0).item()
 
     def draw_samples(self) -> Image.Image:
@@ -271,12 +275,12 @@ class Trainer:
         settings = DigitsSettings()
         wanted = torch.arange(NUM_CLASSES).repeat(SAMPLE_ROWS)  # (30,)
         labels = functional.one_hot(wanted, NUM_CLASSES + 1).float().to(self.device)
-        generators = sampling.image_generators(0, len(wanted))
-        noise = sampling.draw_noise(generators, (1, IMAGE_SIZE, IMAGE_SIZE)).to(self.device)
+        generators = image_generators(0, len(wanted))
+        noise = draw_noise(generators, (1, IMAGE_SIZE, IMAGE_SIZE)).to(self.device)
         *_, last = sampling.sample(
-            sampling.classifier_free_guidance(self.averaged(), labels, settings.cfg_scale),
+            classifier_free_guidance(self.averaged(), labels, settings.cfg_scale),
             noise,
-            sampling.make_scheduler(
+            make_schedule(
                 self.scheduler.config,
                 solver=settings.solver,
                 num_inference_steps=settings.num_inference_steps,

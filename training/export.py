@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, ModelMixin
 from PIL import Image
 
-from pipelines.core.rules import DigitsSettings
+from pipelines.products.settings import DigitsSettings
 from training import cards, loop
 from training.data import load_digits, public_name
 from training.digit_trainer import (

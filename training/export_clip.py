@@ -21,7 +21,7 @@ from open_clip import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines.models import checkpoints
+from pipelines.models.table import CLIPS
 from training import cards, loop
 from training.clip_judging import judge_trainer
 from training.clip_runs import DATA, folder_of, prepare, read_start
@@ -98,7 +98,7 @@ def _stored(value: Tensor) -> Tensor:
 
 def _public(start_model: str) -> str:
     """What a card tells of a folder to go on from: the run that it is a checkpoint of."""
-    known = not start_model or start_model in checkpoints.CLIPS
+    known = not start_model or start_model in CLIPS
     return start_model if known else Path(start_model).resolve().parent.name
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipelines.core import images
-from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import predict_x0
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints
 
 FILE = "half_formed.safetensors"
@@ -56,7 +57,7 @@ def make(pixels: Tensor, model: str, seed: int = 0) -> Tensor:
     size = loaded.checkpoint.size_px
     generator = torch.Generator().manual_seed(seed)
     prediction = loaded.scheduler_config["prediction_type"]
-    scheduler = sampling.make_scheduler(
+    scheduler = make_schedule(
         loaded.scheduler_config, solver="ddim", num_inference_steps=1000, device=device
     )
     made = []
@@ -69,7 +70,7 @@ def make(pixels: Tensor, model: str, seed: int = 0) -> Tensor:
         x_t = alpha * x0 + sigma * noise
         with torch.autocast(device.type, torch.bfloat16):
             output = loaded.unet(x_t, t.to(device)).sample.float()
-        found = sampling.predict_x0(output, x_t, alpha, sigma, prediction)
+        found = predict_x0(output, x_t, alpha, sigma, prediction)
         large = F.interpolate(found, size=part.shape[-2:], mode="bilinear", align_corners=False)
         made.append(images.to_uint8(large).cpu())
     return torch.cat(made)

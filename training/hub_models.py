@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from pipelines.diffusion import unets
-from pipelines.models import checkpoints
+from pipelines.models.table import BUNDLED, CLIPS, TABLE
 from training import cards
 from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, NETWORKS_FILE, SAMPLES_FILE
 from training.hub import File
@@ -27,7 +27,7 @@ PATTERNS = (
     "unet/*.json",
     "unet/*.safetensors",
     "scheduler/*.json",
-    *checkpoints.CLIPS["clip-small"].needed,
+    *CLIPS["clip-small"].needed,
 )
 
 
@@ -40,14 +40,14 @@ def find_folder(name: str) -> Path:
     Raises:
         ValueError: if there is none, or its weights cannot be read.
     """
-    bundled = name in {*checkpoints.TABLE, "clip-small"}
-    places = (checkpoints.BUNDLED / name,) if bundled else (Path(name), Path(name) / CHECKPOINT)
+    bundled = name in {*TABLE, "clip-small"}
+    places = (BUNDLED / name,) if bundled else (Path(name), Path(name) / CHECKPOINT)
     for folder in places:
         if (folder / FACTS_FILE).is_file():
             _check_weights(folder)
             return folder
     raise ValueError(
-        f"folder must be {', '.join(checkpoints.TABLE)}, clip-small, a checkpoint folder with its "
+        f"folder must be {', '.join(TABLE)}, clip-small, a checkpoint folder with its "
         f"{FACTS_FILE}, or a run folder with its {CHECKPOINT}, got {name!r}"
     )
 

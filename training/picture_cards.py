@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from pipelines.models import checkpoints
+from pipelines.models.table import TABLE
 from training.card_parts import (
     ANSWERS,
     SAMPLES_FILE,
@@ -359,7 +359,7 @@ _SPELLED_OUT = {
 
 def _start_model(facts: Mapping[str, Any]) -> str:
     name = facts["recipe"]["start_model"]
-    own_run = "steps" in facts["started_from"] and name not in checkpoints.TABLE
+    own_run = "steps" in facts["started_from"] and name not in TABLE
     return f"runs/{name}/checkpoint" if own_run else name
 
 

@@ -19,6 +19,9 @@ from torch.nn import functional
 
 from pipelines.core import images
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import predict_x0
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import make_schedule
 from training import loop, start_models
 from training.data import Pictures, hold_out
 from training.grounds import draw_grounds, laid_on, turned
@@ -232,7 +235,7 @@ class Trainer:
             t = torch.full((len(clean),), level, device=self.device)
             alpha, sigma = self._levels(t)
             x_t = alpha * clean + sigma * noise
-            found = sampling.predict_x0(unet(x_t, t).sample, x_t, alpha, sigma, self.prediction)
+            found = predict_x0(unet(x_t, t).sample, x_t, alpha, sigma, self.prediction)
             errors.append(functional.mse_loss(found, clean, reduction="none").mean(dim=(1, 2, 3)))
         return torch.cat(errors).mean().item()
 
@@ -250,9 +253,9 @@ class Trainer:
         """So many unguided pictures `(b, c, h, w)` in [-1, 1], in parts; see `draw_samples`."""
         unet = self.averaged()
         for first in range(0, count, VALIDATION_BATCH):
-            generators = sampling.image_generators(first, min(VALIDATION_BATCH, count - first))
-            noise = sampling.draw_noise(generators, self._shape()).to(self.device)
-            scheduler = sampling.make_scheduler(
+            generators = image_generators(first, min(VALIDATION_BATCH, count - first))
+            noise = draw_noise(generators, self._shape()).to(self.device)
+            scheduler = make_schedule(
                 self.scheduler.config,
                 solver=SAMPLE_SOLVER,
                 num_inference_steps=SAMPLE_STEPS,

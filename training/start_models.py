@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, own_checkpoints
+from pipelines.models.table import TABLE
 from training.card_parts import FACTS_FILE, pictures_per_step
 from training.data import folder_name, is_local
 from training.loop import Prediction
@@ -81,8 +82,8 @@ def _check_kind(name: str, unet: UNet2DModel) -> None:
 
 
 def _folder_of(name: str) -> Path:
-    if name in checkpoints.TABLE:
-        return checkpoints.TABLE[name].folder
+    if name in TABLE:
+        return TABLE[name].folder
     if Path(name).is_dir():
         return Path(name)
     if is_local(name):
@@ -153,7 +154,7 @@ def network_of(
 
 def public_name(name: str) -> str:
     """How a card calls a start model: a bundled key, a Hub id, or the name of its run."""
-    if name in checkpoints.TABLE or not is_local(name):
+    if name in TABLE or not is_local(name):
         return name
     recorded = _facts_of(name).get("name")
     folder = folder_name(name)

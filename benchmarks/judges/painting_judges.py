@@ -36,8 +36,8 @@ from benchmarks import frechet
 from benchmarks.judges import genre_judge, judge
 from benchmarks.judges.genre_judge import DATA, KINDS
 from pipelines.models import clip
-from pipelines.models.checkpoints import Checkpoint
 from pipelines.models.clip import Clip
+from pipelines.models.table import Checkpoint
 from training.captions import GENRES
 from training.clip_trainer import centred
 from training.pairs import load_pairs

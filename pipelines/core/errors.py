@@ -62,7 +62,7 @@ SENTENCES: dict[str, str] = {
         "guidance_scale must be a number from 0 to {maximum:g} unless method is course, "
         "got {came:g}"
     ),
-    "start_stop": "start must be at most stop, {stop:g}, got {start:g}",
+    "start_stop": "{start_name} must be at most {stop_name}, {stop:g}, got {start:g}",
     "fast_eta": "eta must be 0 or {off} when method is fast, which adds no noise, got {came:g}",
     "fast_repeats": (
         "repeats must be 0 or 1 when method is fast, which does each step once, got {came:g}"

@@ -1,6 +1,7 @@
-"""What a run can be told: one frozen dataclass per product, with ranges and defaults.
+"""What settings accept: one rule per kind of value, and `validate`, which all of them pass.
 
-Sliders, API and command line all read the ranges from here, and all pass through `validate`.
+Settings are frozen dataclasses whose fields carry a rule each. Sliders, API and command line all
+read the ranges from these rules.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -20,12 +20,6 @@ from pipelines.core.errors import Explained, Said
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 OFF = -1
-MAX_DIGITS = 64
-MAX_IMAGES = 8
-MAX_TRIES = 32
-MAX_LAMBDA = 0.5
-MAX_STEPS = 250
-
 MAX_PROMPT_LENGTH = 500
 
 _MAX_PROMPT_WEIGHT = 5.0
@@ -35,14 +29,6 @@ _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
-_MODELS = ("paintings", "scenes", "emoji")
-HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
-"""Names of the models that are fetched when they are first used."""
-
-_CLIPS = ("clip-small", "ViT-B-32", "ViT-B-32-laion")
-_CONDITIONINGS = ("embedding", "cross-attention", "channels")
-_OWN = "STUDIO_CHECKPOINTS"
-_OWN_ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,40})\s*=\s*(?P<where>\S.*)")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
@@ -129,52 +115,6 @@ class Choice:
                 "choice", name=name, options=", ".join(self.options), came=show(value)
             )
         return value
-
-
-def own_checkpoints() -> dict[str, str]:
-    """The user's own models, names and the folder or Hub id of each, as `STUDIO_CHECKPOINTS` says.
-
-    Raises:
-        SettingsError: one sentence on the first entry that is wrong.
-    """
-    found: dict[str, str] = {}
-    for entry in filter(None, map(str.strip, os.environ.get(_OWN, "").split(","))):
-        parts = _OWN_ENTRY.fullmatch(entry)
-        if parts is None or parts["name"] in found or parts["name"] in bundled_names():
-            raise SettingsError("own_checkpoints", came=show(entry))
-        found[parts["name"]] = parts["where"]
-    return found
-
-
-def usable_own_checkpoints() -> dict[str, str]:
-    """As `own_checkpoints`, but none where they are malformed; the app does not start with that."""
-    try:
-        return own_checkpoints()
-    except SettingsError:
-        return {}
-
-
-def bundled_names() -> set[str]:
-    """Names of all models that are not the user's own."""
-    return {
-        *_MODELS,
-        *HUB_MODELS,
-        *_CLIPS,
-        *(f"digits-{conditioning}" for conditioning in _CONDITIONINGS),
-    }
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """The name of an unconditional model: bundled, of the Hub, or one of the user's own."""
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """All such names, as they are now."""
-        return (*_MODELS, *HUB_MODELS, *usable_own_checkpoints())
-
-    def check(self, name: str, value: Any) -> str:
-        return Choice(self.options).check(name, value)
 
 
 @dataclass(frozen=True)
@@ -371,175 +311,8 @@ def rule(settings: Any, name: str) -> Any:
     return next(f for f in dataclasses.fields(settings) if f.name == name).metadata["rule"]
 
 
-def _setting(default: Any, accepted: Rule) -> Any:
+def setting(default: Any, accepted: Rule) -> Any:
     return field(default=default, metadata={"rule": accepted})
-
-
-@dataclass(frozen=True)
-class DigitsSettings:
-    """A run of class-conditional digits.
-
-    Attributes:
-        digits: what to draw, one image per character, in order.
-        cfg_scale: classifier-free guidance; 1 is off, 0 ignores the digits.
-        num_inference_steps: denoising steps.
-        seed: of the first image; image i takes seed + i. -1 draws one at random.
-        conditioning: how the network is told of the digit.
-        blend_with: a second digit that every image is mixed with; empty is off.
-        blend: how much of it, 0 none, 1 nothing else; mixes the two class embeddings.
-        solver: "dpm++" or "ddim".
-        eta: fresh noise per step, "ddim" only: 0 is deterministic, 1 is as much as DDPM.
-    """
-
-    digits: str = _setting("0123456789", DigitString(1, MAX_DIGITS))
-    cfg_scale: float = _setting(2.2, Real(0.0, 10.0))
-    num_inference_steps: int = _setting(10, Whole(1, MAX_STEPS))
-    seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    conditioning: str = _setting("embedding", Choice(_CONDITIONINGS))
-    blend_with: str = _setting("", DigitString(0, 1))
-    blend: float = _setting(0.5, Real(0.0, 1.0, step=0.05))
-    solver: str = _setting("dpm++", Choice(("dpm++", "ddim")))
-    eta: float = _setting(0.0, Real(0.0, 1.0, step=0.05))
-
-    def check_together(self) -> None:
-        if self.eta > 0 and self.solver != "ddim":
-            raise SettingsError("eta_solver", came=self.eta)
-
-
-@dataclass(frozen=True)
-class ColorSettings:
-    """A run of colour guidance.
-
-    Attributes:
-        color: the colour to steer towards.
-        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
-            is the course's own scale, about 40.
-        num_inference_steps: denoising steps.
-        num_images: pictures, of seeds that follow each other.
-        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
-        model: key of an unconditional checkpoint.
-        method: one of `guidance.METHODS`.
-        loss: "mean": the mean colour is the wanted one. "pixels": every pixel is, the course's.
-        region: the part of the picture that `color` is for.
-        mask: another part, white in a picture given as a data address; empty is none.
-        palette: up to five colours with shares, instead of `color`; empty is none.
-        brightness: wanted mean luma, 0 black to 1 white; -1 is off.
-        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
-        symmetry: a mirror axis; "none" is off.
-        extras_weight: of brightness, contrast and symmetry beside the colour.
-        start: share of the steps after which guidance begins.
-        stop: share of the steps after which it ends.
-        every: guide every so many steps, each that much more strongly.
-        repeats: how often each middle step is done; 0 is as the method says.
-        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
-    """
-
-    color: str = _setting("#44CCAA", Color())
-    guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = _setting(20, Whole(1, MAX_STEPS))
-    num_images: int = _setting(1, Whole(1, MAX_IMAGES))
-    seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    model: str = _setting("paintings", ModelName())
-    method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
-    loss: str = _setting("mean", Choice(("mean", "pixels")))
-    region: str = _setting("all", Choice(("all", "top", "bottom", "left", "right", "centre")))
-    mask: str = _setting("", Mask())
-    palette: str = _setting("", Palette())
-    brightness: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
-    contrast: float = _setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
-    symmetry: str = _setting("none", Choice(("none", "left-right", "top-bottom")))
-    extras_weight: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
-    start: float = _setting(0.0, Real(0.0, 1.0, step=0.05))
-    stop: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
-    every: int = _setting(1, Whole(1, 10))
-    repeats: int = _setting(0, Whole(0, 4))
-    eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
-
-    def check_together(self) -> None:
-        _check_guidance(self)
-        if self.mask and self.region != "all":
-            raise SettingsError("region_or_mask", came=self.region)
-        if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
-            raise SettingsError("loss_pixels")
-        if self.method == "course" and self.only_ours():
-            name = self.only_ours()[0]
-            raise SettingsError("course_only", name=name, came=show(getattr(self, name)))
-
-    def only_ours(self) -> list[str]:
-        """Settings in use that the course's notebook does not have."""
-        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
-        return [n for n in names if getattr(self, n) != getattr(type(self), n)]
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """A run of CLIP text guidance.
-
-    Attributes:
-        prompt: what to steer towards: words, or several sentences with weights.
-        negative_prompt: what to steer away from.
-        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
-            is the course's own scale, about 8.
-        num_inference_steps: denoising steps.
-        num_images: pictures, of seeds that follow each other.
-        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
-        model: key of an unconditional checkpoint.
-        method: one of `guidance.TEXT_METHODS`.
-        clip_model: key of the CLIP that compares picture and words.
-        image_prompt: a picture to be like, as a data address; empty is none.
-        image_weight: of that picture, where a sentence weighs 1.
-        color: a mean colour to steer towards as well; empty is none.
-        color_weight: of the colour beside the words.
-        cutouts: crops of the picture that are compared in each guided step.
-        start: share of the steps after which guidance begins.
-        stop: share of the steps after which it ends.
-        every: guide every so many steps, each that much more strongly.
-        repeats: how often each middle step is done; 0 is as the method says.
-        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
-        tries: seeds tried for each picture, of which that goes on whose picture fits best early on;
-            picture i has those from seed + i * tries on.
-    """
-
-    prompt: str = _setting("a landscape with trees", Prompt())
-    negative_prompt: str = _setting("", Prompt())
-    guidance_scale: float = _setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = _setting(20, Whole(1, MAX_STEPS))
-    num_images: int = _setting(1, Whole(1, MAX_IMAGES))
-    seed: int = _setting(0, Whole(RANDOM_SEED, MAX_SEED))
-    model: str = _setting("paintings", ModelName())
-    method: str = _setting("balanced", Choice(("fast", "balanced", "thorough", "course")))
-    clip_model: str = _setting("clip-small", Choice(_CLIPS))
-    image_prompt: str = _setting("", Picture())
-    image_weight: float = _setting(1.0, Real(0.0, 5.0))
-    color: str = _setting("", ColorOrNone())
-    color_weight: float = _setting(1.0, Real(0.0, 1.0, step=0.05))
-    cutouts: int = _setting(1, Whole(1, 16))
-    start: float = _setting(0.0, Real(0.0, 1.0, step=0.05))
-    stop: float = _setting(0.8, Real(0.0, 1.0, step=0.05))
-    every: int = _setting(1, Whole(1, 10))
-    repeats: int = _setting(0, Whole(0, 4))
-    eta: float = _setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
-    tries: int = _setting(1, Whole(1, MAX_TRIES))
-
-    def check_together(self) -> None:
-        if not self.prompt and not (self.image_prompt and self.image_weight):
-            raise SettingsError("prompt_missing")
-        _check_guidance(self)
-        if self.method == "course" and self.color:
-            raise SettingsError("course_color", came=show(self.color))
-
-
-def _check_guidance(settings: ColorSettings | TextSettings) -> None:
-    """What contradicts itself in how a run is guided, whatever it is guided towards."""
-    scale, start, stop = settings.guidance_scale, settings.start, settings.stop
-    if settings.method != "course" and scale > MAX_LAMBDA:
-        raise SettingsError("scale_of_course", maximum=MAX_LAMBDA, came=scale)
-    if start > stop:
-        raise SettingsError("start_stop", start=start, stop=stop)
-    if settings.method == "fast" and settings.eta > 0:
-        raise SettingsError("fast_eta", off=OFF, came=settings.eta)
-    if settings.method == "fast" and settings.repeats > 1:
-        raise SettingsError("fast_repeats", came=settings.repeats)
 
 
 class Settings(Protocol):

@@ -7,8 +7,6 @@ needs them: differentiable from the picture on, with embeddings of text kept.
 from __future__ import annotations
 
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,41 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.core import devices, images
+from pipelines.core import devices
+from pipelines.core.cache import Cache
+from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, hub
-from pipelines.models.checkpoints import CLIPS, Checkpoint, CheckpointError
+from pipelines.models.table import CLIPS, Checkpoint
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, so it is imported when one is loaded
     from open_clip import CLIP
 
-_KEPT_TEXTS = 1024
+_CACHED_TEXTS = 1024
 _WORD = re.compile(r"[^\W\d_]+")
 _MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
-
-
-@dataclass(frozen=True)
-class Views:
-    """How a picture is looked at several times: random crops, each seen as a whole picture.
-
-    Attributes:
-        count: of crops.
-        least_side: shortest side of a crop, as a share of the picture's; 1 is the whole picture.
-        max_angle: that a crop is turned by, in radians.
-        mirrored: whether half of them are.
-        noise: standard deviation of what is added to them.
-    """
-
-    count: int
-    least_side: float
-    max_angle: float
-    mirrored: bool
-    noise: float
-
-
-VIEWS = Views(count=4, least_side=0.6, max_angle=0.1, mirrored=True, noise=0.05)
-COURSE_VIEWS = Views(count=4, least_side=0.28, max_angle=0.087, mirrored=True, noise=0.0)
-"""The course's: a crop of 0.08 to 1 of the area, turned by up to 5 degrees."""
 
 
 @dataclass(frozen=True)
@@ -82,34 +58,16 @@ class Clip:
     context_length: int
     words: frozenset[str] | None
     revision: str
-    _kept: _Kept = field(repr=False, compare=False, default_factory=lambda: _Kept())
+    _texts: Cache[Tensor] = field(
+        repr=False, compare=False, default_factory=lambda: Cache(_CACHED_TEXTS)
+    )
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
 
 
-class _Kept:
-    """Embeddings of the texts asked for last."""
-
-    def __init__(self) -> None:
-        self._of: OrderedDict[str, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, text: str) -> Tensor | None:
-        with self._lock:
-            if text in self._of:
-                self._of.move_to_end(text)
-            return self._of.get(text)
-
-    def put(self, text: str, embedding: Tensor) -> None:
-        with self._lock:
-            self._of[text] = embedding
-            while len(self._of) > _KEPT_TEXTS:
-                self._of.popitem(last=False)
-
-
-_shelf: checkpoints.Shelf[Clip] = checkpoints.Shelf()
+_loaded: Cache[Clip] = Cache()
 
 
 def load(key: str) -> Clip:
@@ -121,12 +79,12 @@ def load(key: str) -> Clip:
     """
     if key not in CLIPS:
         raise ValueError(f"clip_model must be one of {', '.join(CLIPS)}, got {key!r}")
-    return _shelf.get(key, lambda: _load(CLIPS[key]))
+    return _loaded.get_or_make(key, lambda: _load(CLIPS[key]))
 
 
 def unload_all() -> None:
     """Forgets every loaded CLIP, to free memory or to read changed files."""
-    _shelf.clear()
+    _loaded.clear()
     checkpoints.revision_of.cache_clear()
 
 
@@ -222,7 +180,7 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
     Raises:
         SettingsError: if the sentence is longer than the model can read.
     """
-    known = clip._kept.get(text)
+    known = clip._texts.get(text)
     if known is not None:
         return known
     count = len(clip.tokenizer.encode(text))
@@ -234,14 +192,14 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
 
 def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
     """Embeddings `(n, d)` of sentences short enough, of length 1; kept for the next time."""
-    found = {text: kept for text in texts if (kept := clip._kept.get(text)) is not None}
+    found = {text: kept for text in texts if (kept := clip._texts.get(text)) is not None}
     missing = [text for text in dict.fromkeys(texts) if text not in found]
     if missing:
         with devices.device_lock(clip.device), torch.no_grad():
             tokens = clip.tokenizer(missing).to(clip.device)  # (m, l)
             embeddings = F.normalize(clip.model.encode_text(tokens), dim=-1)
         for text, embedding in zip(missing, embeddings, strict=True):
-            clip._kept.put(text, embedding)
+            clip._texts.put(text, embedding)
             found[text] = embedding
     return torch.stack([found[text] for text in texts])
 
@@ -256,31 +214,3 @@ def unseen_words(clip: Clip, text: str) -> list[str]:
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, in order, each once."""
     return list(dict.fromkeys(_WORD.findall(text.lower())))
-
-
-def random_views(
-    x0: Tensor, views: Views, size_px: int, generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Random crops of each picture, `(count, b, 3, size_px, size_px)`, differentiable.
-
-    One crop alone is fooled by patterns that no person sees; patterns that fool many at once are
-    much harder to find.
-
-    Args:
-        x0: `(b, 3, h, w)`.
-        views: how they are drawn.
-        size_px: side of a crop.
-        generators: one per picture, on the CPU, so that its crops do not depend on the batch.
-    """
-    count, shape = views.count, (3, size_px, size_px)
-    drawn = torch.stack([torch.rand(5, count, generator=g) for g in generators], dim=2)  # (5, k, b)
-    noise = torch.stack([torch.randn(count, *shape, generator=g) for g in generators], dim=1)
-    area = views.least_side**2
-    side = (area + (1 - area) * drawn[0]).sqrt()
-    angle = (2 * drawn[1] - 1) * views.max_angle
-    mirrored = torch.where(drawn[2] < 0.5, -1.0, 1.0) if views.mirrored else torch.ones_like(side)
-    shift = (2 * drawn[3:] - 1) * (1 - side)  # (2, k, b)
-    repeated = x0.repeat(count, 1, 1, 1)  # (k * b, 3, h, w), views of one crop beside each other
-    side, angle, mirrored, shift = (v.flatten(-2) for v in (side, angle, mirrored, shift))
-    crops = images.crops(repeated, side, angle, mirrored, shift, size_px)
-    return crops.unflatten(0, (count, len(x0))) + views.noise * noise.to(x0)

@@ -17,7 +17,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from pipelines.core.errors import CheckpointError
-from pipelines.core.rules import MAX_STEPS, show
+from pipelines.core.rules import show
+from pipelines.diffusion.schedules import MAX_STEPS
 from pipelines.models import hub
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.bin"]

@@ -11,9 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
-from pipelines.core.rules import OFF, ColorSettings, palette_entries, validate
-from pipelines.diffusion import guidance, losses
+from pipelines.core.rules import OFF, palette_entries, validate
+from pipelines.diffusion import losses
 from pipelines.models import checkpoints
+from pipelines.products import guided
+from pipelines.products.settings import ColorSettings, method_of
 from pipelines.runs import comparison
 from pipelines.runs.timing import Work
 
@@ -52,7 +54,7 @@ def _read_mask(address: str, size_px: int) -> Tensor:
 def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:
     """The loss of the colour, or of the palette in its place."""
     color = images.color_to_tensor(settings.color)  # (3,)
-    if settings.method == "course" or settings.loss == "pixels":
+    if is_per_pixel(settings):
         return losses.TargetColor(color)
     mask = region_of(settings, size_px)
     if not settings.palette:
@@ -60,6 +62,11 @@ def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:
     entries = palette_entries(settings.palette)
     colors = torch.stack([images.color_to_tensor(color) for color, _ in entries])  # (k, 3)
     return losses.Palette(colors, torch.tensor([share for _, share in entries]), mask)
+
+
+def is_per_pixel(settings: ColorSettings) -> bool:
+    """Whether every pixel is to have the colour, and not their mean."""
+    return method_of(settings).is_bare or settings.loss == "pixels"
 
 
 def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
@@ -105,9 +112,8 @@ def load(settings: ColorSettings) -> None:
 
 def work(settings: ColorSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
-    method = guidance.METHODS[settings.method]
     kind = ("color", settings.model, settings.method)
-    return comparison.work_of(settings, method, kind, terms_of(settings, size_px=8))
+    return guided.work_of(settings, kind, terms_of(settings, size_px=8))
 
 
 def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Preview]:
@@ -129,19 +135,18 @@ def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Previ
 def _generate(
     settings: ColorSettings, loaded: checkpoints.Loaded, compare: bool
 ) -> Iterator[Preview]:
-    method = guidance.METHODS[settings.method]
     terms = terms_of(settings, loaded.checkpoint.size_px)
-    run, loss = comparison.Comparison(settings, loaded, method, terms), losses.total(terms)
-    found: list[list[float]] = []
-    unguided_found: list[list[float]] = []
-    for guided, unguided, both in run.steps(compare=compare):
-        found.append(loss(guided.x0_network).tolist())
+    loss, run = losses.total(terms), guided.run_of(settings, loaded, terms)
+    values: list[list[float]] = []
+    unguided_values: list[list[float]] = []
+    for step, unguided, preview in comparison.compared(run, settings, compare=compare):
+        values.append(loss(step.x0_network).tolist())
         if unguided is not None:
-            unguided_found.append(loss(unguided.x0_network).tolist())
+            unguided_values.append(loss(unguided.x0_network).tolist())
         yield Preview(
-            **vars(both),
-            losses=list(found),
-            unguided_losses=list(unguided_found),
-            score_before=[score(picture, settings) for picture in both.unguided],
-            score_after=[score(picture, settings) for picture in both.pictures],
+            **vars(preview),
+            losses=list(values),
+            unguided_losses=list(unguided_values),
+            score_before=[score(picture, settings) for picture in preview.unguided],
+            score_after=[score(picture, settings) for picture in preview.pictures],
         )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from pipelines.core.rules import DigitsSettings, validate
-from pipelines.diffusion import sampling
+from pipelines.core.rules import OFF, validate
+from pipelines.diffusion import losses
+from pipelines.diffusion.denoisers import class_condition
+from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models import checkpoints, judges
+from pipelines.products.guided import evaluations_of
+from pipelines.products.settings import DigitsSettings, method_of
 from pipelines.runs import comparison
+from pipelines.runs.run import Plan, Run, cfg_interval
 from pipelines.runs.timing import Work
 
 NUM_CLASSES = 10
@@ -23,23 +29,26 @@ class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        sureness: per step done, one value per image: how sure a judge that generation never sees
+        confidence: per step done, one value per image: how sure a judge that generation never sees
             is of the digit asked for, 0 to 1, in what the network predicts.
-        unguided_sureness: the same without guidance; empty where that is not drawn.
+        unguided_confidence: the same without guidance; empty where that is not drawn.
+        losses: per step steered by more than the class, one value per image: how far what the
+            network predicts is from it.
     """
 
-    sureness: list[list[float]]
-    unguided_sureness: list[list[float]]
+    confidence: list[list[float]]
+    unguided_confidence: list[list[float]]
+    losses: list[list[float]] = field(default_factory=list)
 
     @property
     def score_before(self) -> list[float]:
         """How sure the judge is of each unguided picture; or nothing."""
-        return self.unguided_sureness[-1] if self.unguided_sureness else []
+        return self.unguided_confidence[-1] if self.unguided_confidence else []
 
     @property
     def score_after(self) -> list[float]:
         """The same per guided picture."""
-        return self.sureness[-1]
+        return self.confidence[-1]
 
 
 def class_weights(settings: DigitsSettings) -> Tensor:
@@ -67,14 +76,62 @@ def load(settings: DigitsSettings) -> None:
     checkpoints.load(checkpoint_of(settings))
 
 
+def terms_of(settings: DigitsSettings) -> list[losses.Term]:
+    """Everything that the digits are pulled towards, besides their classes."""
+    wanted: list[losses.Loss] = []
+    if settings.symmetry != "none":
+        wanted.append(losses.Symmetry(settings.symmetry))
+    if settings.contrast != OFF:
+        wanted.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
+    if settings.brightness != OFF:
+        wanted.append(losses.Brightness(2 * settings.brightness - 1))
+    return [losses.Term(loss) for loss in wanted]
+
+
+def guide_of(settings: DigitsSettings) -> Guide:
+    """How the digits are steered, besides by their classes."""
+    return Guide(
+        method_of(settings),
+        terms_of(settings),
+        settings.guidance_scale,
+        start=settings.start,
+        stop=settings.stop,
+    )
+
+
+def plan_of(settings: DigitsSettings) -> Plan:
+    """What decides the digits without guidance."""
+    return Plan(
+        model=checkpoint_of(settings),
+        seeds=tuple(settings.seed + i for i in range(len(settings.digits))),
+        num_inference_steps=settings.num_inference_steps,
+        solver=settings.solver,
+        eta=settings.eta,
+        condition=class_condition(class_weights(settings)),
+    )
+
+
+def run_of(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Run:
+    """A run, ready to draw; settings as checked."""
+    return Run(
+        plan_of(settings),
+        loaded,
+        guide_of(settings),
+        cfg_scale=settings.cfg_scale,
+        cfg_start=settings.cfg_start,
+        cfg_stop=settings.cfg_stop,
+    )
+
+
 def work(settings: DigitsSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
-    total = settings.num_inference_steps
-    guided = total * (1 if settings.cfg_scale == 1 else 2)
-    revision = checkpoints.loaded_revision(checkpoint_of(settings))
-    known = revision and comparison.memory.get(_unguided_key(settings, revision)) is not None
+    total, plan = settings.num_inference_steps, plan_of(settings)
+    costs = evaluations_of(guide_of(settings), settings.solver, total)
+    first, end = cfg_interval(total, settings.cfg_start, settings.cfg_stop)
+    doubled = costs[first:end] if settings.cfg_scale != 1 else []
+    unguided = 0 if comparison.is_cached(plan) else total * SOLVERS[settings.solver].evaluations
     kind = ("digits", settings.conditioning)
-    return Work(kind, guided if known else guided + total, len(settings.digits))
+    return Work(kind, sum(costs) + sum(doubled) + unguided, len(settings.digits))
 
 
 def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Preview]:
@@ -102,55 +159,19 @@ def _generate(
     settings: DigitsSettings, loaded: checkpoints.Loaded, compare: bool
 ) -> Iterator[Preview]:
     wanted = class_weights(settings)[:, :NUM_CLASSES] > 0  # (b, 10)
-    judge = _judge()
-
-    def unguided() -> Iterator[comparison.Plain]:
-        key = _unguided_key(settings, loaded.revision)
-        return comparison.remembered(key, lambda: _sample(settings, loaded, cfg_scale=1.0))
-
-    guided = _sample(settings, loaded, cfg_scale=settings.cfg_scale)
-    sure: list[list[float]] = []
-    unguided_sure: list[list[float]] = []
-    pairs = comparison.side_by_side(guided, unguided() if compare else None, settings, loaded)
-    for step, plain, both in pairs:
-        sure.append(judges.probability(judge, step.shown, wanted).tolist())
-        if plain is not None:
-            unguided_sure.append(judges.probability(judge, plain.x0, wanted).tolist())
-        yield Preview(**vars(both), sureness=list(sure), unguided_sureness=list(unguided_sure))
-
-
-def _unguided_key(settings: DigitsSettings, revision: str) -> tuple:
-    """What decides a run without guidance."""
-    return (
-        revision,
-        settings.digits,
-        settings.blend_with and (settings.blend_with, settings.blend),
-        settings.solver,
-        settings.eta,
-        settings.seed,
-        settings.num_inference_steps,
-    )
-
-
-def _sample(
-    settings: DigitsSettings, loaded: checkpoints.Loaded, *, cfg_scale: float
-) -> Iterator[sampling.SampleStep]:
-    size_px = loaded.checkpoint.size_px
-    device = next(loaded.unet.parameters()).device
-    generators = sampling.image_generators(settings.seed, len(settings.digits))
-    noise = sampling.draw_noise(generators, (1, size_px, size_px))  # (b, 1, 28, 28)
-    return sampling.sample(
-        sampling.classifier_free_guidance(
-            loaded.unet, class_weights(settings).to(device), cfg_scale
-        ),
-        noise.to(device),
-        sampling.make_scheduler(
-            loaded.scheduler_config,
-            solver=settings.solver,
-            num_inference_steps=settings.num_inference_steps,
-            device=device,
-        ),
-        prediction_type=loaded.scheduler_config["prediction_type"],
-        eta=settings.eta,
-        generators=generators,
-    )
+    judge, run = _judge(), run_of(settings, loaded)
+    confidence: list[list[float]] = []
+    unguided_confidence: list[list[float]] = []
+    losses_so_far: list[list[float]] = []
+    for step, unguided, preview in comparison.compared(run, settings, compare=compare):
+        confidence.append(judges.probability(judge, step.preview, wanted).tolist())
+        if step.loss is not None:
+            losses_so_far.append(step.loss.tolist())
+        if unguided is not None:
+            unguided_confidence.append(judges.probability(judge, unguided.x0, wanted).tolist())
+        yield Preview(
+            **vars(preview),
+            confidence=list(confidence),
+            unguided_confidence=list(unguided_confidence),
+            losses=list(losses_so_far),
+        )

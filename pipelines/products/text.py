@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from pipelines.core import devices, images
-from pipelines.core.rules import TextSettings, prompt_entries, validate
-from pipelines.diffusion import guidance, losses, sampling
+from pipelines.core.rules import prompt_entries, validate
+from pipelines.diffusion import losses
+from pipelines.diffusion.noise import seeded, spawn
+from pipelines.diffusion.views import VIEWS, random_views
 from pipelines.models import checkpoints, clip, zero_shot
-from pipelines.models.clip import COURSE_VIEWS, VIEWS, Clip
+from pipelines.models.clip import Clip
+from pipelines.products import guided
+from pipelines.products.settings import TextSettings, method_of
 from pipelines.runs import comparison, seed_search
 from pipelines.runs.history import Trace
+from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
 _VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
@@ -129,13 +134,12 @@ def look_of(
     settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
 ) -> Callable[[Tensor], Tensor]:
     """`x0` to embeddings of random crops, `(k, b, d)`."""
-    course = settings.method == "course"
-    views = replace(COURSE_VIEWS if course else VIEWS, count=settings.cutouts)
+    method = method_of(settings)
+    views = replace(method.views or VIEWS, count=settings.cutouts)
 
     def look(x0: Tensor) -> Tensor:
-        crops = clip.random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
-        # The course forgets that CLIP's statistics are those of pictures in [0, 1].
-        seen = 2 * crops - 1 if course else crops
+        crops = random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
+        seen = 2 * crops - 1 if method.shows_signed_range else crops
         return clip.encode_images(model, seen.flatten(0, 1)).unflatten(0, crops.shape[:2])
 
     return look
@@ -145,8 +149,7 @@ def terms_of(
     settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
 ) -> list[losses.Term]:
     """What the pictures of some seeds are pulled towards; the colour has the last word."""
-    own = sampling.seeded(seeds)
-    generators = [sampling.offspring(generator, _VIEWS_STREAM) for generator in own]
+    generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
     look = look_of(settings, model, generators)
     words = losses.EmbeddingDistance(look, target.embeddings, target.weights)
     terms = [losses.Term(words)]
@@ -174,11 +177,10 @@ def load(settings: TextSettings) -> None:
 
 def work(settings: TextSettings) -> Work:
     """What a run of checked settings will compute, to tell how long it takes."""
-    method = guidance.TEXT_METHODS[settings.method]
     looks = f"{settings.cutouts} cutouts, every {settings.every}"
     kind = ("text", settings.model, settings.method, settings.clip_model, looks)
     towards = [losses.Term(losses.Symmetry())]
-    return comparison.work_of(settings, method, kind, towards, settings.tries)
+    return guided.work_of(settings, kind, towards, settings.tries)
 
 
 def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Preview]:
@@ -203,11 +205,9 @@ def run_of(
     model: Clip,
     target: Target,
     seeds: Sequence[int],
-) -> comparison.Comparison:
+) -> Run:
     """A run of some seeds, ready to draw; settings as checked."""
-    method = guidance.TEXT_METHODS[settings.method]
-    terms = terms_of(settings, model, target, seeds)
-    return comparison.Comparison(settings, loaded, method, terms, seeds)
+    return guided.run_of(settings, loaded, terms_of(settings, model, target, seeds), seeds)
 
 
 def try_seeds(
@@ -215,7 +215,7 @@ def try_seeds(
 ) -> Iterator[seed_search.Found]:
     """The search for the seeds whose pictures fit best early on, see `search.search`."""
     return seed_search.search(
-        lambda seeds: run_of(settings, loaded, model, target, seeds).guided(),
+        lambda seeds: run_of(settings, loaded, model, target, seeds).steps(),
         fit_of(settings, model, target),
         seed_search.candidates(settings.seed, settings.num_images, settings.tries),
         settings.num_inference_steps,
@@ -263,27 +263,27 @@ def _generate(
     compare: bool,
 ) -> Iterator[Preview]:
     began, unseen = time.monotonic(), unseen_words(settings, model)
-    seeds, seconds_tried = comparison.seeds_of(settings), 0.0
+    seeds, seconds_tried = guided.seeds_of(settings), 0.0
     if settings.tries > 1:
         for tried in try_seeds(settings, loaded, model, target):
             seeds, seconds_tried = tuple(tried.seeds), time.monotonic() - began
             yield _trying(tried, settings, loaded, model, target, unseen, compare, seconds_tried)
-    found: list[list[float]] = []
+    losses_so_far: list[list[float]] = []
     similar: list[list[float]] = []
     unguided_similar: list[list[float]] = []
     run = run_of(settings, loaded, model, target, seeds)
-    for guided, unguided, both in run.steps(compare=compare):
-        if guided.loss is not None:
-            found.append(guided.loss.tolist())
-        shown = [guided.shown] if unguided is None else [guided.shown, unguided.x0]
-        seen = similarity(model, target, torch.cat(shown)).tolist()
-        similar.append(seen[: settings.num_images])
+    for step, unguided, preview in comparison.compared(run, settings, compare=compare):
+        if step.loss is not None:
+            losses_so_far.append(step.loss.tolist())
+        pictures = [step.preview] if unguided is None else [step.preview, unguided.x0]
+        scores = similarity(model, target, torch.cat(pictures)).tolist()
+        similar.append(scores[: settings.num_images])
         if unguided is not None:
-            unguided_similar.append(seen[settings.num_images :])
+            unguided_similar.append(scores[settings.num_images :])
         yield Preview(
-            **vars(both),
+            **vars(preview),
             clip_revision=model.revision,
-            losses=list(found),
+            losses=list(losses_so_far),
             similarities=list(similar),
             unguided_similarities=list(unguided_similar),
             unseen_words=unseen,

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import images
-from pipelines.diffusion.sampling import SampleStep, rms
+from pipelines.diffusion.sampling import SampleStep
+from pipelines.diffusion.tensors import rms
 
 MOST_MOMENTS = 10
 MOST_FRAMES = 40
@@ -78,7 +79,7 @@ class Trace:
         """Takes note of a step; the last one completes the moments."""
         self.gradients.append([] if step.gradient is None else step.gradient.tolist())
         if step.index in spread(step.total, MOST_FRAMES):
-            self.frames.append(images.to_uint8(step.shown.cpu()))
+            self.frames.append(images.to_uint8(step.preview.cpu()))
         if step.index in spread(step.total, MOST_MOMENTS):
             change = step.change.square().mean(dim=1).sqrt().cpu() / 2  # (b, h, w)
             self._kept.append((_seen_in(step), change))
@@ -100,7 +101,7 @@ def _seen_in(step: SampleStep) -> Moment:
         step=step.index + 1,
         t=step.t,
         noisy=images.to_pil(_within_range(step)),
-        predicted=images.to_pil(step.shown),
+        predicted=images.to_pil(step.preview),
         change=[],
     )
 

@@ -24,10 +24,7 @@ from torch import Tensor
 from pipelines.core import images
 from pipelines.core.errors import Explained
 from pipelines.core.rules import (
-    ColorSettings,
-    DigitsSettings,
     Real,
-    TextSettings,
     Whole,
     rule,
     show,
@@ -40,17 +37,17 @@ from pipelines.runs.history import Moment, Trace
 PreviewT = TypeVar("PreviewT", bound=Preview)
 
 STUDIO_VERSION = "0.2.0"
-PRODUCTS: dict[str, type[Any]] = {
-    "color": ColorSettings,
-    "text": TextSettings,
-    "digits": DigitsSettings,
-}
+PRODUCTS: dict[str, type[Any]] = {}
+"""Settings of each product by the name of its tab; `pipelines.products` fills it."""
+
 MAX_LINK = 6000
 """Characters of a query that every browser and server takes."""
 
 _PACKAGES = ("torch", "diffusers", "open_clip_torch")
 _SHOWN = ("pictures", "unguided")
 _OF_MOMENTS = ("noisy", "predicted", "change")
+# What examples written by version 0.2 call some of it.
+_RENAMED = {"sureness": "confidence", "unguided_sureness": "unguided_confidence"}
 _COLUMNS = 12  # of the sheet of an example
 _MAX_FILE_PX = 8192
 _MAX_TEXT = 4_000_000
@@ -285,7 +282,7 @@ def _rebuilt(shown: Mapping[str, Any], found: Record, path: Path, kind: type[Pre
         trace.moments.append(Moment(step, t, noisy, predicted, change))
         trace.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
     return kind(
-        **shown["preview"],
+        **{_RENAMED.get(name, name): value for name, value in shown["preview"].items()},
         pictures=pictures,
         unguided=unguided,
         settings=found.settings,

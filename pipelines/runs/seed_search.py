@@ -83,7 +83,7 @@ def search(
         flat = [seed for row in part for seed in row]
         now = None
         for step in islice(guided(flat), steps_of(num_inference_steps)):
-            now = _best_of_each(part, step.shown, score(step.shown))
+            now = _best_of_each(part, step.preview, score(step.preview))
             yield now if best is None else best
         assert now is not None
         best = now if best is None else best.or_better(now)

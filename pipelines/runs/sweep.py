@@ -28,7 +28,6 @@ _MAY_BE_EMPTY = (
     accepted.ColorOrNone,
     accepted.DigitString,
 )
-_COURSE_SCALES = {accepted.ColorSettings: 40.0, accepted.TextSettings: 8.0}
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
 _FROM_TO = re.compile(r"(?P<first>\d+)\s*-\s*(?P<last>\d+)")
@@ -148,8 +147,9 @@ def _candidates(settings: Any, name: str, rule: Any) -> list[str]:
     if name == "seed":
         first = min(max(int(present), 0), MAX_SEED - 3)
         return [str(first + i) for i in range(4)]
-    if name == "guidance_scale" and settings.method == "course":
-        return [label(_COURSE_SCALES[type(settings)] * i / 4) for i in range(5)]
+    if name == "guidance_scale" and settings.methods[settings.method].has_own_scale:
+        scale = settings.methods[settings.method].default_scale
+        return [label(scale * i / 4) for i in range(5)]
     if name in _GOOD:
         return _GOOD[name]
     if isinstance(rule, accepted.Whole | accepted.Real):

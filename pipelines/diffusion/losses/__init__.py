@@ -1,0 +1,34 @@
+"""What to pull towards. A loss is one file in this folder; see `loss` for what it is."""
+
+from pipelines.diffusion.losses.brightness import Brightness
+from pipelines.diffusion.losses.contrast import Contrast
+from pipelines.diffusion.losses.embedding_distance import EmbeddingDistance, great_circle
+from pipelines.diffusion.losses.loss import Loss, PlainLoss, Projectable, Term, of, total
+from pipelines.diffusion.losses.luma import LUMINANCE, luma
+from pipelines.diffusion.losses.mean_color import MeanColor
+from pipelines.diffusion.losses.palette import Palette
+from pipelines.diffusion.losses.regions import REGIONS, region_mask, resized_mask
+from pipelines.diffusion.losses.symmetry import Symmetry
+from pipelines.diffusion.losses.target_color import TargetColor
+
+__all__ = [
+    "LUMINANCE",
+    "REGIONS",
+    "Brightness",
+    "Contrast",
+    "EmbeddingDistance",
+    "Loss",
+    "MeanColor",
+    "Palette",
+    "PlainLoss",
+    "Projectable",
+    "Symmetry",
+    "TargetColor",
+    "Term",
+    "great_circle",
+    "luma",
+    "of",
+    "region_mask",
+    "resized_mask",
+    "total",
+]

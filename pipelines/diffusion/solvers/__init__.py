@@ -1,0 +1,42 @@
+"""Ways from noise to picture. A solver is one file in this folder, with its rows in `SOLVERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import torch
+
+from pipelines.diffusion.schedules import Schedule, alphas_cumprod, schedule_at
+from pipelines.diffusion.solvers.solver import Estimate, Solver, SolverStep
+
+__all__ = ["SOLVERS", "Estimate", "Solver", "SolverStep", "make_schedule"]
+
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+
+SOLVERS: dict[str, Solver] = {
+    solver.key: solver for module in _MODULES for solver in getattr(module, "SOLVERS", ())
+}
+
+
+def make_schedule(
+    config: Mapping[str, Any], *, solver: str, num_inference_steps: int, device: torch.device | str
+) -> Schedule:
+    """The noise levels that a solver goes through.
+
+    Args:
+        config: scheduler configuration of the checkpoint, as diffusers writes it (betas, ...).
+        solver: key of `SOLVERS`.
+        num_inference_steps: 1 or more, at most half of the training timesteps.
+        device: where the run computes.
+
+    Raises:
+        ValueError: for an unknown solver.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    alpha_bar = alphas_cumprod(config)
+    timesteps = SOLVERS[solver].spacing(alpha_bar, num_inference_steps)
+    return schedule_at(timesteps, alpha_bar, solver=solver, device=device)

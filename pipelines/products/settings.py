@@ -1,0 +1,288 @@
+"""What a run can be told: one frozen dataclass per product, with ranges and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from pipelines.core.rules import (
+    MAX_SEED,
+    OFF,
+    RANDOM_SEED,
+    Choice,
+    Color,
+    ColorOrNone,
+    DigitString,
+    Mask,
+    Palette,
+    Picture,
+    Prompt,
+    Real,
+    RealOrOff,
+    SettingsError,
+    Whole,
+    setting,
+    show,
+)
+from pipelines.diffusion.losses import REGIONS
+from pipelines.diffusion.methods import MAX_LAMBDA, METHODS, TEXT_METHODS, Method
+from pipelines.diffusion.schedules import MAX_STEPS
+from pipelines.diffusion.solvers import SOLVERS
+from pipelines.models.names import CLIPS, CONDITIONINGS, ModelName
+
+MAX_DIGITS = 64
+MAX_IMAGES = 8
+MAX_TRIES = 32
+SYMMETRIES = ("none", "left-right", "top-bottom")
+_SOLVERS = [key for key, solver in SOLVERS.items() if solver.is_offered]
+_OFFERED_SOLVERS = tuple(sorted(_SOLVERS, key=lambda key: key != "dpm++"))  # the default first
+
+
+@dataclass(frozen=True)
+class DigitsSettings:
+    """A run of class-conditional digits.
+
+    Attributes:
+        digits: what to draw, one image per character, in order.
+        cfg_scale: classifier-free guidance; 1 is off, 0 ignores the digits.
+        num_inference_steps: denoising steps.
+        seed: of the first image; image i takes seed + i. -1 draws one at random.
+        conditioning: how the network is told of the digit.
+        blend_with: a second digit that every image is mixed with; empty is off.
+        blend: how much of it, 0 none, 1 nothing else; mixes the two class embeddings.
+        solver: "dpm++", "ddim" or "heun", which looks twice in every step.
+        eta: fresh noise per step, "ddim" only: 0 is deterministic, 1 is as much as DDPM.
+        symmetry: a mirror axis to steer towards; "none" is off.
+        brightness: wanted mean luma, 0 black to 1 white; -1 is off.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
+        guidance_scale: how strongly these three steer: 0 is off, 0.05 subtle, 0.5 the most.
+        method: how they do, one of `methods`.
+        start: share of the steps after which that guidance begins.
+        stop: share of the steps after which it ends.
+        cfg_start: share of the steps after which classifier-free guidance begins.
+        cfg_stop: share of the steps after which it ends.
+    """
+
+    methods: ClassVar[Mapping[str, Method]] = {
+        name: method for name, method in METHODS.items() if not method.is_bare
+    }
+
+    digits: str = setting("0123456789", DigitString(1, MAX_DIGITS))
+    cfg_scale: float = setting(2.2, Real(0.0, 10.0))
+    num_inference_steps: int = setting(10, Whole(1, MAX_STEPS))
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    conditioning: str = setting("embedding", Choice(CONDITIONINGS))
+    blend_with: str = setting("", DigitString(0, 1))
+    blend: float = setting(0.5, Real(0.0, 1.0, step=0.05))
+    solver: str = setting("dpm++", Choice(_OFFERED_SOLVERS))
+    eta: float = setting(0.0, Real(0.0, 1.0, step=0.05))
+    symmetry: str = setting("none", Choice(SYMMETRIES))
+    brightness: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+    contrast: float = setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
+    guidance_scale: float = setting(0.0, Real(0.0, MAX_LAMBDA, step=0.01))
+    method: str = setting("balanced", Choice(tuple(methods)))
+    start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
+    stop: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+    cfg_start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
+    cfg_stop: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+
+    def check_together(self) -> None:
+        if self.eta > 0 and self.solver != "ddim":
+            raise SettingsError("eta_solver", came=self.eta)
+        check_start_stop("start", self.start, "stop", self.stop)
+        check_start_stop("cfg_start", self.cfg_start, "cfg_stop", self.cfg_stop)
+
+
+@dataclass(frozen=True)
+class ColorSettings:
+    """A run of colour guidance.
+
+    Attributes:
+        color: the colour to steer towards.
+        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
+            is the course's own scale, about 40.
+        num_inference_steps: denoising steps.
+        num_images: pictures, of seeds that follow each other.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `methods`.
+        loss: "mean": the mean colour is the wanted one. "pixels": every pixel is, the course's.
+        region: the part of the picture that `color` is for.
+        mask: another part, white in a picture given as a data address; empty is none.
+        palette: up to five colours with shares, instead of `color`; empty is none.
+        brightness: wanted mean luma, 0 black to 1 white; -1 is off.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
+        symmetry: a mirror axis; "none" is off.
+        extras_weight: of brightness, contrast and symmetry beside the colour.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which it ends.
+        every: guide every so many steps, each that much more strongly.
+        repeats: how often each middle step is done; 0 is as the method says.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+    """
+
+    methods: ClassVar[Mapping[str, Method]] = METHODS
+
+    color: str = setting("#44CCAA", Color())
+    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01))
+    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS))
+    num_images: int = setting(1, Whole(1, MAX_IMAGES))
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    model: str = setting("paintings", ModelName())
+    method: str = setting("balanced", Choice(tuple(METHODS)))
+    loss: str = setting("mean", Choice(("mean", "pixels")))
+    region: str = setting("all", Choice(REGIONS))
+    mask: str = setting("", Mask())
+    palette: str = setting("", Palette())
+    brightness: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+    contrast: float = setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
+    symmetry: str = setting("none", Choice(SYMMETRIES))
+    extras_weight: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+    start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
+    stop: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+    every: int = setting(1, Whole(1, 10))
+    repeats: int = setting(0, Whole(0, 4))
+    eta: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+
+    def check_together(self) -> None:
+        check_guidance(self)
+        if self.mask and self.region != "all":
+            raise SettingsError("region_or_mask", came=self.region)
+        if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
+            raise SettingsError("loss_pixels")
+        if method_of(self).is_bare and self.only_ours():
+            name = self.only_ours()[0]
+            raise SettingsError("course_only", name=name, came=show(getattr(self, name)))
+
+    def only_ours(self) -> list[str]:
+        """Settings in use that the course's notebook does not have."""
+        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
+        return [n for n in names if getattr(self, n) != getattr(type(self), n)]
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """A run of CLIP text guidance.
+
+    Attributes:
+        prompt: what to steer towards: words, or several sentences with weights.
+        negative_prompt: what to steer away from.
+        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
+            is the course's own scale, about 8.
+        num_inference_steps: denoising steps.
+        num_images: pictures, of seeds that follow each other.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `methods`.
+        clip_model: key of the CLIP that compares picture and words.
+        image_prompt: a picture to be like, as a data address; empty is none.
+        image_weight: of that picture, where a sentence weighs 1.
+        color: a mean colour to steer towards as well; empty is none.
+        color_weight: of the colour beside the words.
+        cutouts: crops of the picture that are compared in each guided step.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which it ends.
+        every: guide every so many steps, each that much more strongly.
+        repeats: how often each middle step is done; 0 is as the method says.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+        tries: seeds tried for each picture, of which that goes on whose picture fits best early on;
+            picture i has those from seed + i * tries on.
+    """
+
+    methods: ClassVar[Mapping[str, Method]] = TEXT_METHODS
+
+    prompt: str = setting("a landscape with trees", Prompt())
+    negative_prompt: str = setting("", Prompt())
+    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01))
+    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS))
+    num_images: int = setting(1, Whole(1, MAX_IMAGES))
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    model: str = setting("paintings", ModelName())
+    method: str = setting("balanced", Choice(tuple(TEXT_METHODS)))
+    clip_model: str = setting("clip-small", Choice(CLIPS))
+    image_prompt: str = setting("", Picture())
+    image_weight: float = setting(1.0, Real(0.0, 5.0))
+    color: str = setting("", ColorOrNone())
+    color_weight: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+    cutouts: int = setting(1, Whole(1, 16))
+    start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
+    stop: float = setting(0.8, Real(0.0, 1.0, step=0.05))
+    every: int = setting(1, Whole(1, 10))
+    repeats: int = setting(0, Whole(0, 4))
+    eta: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+    tries: int = setting(1, Whole(1, MAX_TRIES))
+
+    def check_together(self) -> None:
+        if not self.prompt and not (self.image_prompt and self.image_weight):
+            raise SettingsError("prompt_missing")
+        check_guidance(self)
+        if method_of(self).is_bare and self.color:
+            raise SettingsError("course_color", came=show(self.color))
+
+
+class GuidedSettings(Protocol):
+    """What the settings of a run guided by a loss have in common."""
+
+    methods: ClassVar[Mapping[str, Method]]
+
+    @property
+    def guidance_scale(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def stop(self) -> float: ...
+
+
+class NoisySettings(GuidedSettings, Protocol):
+    """Those whose method also decides solver and fresh noise."""
+
+    @property
+    def num_inference_steps(self) -> int: ...
+    @property
+    def num_images(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def every(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def eta(self) -> float: ...
+
+
+def method_of(settings: GuidedSettings) -> Method:
+    """How a run is guided."""
+    return settings.methods[settings.method]
+
+
+def check_guidance(settings: NoisySettings) -> None:
+    """Refuses what contradicts itself in how a run is guided, whatever it is guided towards.
+
+    Raises:
+        SettingsError: if something does.
+    """
+    method, scale = method_of(settings), settings.guidance_scale
+    if scale > method.max_scale:
+        raise SettingsError("scale_of_course", maximum=method.max_scale, came=scale)
+    check_start_stop("start", settings.start, "stop", settings.stop)
+    if not method.takes_noise and settings.eta > 0:
+        raise SettingsError("fast_eta", off=OFF, came=settings.eta)
+    if not method.takes_noise and settings.repeats > 1:
+        raise SettingsError("fast_repeats", came=settings.repeats)
+
+
+def check_start_stop(start_name: str, start: float, stop_name: str, stop: float) -> None:
+    """Refuses a share of the steps that ends before it begins.
+
+    Raises:
+        SettingsError: if it does.
+    """
+    if start > stop:
+        raise SettingsError(
+            "start_stop", start_name=start_name, stop_name=stop_name, start=start, stop=stop
+        )
