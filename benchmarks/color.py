@@ -142,7 +142,7 @@ class Lab:
         )
         path = None
         if self.one_path and method.eta:
-            path = BrownianPaths(seeds, shape, scheduler.alphas_cumprod, method.eta)
+            path = BrownianPaths(seeds, shape, scheduler.alpha_bar, method.eta)
         return sampling.sample(
             unconditional(loaded.unet),
             draw_noise(generators, shape).to(device),
@@ -204,7 +204,7 @@ def edge_energy(pictures: Tensor) -> Tensor:
 def evaluations(setting: Setting) -> str:
     """Network evaluations a picture, and backward passes."""
     guide = setting.guide((0, 0, 0))
-    passes = sum(guide.times(i, setting.steps) for i in range(setting.steps))
+    passes = sum(guide.recurrence(i, setting.steps) for i in range(setting.steps))
     return f"{passes} and {passes} backward" if setting.method.differentiates else f"{passes}"
 
 

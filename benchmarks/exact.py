@@ -35,6 +35,7 @@ from benchmarks.mixture import SHAPE, Mixture, load_mixture
 from benchmarks.scoring import markdown
 from pipelines.core import devices
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import PlainPredictor
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import MeanColor, TargetColor, Term
 from pipelines.diffusion.methods import METHODS, PUBLISHED
@@ -113,7 +114,7 @@ class Result:
 class Counter:
     """A predictor that counts its calls, and how often it is differentiated."""
 
-    def __init__(self, predict: sampling.PlainPredictor):
+    def __init__(self, predict: PlainPredictor):
         self.forward = self.backward = 0
         self._predict = predict
 
@@ -156,7 +157,7 @@ def color_error(pictures: Tensor, color: Tensor) -> float:
 
 
 def draw(
-    predict: sampling.PlainPredictor,
+    predict: PlainPredictor,
     guide: Guide,
     *,
     num_inference_steps: int,

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks import frechet
 from pipelines.core.images import from_uint8
-from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import PlainPredictor
 
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "mixture.safetensors"
 SHAPE = (3, 8, 8)
@@ -92,7 +92,7 @@ class Mixture:
     def _by_dtype(self) -> dict[torch.dtype, tuple[Tensor, ...]]:
         return {}
 
-    def predictor(self, config: Mapping[str, Any]) -> sampling.PlainPredictor:
+    def predictor(self, config: Mapping[str, Any]) -> PlainPredictor:
         """The best network there can be, predicting "sample".
 
         Args:

@@ -33,7 +33,7 @@ from pipelines.models import checkpoints, clip
 from pipelines.products import text
 from pipelines.products.guided import seeds_of
 from pipelines.products.settings import TextSettings
-from pipelines.runs.comparison import Comparison
+from pipelines.runs.run import Run
 
 PROMPTS = {
     "a portrait of a woman": "portrait",
@@ -72,8 +72,8 @@ class Lab:
         self.seed, self.num_images = seed, num_images
         self._unguided: dict[tuple[str, int, float], Tensor] = {}
 
-    def run(self, settings: TextSettings) -> Comparison:
-        """Ready to draw, the seeds having been tried; see `Comparison`."""
+    def run(self, settings: TextSettings) -> Run:
+        """Ready to draw, the seeds having been tried; see `Run`."""
         target = text.target_of(settings, self.clip)
         seeds: Sequence[int] = seeds_of(settings)
         if settings.tries > 1:
@@ -84,7 +84,7 @@ class Lab:
     def guided(self, settings: TextSettings, prompt: str) -> Tensor:
         """`(n, 3, h, w)` in [-1, 1]."""
         seeds = {"seed": self.seed, "num_images": self.num_images}
-        *_, last = self.run(dataclasses.replace(settings, prompt=prompt, **seeds)).guided()
+        *_, last = self.run(dataclasses.replace(settings, prompt=prompt, **seeds)).steps()
         return last.x_prev.clamp(-1, 1)
 
     def unguided(self, settings: TextSettings) -> Tensor:
@@ -93,8 +93,8 @@ class Lab:
         key = (method.solver, settings.num_inference_steps, method.eta)
         if key not in self._unguided:
             seeds = {"seed": self.seed, "num_images": self.num_images}
-            *_, last = self.run(dataclasses.replace(settings, **seeds)).unguided()
-            self._unguided[key] = last.x0.clamp(-1, 1)
+            *_, last = self.run(dataclasses.replace(settings, **seeds)).unguided().steps()
+            self._unguided[key] = last.x_prev.clamp(-1, 1)
         return self._unguided[key]
 
 
@@ -207,7 +207,7 @@ def cost_of(lab: Lab, settings: TextSettings, repeats: int) -> Cost:
     """
     asked = [settings, dataclasses.replace(settings, guidance_scale=0.0, tries=1), COURSE]
     single = [dataclasses.replace(s, num_images=1, prompt=next(iter(PROMPTS))) for s in asked]
-    ours, plain, theirs = (lambda s=s: list(lab.run(s).guided()) for s in single)
+    ours, plain, theirs = (lambda s=s: list(lab.run(s).steps()) for s in single)
     beside_plain, beside_course = (rounds([ours, other], repeats) for other in (plain, theirs))
     return Cost(
         statistics.median(seconds for seconds, _ in beside_plain),

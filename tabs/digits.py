@@ -42,8 +42,8 @@ def curve(preview: digits.Preview, language: str) -> Curve:
     """How sure the judge is of what the network predicts, per step."""
     return Curve(
         i18n.say(language, "digits.curve"),
-        [results.mean(step) for step in preview.sureness],
-        [results.mean(step) for step in preview.unguided_sureness],
+        [results.mean(step) for step in preview.confidence],
+        [results.mean(step) for step in preview.unguided_confidence],
     )
 
 

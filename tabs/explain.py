@@ -15,8 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.diffusion import guidance, losses, sampling
-from pipelines.diffusion.denoisers import classifier_free_guidance
+from pipelines.diffusion import denoisers, guidance, losses, sampling
 from pipelines.diffusion.methods import PUBLISHED
 from pipelines.diffusion.methods.method import polyak
 from pipelines.diffusion.solvers.ddim import ddim_step
@@ -97,7 +96,7 @@ def _end(statement: ast.stmt) -> int:
     return statement.end_lineno or statement.lineno
 
 
-_LOOP = Excerpt("loop", sampling._steps, "for index", "x_t = ")
+_LOOP = Excerpt("loop", sampling.sample, "seen = look", "x_t, before = step.x_prev")
 
 EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     "color": (
@@ -113,7 +112,7 @@ EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     ),
     "digits": (
         _LOOP,
-        Excerpt("mix", classifier_free_guidance, "def predict"),
+        Excerpt("mix", denoisers.denoiser, "def predict"),
     ),
 }
 """The code of each tab, in the order in which it is read."""

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser
 from torch import Tensor
 
 import app
-from pipelines.diffusion import sampling
+from pipelines.diffusion import denoisers
 from pipelines.diffusion.denoisers import CfgOutput, Predictor
 from pipelines.diffusion.unets import (
     ClassChannelsUNet,
@@ -84,8 +84,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_checkpoints(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Puts the tiny checkpoints in place of the bundled ones."""
-    monkeypatch.setattr(checkpoints, "BUNDLED", tiny_folder)
-    monkeypatch.setattr(comparison, "memory", comparison.Memory())
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", tiny_folder)
+    comparison.unguided_runs.clear()
     checkpoints.unload_all()
     clip.unload_all()
     yield tiny_folder
@@ -136,8 +136,7 @@ class Meter:
 def meter(tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """Tiny checkpoints whose every evaluation takes 50 ms and is counted."""
     meter = Meter()
-    for name in ("classifier_free_guidance", "unconditional"):
-        monkeypatch.setattr(sampling, name, meter.metered(getattr(sampling, name)))
+    monkeypatch.setattr(denoisers, "denoiser", meter.metered(denoisers.denoiser))
     return meter
 
 

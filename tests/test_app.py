@@ -464,7 +464,7 @@ def test_a_damaged_checkpoint_is_told_and_another_still_draws(
 ):
     folder = tmp_path / "checkpoints"
     shutil.copytree(tiny_checkpoints, folder)
-    monkeypatch.setattr(checkpoints, "BUNDLED", folder)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", folder)
     weights = folder / "digits-channels" / "unet" / "diffusion_pytorch_model.safetensors"
     if damage == "deleted":
         weights.unlink()

@@ -366,7 +366,7 @@ def test_measured_figures_reach_the_card_beside_the_weights(
     folder = tmp_path / "digits-embedding"
     folder.mkdir()
     (folder / cards.FACTS_FILE).write_text(bundled.read_text())
-    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", tmp_path)
     interval = frechet.Interval(0.995, 0.99, 0.999)
     score = scoring.Score("ours", 1000, interval, 8, interval, frechet.Interval(1.5, 1.2, 1.9))
     timing = Timing("embedding", 0.5, 30.0, 1000, 1000)

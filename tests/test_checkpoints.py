@@ -46,7 +46,7 @@ def own_copy(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A copy of the tiny checkpoints that a test may damage."""
     folder = tmp_path / "checkpoints"
     shutil.copytree(tiny_checkpoints, folder)
-    monkeypatch.setattr(checkpoints, "BUNDLED", folder)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", folder)
     return folder
 
 
@@ -231,12 +231,12 @@ def test_a_shelf_keeps_what_was_made_and_not_what_failed():
         raise OSError("torn")
 
     with pytest.raises(OSError, match="torn"):
-        shelf.get("a", fail)
-    made = shelf.get("a", object)
-    assert shelf.get("a", fail) is made
-    assert shelf.get("b", object) is not made
+        shelf.get_or_make("a", fail)
+    made = shelf.get_or_make("a", object)
+    assert shelf.get_or_make("a", fail) is made
+    assert shelf.get_or_make("b", object) is not made
     shelf.clear()
-    assert shelf.get("a", object) is not made
+    assert shelf.get_or_make("a", object) is not made
 
 
 def test_a_shelf_makes_different_things_at_once_and_each_of_them_once():
@@ -250,7 +250,7 @@ def test_a_shelf_makes_different_things_at_once_and_each_of_them_once():
         return key
 
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda key: shelf.get(key, lambda: make(key)), "ababab"))
+        found = list(pool.map(lambda key: shelf.get_or_make(key, lambda: make(key)), "ababab"))
     assert found == list("ababab")
     assert sorted(made) == ["a", "b"]
 

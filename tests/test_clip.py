@@ -57,7 +57,7 @@ def own_copy(tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A copy of the tiny CLIP that a test may damage."""
     folder = tmp_path / "checkpoints"
     shutil.copytree(tiny_checkpoints / KEY, folder / KEY)
-    monkeypatch.setattr(checkpoints, "BUNDLED", folder)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", folder)
     return folder / KEY
 
 

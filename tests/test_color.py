@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
+from pipelines.core.cache import Cache
 from pipelines.core.rules import SettingsError, validate
 from pipelines.diffusion import losses
 from pipelines.diffusion.methods import METHODS
@@ -164,16 +165,16 @@ def test_an_unguided_run_that_was_stopped_is_not_taken_for_a_whole_one(meter: Me
     assert meter.calls - before == 12
 
 
-def test_what_is_remembered_has_a_limit_and_the_last_run_always_stays():
+def test_what_is_kept_has_a_limit_and_what_is_larger_than_that_is_left_out():
     steps = [UnguidedStep(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))]
-    memory = comparison.Memory(max_bytes=250_000)  # two such runs
+    memory = Cache(250_000, comparison._bytes)  # two such runs
     for key in "abc":
         memory.put((key,), steps)
         assert memory.get(("a",)) or key == "c"
     assert [memory.get((key,)) is None for key in "abc"] == [False, True, False]
     memory.put(("large",), steps * 100)
-    assert memory.get(("large",))
-    assert not memory.get(("a",))
+    assert memory.get(("large",)) is None
+    assert memory.get(("a",))
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")

@@ -44,11 +44,11 @@ def test_each_step_gives_one_picture_per_character(tiny_checkpoints: Path):
     assert all(len(p.pictures) == 3 and p.pictures[0].size == (28, 28) for p in previews)
     for preview in previews:
         assert [(p.mode, p.size) for p in preview.unguided] == [("L", (28, 28))] * 3
-        for noted in (preview.sureness, preview.unguided_sureness):
+        for noted in (preview.confidence, preview.unguided_confidence):
             assert [len(values) for values in noted] == [3] * preview.step
             assert all(0 <= value <= 1 for values in noted for value in values)
-        assert preview.score_after == preview.sureness[preview.step - 1]
-        assert preview.score_before == preview.unguided_sureness[preview.step - 1]
+        assert preview.score_after == preview.confidence[preview.step - 1]
+        assert preview.score_before == preview.unguided_confidence[preview.step - 1]
     assert previews[-1].model == "digits-embedding"
     assert len(previews[-1].revision) == 12
 
@@ -183,7 +183,7 @@ def test_without_comparing_the_same_guided_pictures_are_drawn_and_no_others(mete
     settings = DigitsSettings(digits="12", num_inference_steps=5)
     *_, alone = digits.generate(settings, compare=False)
     assert meter.calls == 5
-    assert (alone.unguided, alone.unguided_sureness, alone.score_before) == ([], [], [])
+    assert (alone.unguided, alone.unguided_confidence, alone.score_before) == ([], [], [])
     both = draw(digits="12", num_inference_steps=5)
     assert np.array_equal(pixels(alone), pixels(both))
     assert alone.score_after == both.score_after
@@ -214,7 +214,7 @@ def test_the_judge_is_sure_of_the_guided_digits_of_the_bundled_model():
     assert all(0 <= value <= 1 for value in last.score_after + last.score_before)
     assert np.mean(np.array(last.score_after) > 0.9) >= 0.9
     assert np.mean(last.score_after) > np.mean(last.score_before)
-    assert np.mean(last.sureness[0]) < np.mean(last.sureness[-1])
+    assert np.mean(last.confidence[0]) < np.mean(last.confidence[-1])
 
 
 def test_the_judge_is_as_good_as_the_page_says():

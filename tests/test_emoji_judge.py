@@ -126,7 +126,7 @@ def test_the_command_holds_a_set_out_and_stores_how_it_is_judged(
 
 
 def test_a_judge_that_was_never_trained_says_how_to(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.emoji_judge"):
+    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.judges\.emoji_judge"):
         emoji_judge.load(tmp_path / "none.safetensors")
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from benchmarks import exact, frechet, mixture
 from benchmarks.mixture import Mixture
-from pipelines.diffusion import sampling
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import MeanColor, Term
 from pipelines.diffusion.methods import METHODS, PUBLISHED
@@ -220,7 +219,7 @@ def test_the_predictor_knows_how_noisy_a_timestep_is(paintings: Mixture):
     noise = draw_noise(image_generators(0, 4), mixture.SHAPE)
     scheduler = make_schedule(exact.CONFIG, solver="ddim", num_inference_steps=1000, device="cpu")
     for index in (100, 500, 999):
-        alpha, sigma = sampling.signal_and_noise(scheduler, index)
+        alpha, sigma = scheduler.alpha[index], scheduler.sigma[index]
         x_t = alpha * clean + sigma * noise
         expected = paintings.denoised(x_t, alpha, sigma)
         found = predict(x_t, scheduler.timesteps[index])

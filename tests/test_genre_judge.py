@@ -119,7 +119,9 @@ def test_features_are_what_the_last_layer_reads_whatever_is_beside_them():
 
 
 def test_a_judge_that_was_never_trained_is_asked_for_by_its_command(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.genre_judge makes it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"python -m benchmarks\.judges\.genre_judge makes it"
+    ):
         genre_judge.load(tmp_path / "genre_judge.safetensors")
 
 

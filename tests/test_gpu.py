@@ -20,6 +20,7 @@ from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints, clip
 from pipelines.products import color, digits, text
+from pipelines.products.guided import run_of
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import comparison
 
@@ -65,7 +66,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "memory", comparison.Memory())
+    comparison.unguided_runs.clear()
     checkpoints.unload_all()
     clip.unload_all()
 
@@ -137,9 +138,8 @@ def test_everything_of_a_run_is_on_the_card_and_noise_is_that_of_the_cpu(
 
 
 def guided_run(key: str, settings: ColorSettings) -> Iterator[sampling.SampleStep]:
-    loaded, method = checkpoints.load(key), METHODS[settings.method]
-    terms = color.terms_of(settings, loaded.checkpoint.size_px)
-    return comparison.Comparison(settings, loaded, method, terms).guided()
+    loaded = checkpoints.load(key)
+    return run_of(settings, loaded, color.terms_of(settings, loaded.checkpoint.size_px)).steps()
 
 
 def stock(num_images: int, method: str) -> Iterator[sampling.SampleStep]:

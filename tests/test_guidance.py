@@ -15,13 +15,14 @@ from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 
 from pipelines.diffusion import losses, sampling
-from pipelines.diffusion.denoisers import Predictor
+from pipelines.diffusion.denoisers import PlainPredictor, Predictor
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import Brightness, Contrast, MeanColor, Symmetry, TargetColor, Term
 from pipelines.diffusion.methods import METHODS, PUBLISHED, TEXT_METHODS, Method, trust_radius
 from pipelines.diffusion.methods.method import raw
 from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.sampling import Correction, StepContext
+from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import SOLVERS, make_schedule
 from pipelines.diffusion.tensors import rms
 
@@ -33,7 +34,7 @@ OURS = ("fast", "balanced", "thorough")
 COURSES = ("course", "course, through the network")
 
 
-def ideal_gaussian(std: float = 0.4, schedule: dict[str, Any] = COSINE) -> sampling.PlainPredictor:
+def ideal_gaussian(std: float = 0.4, schedule: dict[str, Any] = COSINE) -> PlainPredictor:
     """The exact x0 network for pixels that are `N(0, std**2)`."""
     alphas_cumprod = DDIMScheduler(**schedule).alphas_cumprod
 
@@ -103,7 +104,11 @@ def context_of(
     sigma = (1 - level**2).sqrt()
     after = torch.tensor(alpha_prev, dtype=x0.dtype)
     x_t = level * x0 + sigma * eps.to(x0)
-    return StepContext(index, 10, 500, level, sigma, after, x_t, x0, torch.tensor(0.99))
+    levels = [torch.full((11,), float(of), dtype=x0.dtype) for of in (level, sigma)]
+    levels[0][index], levels[0][index + 1], levels[1][index] = level, after, sigma
+    alpha_bar = torch.full((1000,), 0.99**2)
+    schedule = Schedule("ddim", torch.arange(10).flip(0), levels[0], levels[1], alpha_bar)
+    return StepContext(schedule, index, x_t, x0)
 
 
 def pictures(count: int = 3, size: int = 8, seed: int = 0) -> Tensor:
@@ -215,7 +220,10 @@ def test_the_course_guides_by_words_with_the_alpha_of_the_number_of_the_step():
     found = ask(Guide(method, [Term(loss)], scale), context)
     expected = scale * 0.99 / 0.6**2 * gradient
     torch.testing.assert_close(context.x0 - found.x0, expected, rtol=1e-4, atol=1e-7)
-    other = dataclasses.replace(context, alpha_of_step=torch.tensor(0.33))
+    levels = torch.full((1000,), 0.33**2)
+    other = dataclasses.replace(
+        context, schedule=dataclasses.replace(context.schedule, alpha_bar=levels)
+    )
     moved = context.x0 - ask(Guide(method, [Term(loss)], scale), other).x0
     torch.testing.assert_close(moved, expected / 3, rtol=1e-4, atol=1e-7)
 
@@ -233,7 +241,9 @@ def test_the_alpha_of_the_number_of_a_step_is_that_of_the_schedule_at_this_numbe
     guide = Watch(method, [Term(MeanColor(COLOR))], 0.2)
     run(ideal_gaussian(), guide, method=method, steps=20)
     alphas = DDIMScheduler(**COSINE).alphas_cumprod[:20] ** 0.5
-    torch.testing.assert_close(torch.stack([context.alpha_of_step for context in seen]), alphas)
+    assert {context.index for context in seen} == set(range(20))
+    for context in seen:
+        assert context.schedule.alpha_bar[context.index] ** 0.5 == alphas[context.index]
 
 
 def test_methods_for_words_are_those_for_colours_but_for_the_timesteps_and_the_course():
@@ -254,7 +264,7 @@ def test_fast_words_have_more_steps_at_middle_noise_than_colours():
         scheduler = make_schedule(
             COSINE, solver=method.solver, num_inference_steps=20, device="cpu"
         )
-        levels = [sampling.signal_and_noise(scheduler, index) for index in range(20)]
+        levels = zip(scheduler.alpha[:20], scheduler.sigma[:20], strict=True)
         return sum(1 / 3 < float(alpha / sigma) < 3 for alpha, sigma in levels)
 
     assert at_middle_noise(TEXT_METHODS["fast"]) > 1.3 * at_middle_noise(METHODS["fast"])
@@ -298,7 +308,7 @@ def test_a_scale_of_zero_is_off_bit_for_bit(name: str):
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_repeats_alone_change_nothing_but_the_draw(eta: float):
     """A known distribution stays what it is; noise that comes again would pile up."""
-    method = dataclasses.replace(METHODS["balanced"], repeats_from=0.0, repeats_to=1.0)
+    method = dataclasses.replace(METHODS["balanced"], recurrence_from=0.0, recurrence_to=1.0)
     spread = []
     for repeats in (1, 4):
         guide = Guide(method, [Term(Nothing())], 0.2, repeats=repeats)
@@ -367,9 +377,9 @@ def test_noise_levels_are_those_of_the_timestep_not_of_the_step(solver: str):
     method = dataclasses.replace(METHODS["fast"], solver=solver)
     run(ideal_gaussian(), Watch(method, [Term(MeanColor(COLOR))], 0.2), method=method, steps=20)
     alphas_cumprod = DDIMScheduler(**COSINE).alphas_cumprod
-    assert len(seen) == 20
+    assert {context.index for context in seen} == set(range(20))
     for context in seen:
-        expected = alphas_cumprod[context.t]
+        expected = alphas_cumprod[context.schedule.timesteps[context.index]]
         torch.testing.assert_close(context.alpha**2, expected, rtol=1e-3, atol=1e-6)
         assert context.alpha_prev > context.alpha
 
@@ -563,11 +573,11 @@ def test_every_second_step_pulls_twice_as_far():
 
 def test_only_guided_steps_of_the_middle_are_repeated():
     guide = Guide(METHODS["thorough"], [Term(MeanColor(COLOR))], 0.2)
-    assert [guide.times(i, 10) for i in range(10)] == [1, 2, 2, 2, 2, 2, 2, 2, 1, 1]
+    assert [guide.recurrence(i, 10) for i in range(10)] == [1, 2, 2, 2, 2, 2, 2, 2, 1, 1]
     more = dataclasses.replace(guide, repeats=4, every=2)
-    assert [more.times(i, 10) for i in range(10)] == [1, 1, 4, 1, 4, 1, 4, 1, 1, 1]
-    assert all(dataclasses.replace(guide, scale=0.0).times(i, 10) == 1 for i in range(10))
-    assert all(Guide(METHODS["fast"], guide.terms, 0.2).times(i, 10) == 1 for i in range(10))
+    assert [more.recurrence(i, 10) for i in range(10)] == [1, 1, 4, 1, 4, 1, 4, 1, 1, 1]
+    assert all(dataclasses.replace(guide, scale=0.0).recurrence(i, 10) == 1 for i in range(10))
+    assert all(Guide(METHODS["fast"], guide.terms, 0.2).recurrence(i, 10) == 1 for i in range(10))
 
 
 # --- through the network -------------------------------------------------------------------------

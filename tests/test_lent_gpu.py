@@ -31,8 +31,8 @@ from torch import Tensor
 from pipelines.core import devices, images
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
-from pipelines.diffusion import sampling
-from pipelines.diffusion.denoisers import unconditional
+from pipelines.diffusion import denoisers
+from pipelines.diffusion.denoisers import CfgOutput, Predictor
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import timing, zero_gpu
@@ -186,21 +186,22 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Serves the app until standard input ends, as `app.main` does, with a network that fails."""
     import app
+    from pipelines.models import table
     from tests.conftest import serve
 
     assert app
-    BUNDLED = Path(os.environ["TINY_CHECKPOINTS"])
-    plain = unconditional
-    unconditional = lambda unet: troubled(plain(unet))
+    table.BUNDLED = Path(os.environ["TINY_CHECKPOINTS"])
+    plain = denoisers.denoiser
+    denoisers.denoiser = lambda *told: troubled(plain(*told))
     with serve() as url:
         print("ADDRESS", url, flush=True)
         os.read(0, 1)  # not by `sys.stdin`, whose lock the forked processes would wait for
 
 
-def troubled(predict: sampling.PlainPredictor) -> sampling.PlainPredictor:
+def troubled(predict: Predictor) -> Predictor:
     """A network that has trouble with some numbers of images."""
 
-    def predict_or_fail(x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_or_fail(x_t: Tensor, t: Tensor) -> Tensor | CfgOutput:
         if len(x_t) == FULL:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 PiB.")
         if len(x_t) == BROKEN:

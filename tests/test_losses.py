@@ -20,6 +20,7 @@ from pipelines.diffusion.losses import (
     TargetColor,
     Term,
 )
+from pipelines.diffusion.losses.palette import _apportioned
 
 COLOR = torch.tensor([0.5, -0.2, 0.1])
 COLORS = torch.tensor([[0.9, -0.8, -0.7], [-0.6, 0.1, 0.8], [0.1, 0.7, -0.5]])
@@ -257,10 +258,10 @@ def test_a_palette_of_a_region_looks_at_no_other_pixel():
 def test_shares_become_whole_pixels_that_add_up():
     third = torch.full((3,), 1 / 3)
     for count in (1, 2, 7, 64):
-        counts = losses._apportioned(third, count)
+        counts = _apportioned(third, count)
         assert int(counts.sum()) == count
         assert int(counts.max() - counts.min()) <= 1
-    assert losses._apportioned(torch.tensor([0.7, 0.2, 0.1]), 10).tolist() == [7, 2, 1]
+    assert _apportioned(torch.tensor([0.7, 0.2, 0.1]), 10).tolist() == [7, 2, 1]
 
 
 def test_a_flat_picture_has_no_contrast_and_a_finite_gradient():

@@ -25,8 +25,8 @@ from huggingface_hub import constants
 
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError, rule, validate
-from pipelines.models import checkpoints, own_checkpoints
-from pipelines.models.names import HUB_MODELS, bundled_names, own_checkpoints
+from pipelines.models import checkpoints, names, own_checkpoints
+from pipelines.models.names import HUB_MODELS, bundled_names
 from pipelines.models.table import CLIPS, HUB, TABLE, table
 from pipelines.products import color
 from pipelines.products.settings import ColorSettings, TextSettings
@@ -95,9 +95,9 @@ def test_the_variable_is_read_when_it_is_asked_for(
     said: str, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("STUDIO_CHECKPOINTS", raising=False)
-    assert own_checkpoints() == {}
+    assert names.own_checkpoints() == {}
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
-    assert own_checkpoints() == found
+    assert names.own_checkpoints() == found
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     monkeypatch.setenv("STUDIO_CHECKPOINTS", said)
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
-        own_checkpoints()
+        names.own_checkpoints()
     assert rule(ColorSettings, "model").options == (
         "paintings",
         "scenes",
@@ -293,7 +293,7 @@ def test_a_folder_may_be_given_from_home(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_own_model_draws_in_its_size_towards_a_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(comparison, "memory", comparison.Memory())
+    comparison.unguided_runs.clear()
     use(monkeypatch, save(tmp_path))
     *_, last = color.generate(ColorSettings(model="mine", num_inference_steps=2))
     assert last.finished

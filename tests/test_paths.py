@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.paths import BrownianPaths
 from pipelines.diffusion import sampling
 from pipelines.diffusion.noise import draw_noise, seeded
-from pipelines.diffusion.schedules import Schedule
+from pipelines.diffusion.schedules import Schedule, schedule_at
 from pipelines.diffusion.solvers import make_schedule
 
 ETA = 0.5
@@ -39,8 +39,10 @@ def test_it_is_standard_normal_and_new_in_each_step():
 
 def test_a_long_step_takes_what_the_short_ones_took_together():
     half_log_snr = 0.5 * torch.logit(ALPHAS_CUMPROD.double())
-    short, long = scheduler_of(60), scheduler_of(1)
-    short.timesteps, long.timesteps = torch.tensor([800, 500, 300, 10]), torch.tensor([800, 10])
+    short, long = (
+        schedule_at(timesteps, ALPHAS_CUMPROD, solver="dpm++", device="cpu")
+        for timesteps in ([800, 500, 300, 10], [800, 10])
+    )
     fine, coarse = (BrownianPaths([7], (1, 4, 4), ALPHAS_CUMPROD, ETA) for _ in range(2))
     parts = torch.stack([fine(short, index) for index in range(3)])
     ends = half_log_snr[[500, 300, 10]]
@@ -64,7 +66,7 @@ def test_few_steps_and_many_come_to_the_same_noisy_picture_where_x0_stands_still
             scheduler,
             prediction_type="sample",
             eta=eta,
-            fresh_noise=BrownianPaths([3], (1, 8, 8), scheduler.alphas_cumprod, eta),
+            fresh_noise=BrownianPaths([3], (1, 8, 8), scheduler.alpha_bar, eta),
         )
         step = list(found)[count]
         return step.t, step.x_t

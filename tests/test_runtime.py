@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pipelines.core import devices, images
 from pipelines.core.errors import CheckpointError
-from pipelines.diffusion.methods import METHODS
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
 from pipelines.products import color
+from pipelines.products.guided import run_of
 from pipelines.products.settings import ColorSettings
 from pipelines.runs import comparison, provenance
 from tabs import results
@@ -87,7 +87,7 @@ def test_a_wrong_precision_is_refused_in_one_sentence(monkeypatch: pytest.Monkey
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No unguided run of another precision is remembered."""
-    monkeypatch.setattr(comparison, "memory", comparison.Memory())
+    comparison.unguided_runs.clear()
 
 
 def last_of(settings: ColorSettings) -> color.Preview:
@@ -97,16 +97,16 @@ def last_of(settings: ColorSettings) -> color.Preview:
 
 def guided_steps(settings: ColorSettings) -> list[Any]:
     """The guided run itself, with its tensors."""
-    loaded, method = checkpoints.load(settings.model), METHODS[settings.method]
+    loaded = checkpoints.load(settings.model)
     terms = color.terms_of(settings, loaded.checkpoint.size_px)
-    return list(comparison.Comparison(settings, loaded, method, terms).guided())
+    return list(run_of(settings, loaded, terms).steps())
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_pictures_of_less_precision_are_nearly_the_same(monkeypatch: pytest.MonkeyPatch):
     exact = last_of(PAINTING)
     monkeypatch.setenv("STUDIO_PRECISION", "bf16")
-    monkeypatch.setattr(comparison, "memory", comparison.Memory())
+    comparison.unguided_runs.clear()
     rough = last_of(PAINTING)
     for pictures, others in ((exact.pictures, rough.pictures), (exact.unguided, rough.unguided)):
         for one, other in zip(pictures, others, strict=True):

@@ -12,7 +12,6 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from pipelines.models import checkpoints
 from pipelines.models.table import TABLE, Checkpoint
 from tests.tiny_pictures import (
     SIZE,
@@ -52,7 +51,7 @@ def test_the_projects_own_network_is_loaded(tmp_path: Path):
 def test_a_bundled_model_is_loaded_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     row = Checkpoint("own", "", SIZE, "", "")
     monkeypatch.setitem(TABLE, "own", row)
-    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", tmp_path)
     save_folded(tmp_path / "own")
     assert isinstance(start_models.load_model("own", SIZE)[0], SpaceToDepthUNet2DModel)
 

@@ -22,17 +22,18 @@ from torch import Tensor
 from pipelines.core import images
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError, validate
-from pipelines.diffusion import guidance, losses
+from pipelines.diffusion import losses
 from pipelines.diffusion.methods import TEXT_METHODS, Pull
+from pipelines.diffusion.methods.course import over_alpha_of_step
 from pipelines.diffusion.sampling import StepContext
 from pipelines.diffusion.views import random_views
 from pipelines.models import checkpoints, clip, zero_shot
 from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS
 from pipelines.products import color, text
-from pipelines.products.guided import seeds_of
+from pipelines.products.guided import run_of, seeds_of
 from pipelines.products.settings import ColorSettings, TextSettings
-from pipelines.runs import comparison, seed_search
+from pipelines.runs import seed_search
 from tests.conftest import Meter
 
 OURS = [name for name in TEXT_METHODS if name != "course"]
@@ -124,12 +125,12 @@ def test_what_is_shown_is_what_the_network_predicts_and_not_what_was_just_moved(
     model = clip.load("clip-small")
     target, seeds = text.target_of(settings, model), seeds_of(settings)
     terms = text.terms_of(settings, model, target, seeds)
-    loaded, method = checkpoints.load(settings.model), TEXT_METHODS["balanced"]
-    *before, last = comparison.Comparison(settings, loaded, method, terms).guided()
+    loaded = checkpoints.load(settings.model)
+    *before, last = run_of(settings, loaded, terms, seeds).steps()
     for step in before:
-        assert torch.equal(step.shown, step.x0_network.clamp(-1, 1))
-        assert (step.shown - step.x0).abs().max() > 0.05
-    assert torch.equal(last.shown, last.x_prev)
+        assert torch.equal(step.preview, step.x0_network.clamp(-1, 1))
+        assert (step.preview - step.x0).abs().max() > 0.05
+    assert torch.equal(last.preview, last.x_prev)
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -509,11 +510,11 @@ def test_the_course_guides_every_step_as_it_does_for_words_and_not_for_colours(
     alphas: list[float] = []
 
     def nothing(pull: Pull, context: StepContext, scale: float) -> Tensor:
-        alphas.append(context.alpha_of_step.item())
+        alphas.append(float(context.schedule.alpha_bar[context.index] ** 0.5))
         return 0 * pull.gradient
 
     course = TEXT_METHODS["course"]
-    assert course.step is guidance.over_alpha_of_step
+    assert course.step is over_alpha_of_step
     monkeypatch.setitem(TEXT_METHODS, "course", replace(course, step=nothing))
     paint(**strong("course"))
     assert len(alphas) == 6

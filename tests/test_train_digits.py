@@ -220,7 +220,7 @@ def bundled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The run's checkpoint in the place of the bundled one, seen from the project's folder."""
     folder = tmp_path / "assets" / "checkpoints" / "digits-channels"
     export.export(export.load_run(run.folder), folder)
-    monkeypatch.setattr(checkpoints, "BUNDLED", folder.parent)
+    monkeypatch.setattr("pipelines.models.table.BUNDLED", folder.parent)
     monkeypatch.chdir(tmp_path)
     checkpoints.unload_all()
     yield folder

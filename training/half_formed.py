@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pipelines.core import images
 from pipelines.diffusion.denoisers import predict_x0
-from pipelines.diffusion.solvers import make_schedule
+from pipelines.diffusion.schedules import alphas_cumprod
 from pipelines.models import checkpoints
 
 FILE = "half_formed.safetensors"
@@ -57,13 +57,11 @@ def make(pixels: Tensor, model: str, seed: int = 0) -> Tensor:
     size = loaded.checkpoint.size_px
     generator = torch.Generator().manual_seed(seed)
     prediction = loaded.scheduler_config["prediction_type"]
-    scheduler = make_schedule(
-        loaded.scheduler_config, solver="ddim", num_inference_steps=1000, device=device
-    )
+    alpha_bar = alphas_cumprod(loaded.scheduler_config)
     made = []
     for part in tqdm(pixels.split(_BATCH), desc="half-formed pictures"):
         t = torch.randint(LEAST_T, MOST_T, (len(part),), generator=generator)
-        alpha = scheduler.alphas_cumprod[t].sqrt().view(-1, 1, 1, 1).to(device)
+        alpha = alpha_bar[t].sqrt().view(-1, 1, 1, 1).to(device)
         sigma = (1 - alpha**2).sqrt()
         x0 = F.interpolate(images.from_uint8(part), size=size, mode="area").to(device)
         noise = torch.randn(x0.shape, generator=generator).to(device)

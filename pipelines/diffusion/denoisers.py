@@ -35,6 +35,9 @@ class CfgOutput:
 Predictor = Callable[[Tensor, Tensor], Tensor | CfgOutput]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
 
+PlainPredictor = Callable[[Tensor, Tensor], Tensor]
+"""One without classifier-free guidance."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -143,7 +146,7 @@ def denoiser(
     return predict
 
 
-def unconditional(unet: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+def unconditional(unet: nn.Module) -> PlainPredictor:
     """The predictor of a network that takes `(x_t, t)` alone."""
     return lambda x_t, t: _in_parts(unet, x_t, t, {})
 

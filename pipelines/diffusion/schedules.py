@@ -51,7 +51,12 @@ class Schedule:
 
 
 def schedule_at(
-    timesteps: list[int], alpha_bar: Tensor, *, solver: str, device: torch.device | str
+    timesteps: list[int],
+    alpha_bar: Tensor,
+    *,
+    solver: str,
+    device: torch.device | str,
+    by_ratio: bool = False,
 ) -> Schedule:
     """The schedule that goes through some timesteps.
 
@@ -60,11 +65,22 @@ def schedule_at(
         alpha_bar: `(num_timesteps,)`, falling.
         solver: key of `solvers.SOLVERS`.
         device: where the run computes; levels stay on the CPU, as numbers.
+        by_ratio: whether levels are rounded as those of diffusers' multistep solvers, which know
+            only `sigma / alpha`. Where there is almost no signal, the last digit of alpha shows.
     """
-    ratio = ((1 - alpha_bar) / alpha_bar) ** 0.5  # sigma / alpha, (num_timesteps,)
-    alpha = torch.tensor([*((1 + ratio[t] ** 2) ** -0.5 for t in timesteps), 1.0])  # (n + 1,)
-    sigma = torch.cat([ratio[timesteps] * alpha[:-1], torch.zeros(1)])
-    return Schedule(solver, torch.tensor(timesteps, device=device), alpha, sigma, alpha_bar)
+    chosen = alpha_bar[timesteps]  # (n,)
+    alpha, sigma = chosen**0.5, (1 - chosen) ** 0.5
+    if by_ratio:
+        ratio = ((1 - alpha_bar) / alpha_bar) ** 0.5  # (num_timesteps,)
+        alpha = torch.stack([(1 + ratio[t] ** 2) ** -0.5 for t in timesteps])
+        sigma = ratio[timesteps] * alpha
+    return Schedule(
+        solver=solver,
+        timesteps=torch.tensor(timesteps, device=device),
+        alpha=torch.cat([alpha, torch.ones(1)]),
+        sigma=torch.cat([sigma, torch.zeros(1)]),
+        alpha_bar=alpha_bar,
+    )
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:

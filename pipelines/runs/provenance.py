@@ -266,7 +266,7 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
         raise RecordError("record_damaged") from None
 
 
-def _rebuilt(shown: Mapping[str, Any], found: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
+def _rebuilt(shown: Any, found: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
     count = getattr(found.settings, "num_images", 0) or len(found.settings.digits)
     number = (len(_SHOWN) + len(_OF_MOMENTS) * len(shown["moments"])) * count
     with Image.open(path) as sheet:
@@ -281,8 +281,9 @@ def _rebuilt(shown: Mapping[str, Any], found: Record, path: Path, kind: type[Pre
         change = heat_tiles[first + 2 * count : first + 3 * count]
         trace.moments.append(Moment(step, t, noisy, predicted, change))
         trace.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
+    facts: dict[str, Any] = {_RENAMED.get(n, n): v for n, v in shown["preview"].items()}
     return kind(
-        **{_RENAMED.get(name, name): value for name, value in shown["preview"].items()},
+        **facts,
         pictures=pictures,
         unguided=unguided,
         settings=found.settings,

@@ -38,5 +38,8 @@ def make_schedule(
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     alpha_bar = alphas_cumprod(config)
-    timesteps = SOLVERS[solver].spacing(alpha_bar, num_inference_steps)
-    return schedule_at(timesteps, alpha_bar, solver=solver, device=device)
+    row = SOLVERS[solver]
+    timesteps = row.spacing(alpha_bar, num_inference_steps)
+    return schedule_at(
+        timesteps, alpha_bar, solver=solver, device=device, by_ratio=row.is_multistep
+    )

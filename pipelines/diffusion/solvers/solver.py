@@ -80,3 +80,8 @@ class Solver:
     takes_noise: bool = True
     is_offered: bool = False
     measured: str = ""
+
+    @property
+    def is_multistep(self) -> bool:
+        """Whether it looks back: its order is more than one evaluation a step can give."""
+        return self.order > self.evaluations
