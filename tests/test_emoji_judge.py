@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from benchmarks.judges.emoji_judge import COLORS, KINDS, OTHER, Emoji, classify,
 from tests import tiny_pairs
 from tests.tiny_pairs import sticker
 from tests.tiny_pictures import invoke, one_thread
+from training import held_out
 from training.grounds import draw_grounds, laid_on
+from training.held_out import HeldOut
 
 
 @pytest.fixture(autouse=True)
@@ -97,29 +100,52 @@ def test_things_and_colors_that_plainly_differ_are_told_apart_on_any_ground():
     assert set(colors) <= set(COLORS)
 
 
-def test_the_command_holds_a_set_out_and_stores_how_it_is_judged(
+HELD = HeldOut(
+    names=frozenset({"penguin"}),
+    sets=frozenset({"designer"}),
+    pairs=frozenset({("heart", "red")}),
+)
+
+
+def written(folder: Path) -> Path:
+    """Twelve emoji of each data set, a third by a held-out designer or of the older set."""
+
+    def row(i: int, other: str) -> dict[str, Any]:
+        name = ("red heart", "taxi")[i % 2]
+        named = {"name": name, "keywords": [], "category": "Objects"}
+        return {"image": sticker(i), "set": other if i % 3 == 0 else "noto", **named}
+
+    for name, other in (("emoji", emoji_judge.OLDER_SET), ("emoji-more", "designer")):
+        tiny_pairs.write_rows(folder, name, [row(i, other) for i in range(12)])
+    return folder
+
+
+def test_what_is_held_out_is_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written(tmp_path)
+    with tiny_pairs.small(tmp_path / "cache"):
+        monkeypatch.setattr(held_out, "load", lambda: HELD)
+        learned = emoji_judge.load_emoji(tmp_path)
+        assert len(emoji_judge.load_emoji(tmp_path, HELD.sets)) == 4
+        assert len(emoji_judge.load_emoji(tmp_path, {emoji_judge.OLDER_SET})) == 4
+    assert 0 < len(learned) < 2 * 8 * 3  # some are held-out pairs
+    hearts = learned.things == KINDS.index("heart")
+    assert not (hearts & (learned.colors == COLORS.index("red"))).any()
+    assert (learned.things == KINDS.index("car")).sum() == 2 * 4 * 3
+
+
+def test_the_command_stores_how_held_out_emoji_are_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    rows = [
-        {
-            "image": sticker(i),
-            "set": emoji_judge.HELD_OUT_SET if i % 3 == 0 else "noto",
-            "name": ("red heart", "taxi")[i % 2],
-            "keywords": [],
-            "category": "Objects",
-        }
-        for i in range(12)
-    ]
-    tiny_pairs.write_rows(tmp_path, "emoji", rows)
+    written(tmp_path)
     stored = tmp_path / "judge.safetensors"
     with tiny_pairs.small(tmp_path / "cache"):
-        assert len(emoji_judge.load_emoji(tmp_path, held_out=True)) == 4
-        assert len(emoji_judge.load_emoji(tmp_path, held_out=False)) == 8 * 3
+        monkeypatch.setattr(held_out, "load", lambda: HELD)
         options = ("--epochs=1", "--batch-size=8", f"--output={stored}")
         result = invoke(emoji_judge.main, f"--data-folder={tmp_path}", *options)
     assert result.exit_code == 0, result.output
     accuracies = emoji_judge.stored_accuracies(stored)
-    assert set(accuracies) == {"heart", "car", "all things", "colours"}
+    older = {f"{emoji_judge.OLDER_SET}: {name}" for name in ("all things", "colours")}
+    assert set(accuracies) == {"heart", "car", "all things", "colours"} | older
     for name, share in accuracies.items():
         assert f"{name:20} {share:.1%}" in result.stdout.splitlines()
     assert emoji_judge.load(stored).training is False

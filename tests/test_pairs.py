@@ -12,7 +12,8 @@ from PIL import Image
 from pipelines.core import images
 from tests import tiny_pairs
 from tests.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
-from training import captions, pairs
+from training import captions, held_out, pairs
+from training.held_out import HeldOut
 from training.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
 
 
@@ -34,7 +35,7 @@ def prints(found: Pairs) -> list[bytes]:
 @pytest.mark.parametrize("name", COUNTS)
 def test_what_is_held_out_is_not_trained_on_and_nothing_is_lost(name: str, place: Path):
     train, held = load_pairs(place, name)
-    copies = 1 + RECOLORED if name == "emoji" else 1
+    copies = 1 + RECOLORED if name in ("emoji", "emoji-more") else 1
     assert (len(train), len(held)) == (COUNTS[name] * copies - HELD_OUT[name], HELD_OUT[name])
     assert not set(prints(train)) & set(prints(held))
     assert train.pixels.shape[1:] == held.pixels.shape[1:] == (3, STORED_PX, STORED_PX)
@@ -195,3 +196,35 @@ def test_data_sets_are_joined_one_after_the_other(place: Path):
     assert whole.alpha[:7].min() == 255
     assert parts[1].alpha is not None
     assert torch.equal(whole.alpha[7:], parts[1].alpha)
+
+
+def test_named_paintings_are_held_out_with_their_sentences(place: Path):
+    train, held = load_pairs(place, "wikiart")
+    numbers = {int(picture[0, -1, 0]) for picture in held.pixels}
+    assert numbers == {i for i in range(24) if i % 5 == 3}
+    assert not any(tiny_pairs.HELD_ARTIST in text for said in train.sentences for text in said)
+
+
+def test_held_out_wordings_names_and_pairs_are_in_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [tiny_pairs.row_of("emoji", i) for i in range(3)]
+    rows[0] |= {"name": "Penguin"}
+    rows[1] |= {"set": "designer"}
+    rows[2] |= {"name": "beating heart", "keywords": ["love"]}
+    tiny_pairs.write_rows(tmp_path, "emoji", rows)
+    held = HeldOut(
+        wordings=frozenset({"a cartoon beating heart", "love"}),
+        names=frozenset({"penguin"}),
+        sets=frozenset({"designer"}),
+        pairs=frozenset({("heart", "yellow"), ("heart", "green")}),
+    )
+    monkeypatch.setattr(held_out, "load", lambda: held)
+    found, validation = load_pairs(tmp_path, "emoji")
+    assert found.alpha is not None
+    assert 0 < len(found) < 1 + RECOLORED_EVERYDAY
+    assert len(validation) == 0
+    assert not {"a cartoon beating heart", "love"} & {t for said in found.sentences for t in said}
+    for pixels, alpha in zip(found.pixels, found.alpha, strict=True):
+        colors = captions.dominant_colors(torch.cat([pixels, alpha]))
+        assert colors[0].split()[-1] not in ("yellow", "green")

@@ -22,6 +22,7 @@ from tests.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, picture
 from training import loop, picture_recipe
 from training.data import Pictures
 from training.finetune_model import make_accelerator
+from training.held_out import ANY_TURN
 from training.loop import Prediction
 from training.picture_recipe import Recipe
 from training.picture_trainer import Trainer, shown
@@ -329,7 +330,8 @@ def test_the_loss_falls_in_a_few_dozen_steps():
 
 def test_so_many_transparent_pictures_as_asked_for_are_given_other_hues():
     red = bytes([255, 0, 0, 255]) * SIZE * SIZE
-    rows = Dataset.from_dict({"pixels": [red] * 40, "focused": [False] * 40})
+    told = {"pixels": [red] * 40, "focused": [False] * 40, "turns": [ANY_TURN] * 40}
+    rows = Dataset.from_dict(told)
     recipe = replace(RECIPE, grounds="colors", recolor=0.25, batch_size=16)
     run = Trainer(recipe, stock_unet(), cosine(), Pictures(rows, SIZE, 4), Accelerator())
     kept = []

@@ -54,7 +54,7 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the five data sets."""
+    """A folder with the data sets."""
     folder = tmp_path_factory.mktemp("place")
     tiny_pairs.write_all(folder / "data")
     return folder
@@ -177,6 +177,24 @@ def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(run: Run):
     assert {path.name: path.read_bytes() for path in run.checkpoint.iterdir()} == before
 
 
+def test_a_run_on_fewer_data_sets_goes_on_with_the_same_ones(place: Path, tmp_path: Path):
+    older = ",".join(name for name in SOURCES if name != "emoji-more")
+    assert train(*options(place, tmp_path, max_steps=2, datasets=older)).exit_code == 0
+    assert train(*options(place, tmp_path, max_steps=2, datasets=older)).exit_code == 0
+    refused = train(*options(place, tmp_path, max_steps=2))
+    assert refused.exit_code != 0
+    assert "datasets" in refused.output
+    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    assert f"--datasets {older}" in card
+    assert "Twemoji" not in card
+
+
+def test_unknown_data_sets_are_refused(place: Path, tmp_path: Path):
+    refused = train(*options(place, tmp_path, datasets="scenes,bedrooms"))
+    assert refused.exit_code != 0
+    assert "datasets must be one of" in refused.output.replace("\n", " ")
+
+
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path, tmp_path: Path):
     result = train(*options(place, tmp_path, half_formed_by="paintings", max_steps=2))
@@ -189,27 +207,29 @@ def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path,
 
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tmp_path: Path):
-    chosen = {"half_formed_by": "paintings,emoji", "focus": "emoji", "same_source_share": 1.0}
+    focus = "emoji,emoji-more"
+    chosen = {"half_formed_by": "paintings,emoji", "focus": focus, "same_source_share": 1.0}
     result = train(*options(place, tmp_path, max_steps=1, **chosen))
     assert result.exit_code == 0, result.output
     made = {
         model: load_file(tmp_path / f"{model}-{RECIPE.seed}-{half_formed.FILE}")["pixels"]
         for model in ("paintings", "emoji")
     }
-    emoji = (1 + RECOLORED) * tiny_pairs.COUNTS["emoji"]
+    emoji = (1 + RECOLORED) * tiny_pairs.NUM_STICKERS
     assert {model: len(pixels) for model, pixels in made.items()} == {
         "paintings": TRAINED_ON - emoji,
         "emoji": emoji,
     }
     trainer, _ = restored(tmp_path, place)
     assert trainer.half_formed is not None
-    of_emoji = torch.tensor([origin == "emoji" for origin in trainer.data.origins])
+    of_emoji = torch.tensor([origin.startswith("emoji") for origin in trainer.data.origins])
     assert torch.equal(trainer.half_formed[of_emoji], made["emoji"])
     assert torch.equal(trainer.half_formed[~of_emoji], made["paintings"])
     card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
     assert "(`paintings`, `emoji`)" in card.replace("\n", " ")
-    assert "of one data set in 100% of the steps, 60% of them of `emoji`" in card
-    assert "--focus emoji" in card
+    assert "of one data set in 100% of the steps, 60% of them of `emoji` and `emoji-more`" in card
+    assert "--focus emoji,emoji-more" in card
+    assert "Twemoji under CC BY 4.0" in card.replace("\n", " ")
 
 
 def test_misread_pictures_are_told_in_the_card_and_part_of_the_recipe(place: Path, tmp_path: Path):
@@ -398,7 +418,8 @@ def test_the_card_tells_the_figures_the_data_and_the_recipe(run: Run):
     ):
         assert line in card.splitlines(), line
     pairs = {name: tiny_pairs.COUNTS[name] - tiny_pairs.HELD_OUT[name] for name in SOURCES}
-    assert facts["pairs"] == pairs | {"emoji": pairs["emoji"] * (1 + RECOLORED)}
+    stickers = {name: pairs[name] * (1 + RECOLORED) for name in ("emoji", "emoji-more")}
+    assert facts["pairs"] == pairs | stickers
     assert "diffusion model (" not in card  # it learned from no half-formed pictures
 
 

@@ -19,12 +19,25 @@ from torch import Tensor
 
 from tests import tiny_clip
 from tests.tiny_pictures import encoded, one_thread
-from training import captions, clip_trainer, pairs
+from training import captions, clip_trainer, held_out, pairs
+from training.held_out import HeldOut
 from training.pairs import RECOLORED, STORED_PX, Pairs
 
-HELD_OUT = {"flickr8k": 4, "wikiart": 5, "scenes": 3, "flowers": 3, "emoji": 0}
-COUNTS = {"flickr8k": 10, "wikiart": 24, "scenes": 12, "flowers": 10, "emoji": 6}
-TRAINED_ON = sum(COUNTS.values()) - sum(HELD_OUT.values()) + RECOLORED * COUNTS["emoji"]
+HELD_OUT = {
+    "flickr8k": 4,
+    "wikiart": 5,  # those of `HELD_ARTIST`
+    "scenes": 3,
+    "flowers": 3,
+    "emoji": 0,
+    "emoji-more": 0,
+}
+COUNTS = {"flickr8k": 10, "wikiart": 24, "scenes": 12, "flowers": 10, "emoji": 6, "emoji-more": 6}
+NUM_STICKERS = COUNTS["emoji"] + COUNTS["emoji-more"]
+TRAINED_ON = sum(COUNTS.values()) - sum(HELD_OUT.values()) + RECOLORED * NUM_STICKERS
+HELD_ARTIST = "gustav held"
+NAMED = HeldOut(
+    paintings=frozenset({(HELD_ARTIST, "haystacks"), (HELD_ARTIST, "ships at sea")}),
+)
 # Colours with a name of their own, far from one another.
 PAINTS = ("red", "blue", "yellow", "white", "black", "green", "pink", "orange", "turquoise", "grey")
 _TEXT = Value("string")
@@ -41,6 +54,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "flowers": {"label": Value("int64")},
     "emoji": {"set": _TEXT, "name": _TEXT, "keywords": ListOf(_TEXT), "category": _TEXT},
 }
+_COLUMNS["emoji-more"] = _COLUMNS["emoji"]
 
 
 def paint(kind: int) -> tuple[int, int, int]:
@@ -77,12 +91,13 @@ def row_of(name: str, i: int) -> dict[str, Any]:
     if name == "wikiart":
         kinds = [*captions.GENRES, None]
         kind = i % len(kinds)
-        known = {"artist": "claude monet", "title": "haystacks 2", "year": 1890}
+        artist = HELD_ARTIST if i % 5 == 3 else "claude monet"
+        known = {"artist": artist, "title": "haystacks 2", "year": 1890}
         genre = None if kinds[kind] in (None, "marine") else kinds[kind]
         title = "ships at sea 2" if kinds[kind] == "marine" else known["title"]
         styled = {"style": "Impressionism", "genre": genre, "title": title}
         return {"image": numbered(kind, i), **known, **styled}
-    if name == "emoji":
+    if name in ("emoji", "emoji-more"):
         known = {"set": "noto", "name": "smiling mouse", "keywords": ["smile", "ö"]}
         return {"image": sticker(i), **known, "category": "Animals & Nature"}
     kinds = captions.SCENES if name == "scenes" else captions.FLOWERS
@@ -100,7 +115,7 @@ def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def write_all(folder: Path) -> Path:
-    """The five data sets that the small CLIP is trained on, tiny."""
+    """The data sets that the small CLIP is trained on, tiny."""
     for name, count in COUNTS.items():
         write_rows(folder, name, [row_of(name, i) for i in range(count)])
     return folder
@@ -128,6 +143,7 @@ def small(cache: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
         patch.setattr(pairs, "HELD_OUT", HELD_OUT)
+        patch.setattr(held_out, "load", lambda: NAMED)
         patch.setattr(clip_trainer, "EMBED_DIM", 16)
         patch.setitem(clip_trainer.VISION, "resnet", vision)
         patch.setitem(clip_trainer.VISION, "regnet", regnet)

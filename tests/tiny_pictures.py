@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from training.data import Pictures
+from training.held_out import ANY_TURN
 
 SIZE = 16
 NUM_PICTURES = 60
@@ -134,6 +135,7 @@ def pictures(count: int = NUM_PICTURES, focused: int = 0) -> Pictures:
         "pixels": [row.tobytes() for row in rows],
         "focused": [number < focused for number in range(count)],
         "enlarged": [False] * count,
+        "turns": [ANY_TURN] * count,
     }
     return Pictures(Dataset.from_dict(data), SIZE, 3)
 

@@ -18,6 +18,7 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
+from training.pairs import SOURCES
 
 _TEXT = """\
 # {name}
@@ -94,8 +95,13 @@ _JUDGES = "is made to judge what another one guided; it never saw half-formed pi
 _TERMS = (
     "Flickr8k is for non-commercial research, as are the files of WikiArt (works made 1929 or "
     "before); the terms of the Intel scene images are unclear: research. The flowers are CC BY "
-    "2.0, the emoji (Noto and Blob) Apache 2.0. These weights: non-commercial research."
+    "2.0, the emoji (Noto and Blob) Apache 2.0. "
 )
+_MORE_EMOJI = (
+    "Of the other emoji, Fluent is under the MIT licence (Microsoft), Twemoji under CC BY 4.0 "
+    "(Twitter and jdecked), FxEmoji under Apache 2.0 (Mozilla). "
+)
+_TERMS_OF_WEIGHTS = "These weights: non-commercial research."
 
 
 def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = "") -> str:
@@ -113,7 +119,7 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         ),
         purpose=wrap(_PURPOSE + (_GUIDES if facts["half_formed_share"] else _JUDGES)),
         what=wrap(" ".join(_what(facts))),
-        data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_TERMS}"),
+        data=wrap(f"Pairs of picture and sentence: {_pairs(facts)}. {_SENTENCES} {_terms(facts)}"),
         recipe=table(("setting", "value"), _recipe(facts)),
         command=_commands(facts),
         figures=_measured(facts["figures"]),
@@ -177,6 +183,12 @@ def _pairs(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{count:,} of `{name}`" for name, count in facts["pairs"].items())
 
 
+def _terms(facts: Mapping[str, Any]) -> str:
+    more = "emoji-more" in facts["pairs"]
+    left_out = "What `training/held_out.toml` names was left out. " if more else ""
+    return left_out + _TERMS + (_MORE_EMOJI if more else "") + _TERMS_OF_WEIGHTS
+
+
 def _recipe(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     recipe = facts["recipe"]
     seen = facts["steps"] * recipe["batch_size"]
@@ -210,7 +222,8 @@ def _harder(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     share = recipe.get("same_source_share", 0.0)
     focus = recipe.get("focus", "")
     if share:
-        most = f", {facts['focus_share']:.0%} of them of `{focus}`" if focus else ""
+        sets = " and ".join(f"`{name.strip()}`" for name in focus.split(","))
+        most = f", {facts['focus_share']:.0%} of them of {sets}" if focus else ""
         yield "pairs of a step", f"all of one data set in {share:.0%} of the steps{most}"
     radius = recipe.get("adversarial_radius", 0.0)
     if radius:
@@ -266,6 +279,8 @@ def _command(recipe: Mapping[str, Any]) -> str:
     renamed = {"half_formed": "half_formed_by"}
     told = {"same_source_share": 0.0, **recipe}
     kept = {renamed.get(name, name): told[name] for name in told if name != "datasets"}
+    if list(recipe["datasets"]) != list(SOURCES):  # those that are taken where none are named
+        kept = {"datasets": ",".join(recipe["datasets"]), **kept}
     unless_empty = {"start_model", "focus"}
     kept = {name: value for name, value in kept.items() if value != "" or name not in unless_empty}
     options = [f"--{name.replace('_', '-')} {quote(str(kept[name]))}" for name in kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from pipelines.models.table import CLIPS
 from training import half_formed, loop, vocabulary
 from training.card_parts import FACTS_FILE
 from training.clip_trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
-from training.pairs import Pairs, joined, load_pairs
+from training.pairs import SOURCES, Pairs, joined, load_pairs
 
 DATA = Path("../shared/data")
 _PART = 1000
@@ -63,15 +64,24 @@ def as_seen(data: Pairs, seed: int) -> Tensor:
 def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
     """All pictures as the recipe's checkpoints predict them, `(n, 3, h, w)` uint8.
 
-    Those of a data set are formed by the checkpoint of its name, the others by the first.
+    Those of a data set are formed by the checkpoint of its name or of its kind, the others by the
+    first.
     """
     seen = as_seen(data, recipe.seed)
     models = recipe.formers
-    formers = [origin if origin in models else models[0] for origin in data.origins]
+    of_origin = {origin: former_of(origin, models) for origin in set(data.origins)}
+    formers = [of_origin[origin] for origin in data.origins]
     for model in dict.fromkeys(formers):
         rows = torch.tensor([former == model for former in formers])
         seen[rows] = half_formed.load_or_make(folder, seen[rows], model, recipe.seed)
     return seen
+
+
+def former_of(origin: str, models: Sequence[str]) -> str:
+    """The checkpoint, one of `models`, that forms the pictures of a data set."""
+    source = SOURCES.get(origin)
+    kin = source.former if source else ""
+    return next((name for name in (origin, kin) if name in models), models[0])
 
 
 def folder_of(start_model: str) -> Path:

@@ -87,7 +87,7 @@ class Recipe:
         start_model: bundled CLIP or folder to go on from; empty is new weights.
         same_source_share: share of steps whose pairs are all of one data set, and so harder to
             tell apart.
-        focus: data set that most of those steps are of; empty is each by its size.
+        focus: data sets, by commas, that most of those steps are of; empty is each by its size.
         adversarial_radius: how far pictures are moved at most to where they are misread, see
             `adversarial`: Euclidean, of pictures in [-1, 1]; 0 is off.
 
@@ -113,8 +113,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
             rule.check(name, getattr(self, name))
-        if self.focus:
-            Choice(self.datasets).check("focus", self.focus)
+        for name in self.focused:
+            Choice(self.datasets).check("focus", name)
         for name in self.formers[1:]:  # a former of no data set would form nothing
             Choice(self.datasets).check("half_formed_by", name)
 
@@ -122,6 +122,11 @@ class Recipe:
     def formers(self) -> tuple[str, ...]:
         """The checkpoints of `half_formed`; the first is that of data sets without one."""
         return tuple(name.strip() for name in self.half_formed.split(",") if name.strip())
+
+    @property
+    def focused(self) -> tuple[str, ...]:
+        """The data sets of `focus`."""
+        return tuple(name.strip() for name in self.focus.split(",") if name.strip())
 
     def check_same(self, saved: Mapping[str, Any]) -> None:
         """Refuses to go on from a run of another recipe.
@@ -208,7 +213,7 @@ class Trainer:
         if start:
             model.load_state_dict(start.weights)
         self._sources = _sources(data.origins, recipe.batch_size)
-        self._chances = _chances(self._sources, recipe.focus)
+        self._chances = _chances(self._sources, recipe.focused)
         self._averaged = deepcopy(model).eval().requires_grad_(False)
         self.ema = EMAModel(model.parameters(), decay=recipe.ema_decay, foreach=True)
         self.optimizer = torch.optim.AdamW(
@@ -369,12 +374,14 @@ def _sources(origins: Sequence[str], least: int) -> dict[str, Tensor]:
     return {name: torch.tensor(rows) for name, rows in numbers.items() if len(rows) >= least}
 
 
-def _chances(sources: Mapping[str, Tensor], focus: str) -> Tensor:
+def _chances(sources: Mapping[str, Tensor], focused: Sequence[str]) -> Tensor:
     """How likely a step of one data set is of each, `(number of sources,)`."""
     sizes = {name: float(len(rows)) for name, rows in sources.items()}
-    others = sum(size for name, size in sizes.items() if name != focus)
-    if focus in sizes and others:
-        sizes[focus] = others * FOCUS_SHARE / (1 - FOCUS_SHARE)
+    total = sum(size for name, size in sizes.items() if name in focused)
+    others = sum(sizes.values()) - total
+    if total and others:
+        raised = others * FOCUS_SHARE / (1 - FOCUS_SHARE) / total
+        sizes = {name: size * (raised if name in focused else 1) for name, size in sizes.items()}
     return torch.tensor([*sizes.values()])
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +15,12 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
-from datasets import Dataset, Features, Value, load_dataset
+from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
 from datasets import Image as ImageFeature
 from torch import Tensor
+
+from training import held_out
+from training.held_out import ANY_TURN, NUM_TURNS
 
 HUB_MNIST = "ylecun/mnist"
 
@@ -42,6 +45,19 @@ def folder_name(dataset_name: str) -> str:
     """How a card names the data of pictures: of a local folder only its last part is told."""
     local = is_local(dataset_name)
     return Path(dataset_name).expanduser().resolve().name if local else dataset_name
+
+
+def dataset_names(dataset_name: str) -> list[str]:
+    """The data sets that an option names by commas; a path that exists as it is stays whole."""
+    if Path(dataset_name).expanduser().exists():
+        return [dataset_name]
+    names = [name.strip() for name in dataset_name.split(",")]
+    return [name for name in names if name] or [dataset_name]
+
+
+def joined_folder_names(dataset_name: str) -> str:
+    """`folder_name` of each of several data sets, by commas."""
+    return ",".join(map(folder_name, dataset_names(dataset_name)))
 
 
 @dataclass(frozen=True)
@@ -111,13 +127,13 @@ class Pictures:
     """Pictures of one size, read from disk as they are wanted.
 
     Attributes:
-        rows: a data set with the column `pixels`: the bytes of `(size, size, channels)` uint8.
+        rows: a data set with the columns `pixels`, the bytes of `(size, size, channels)` uint8,
+            `focused`, whether a picture is one of those in focus, and `turns`, the hue turns that
+            may be trained on, see `HeldOut.turns`.
         image_size: side in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         skipped: how many of the source could not be read and were left out.
         enlarged: how many were smaller than `image_size` and were scaled up.
-
-    `rows` has a column `focused`, too: whether a picture is one of those in focus.
     """
 
     rows: Dataset
@@ -141,6 +157,20 @@ class Pictures:
         """Which are in focus, `(n,)` bool."""
         return torch.tensor(list(self.rows["focused"]), dtype=torch.bool)
 
+    def allowed_turns(self, indices: Tensor, wanted: Tensor) -> Tensor:
+        """Hue turns that make no held-out pair of thing and colour.
+
+        Args:
+            indices: of the pictures, `(m,)` int64.
+            wanted: a turn of each, `(m,)` in [0, 1).
+
+        Returns:
+            `(m,)`: `wanted` where every turn is allowed, else one of those allowed.
+        """
+        bits = self.rows.select_columns("turns")[indices.tolist()]["turns"]
+        pairs = zip(bits, wanted.tolist(), strict=True)
+        return torch.tensor([allowed_turn(allowed, turn) for allowed, turn in pairs])
+
     def select(self, indices: Tensor) -> Pictures:
         """The same for a part of the pictures."""
         return dataclasses.replace(self, rows=self.rows.select(indices.tolist()))
@@ -163,7 +193,8 @@ def load_pictures(
     costs memory or time.
 
     Args:
-        dataset_name: a Hub id, a folder of parquet files, or a folder of pictures.
+        dataset_name: a Hub id, a folder of parquet files, or a folder of pictures; several by
+            commas, which are joined. What `held_out` names of them is left out.
         image_size: side in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         image_column: the column that holds the pictures (or their encoded bytes); empty takes the
@@ -177,20 +208,24 @@ def load_pictures(
             of what is to be left out or in focus.
         OSError: if what has been prepared cannot be kept, for lack of room for instance.
     """
-    data = read_split(dataset_name, split)
-    column = _image_column(data, dataset_name, image_column)
+    data, column = _joined(dataset_name, split, image_column)
     data = without(data, exclude) if exclude else data
+    if not len(data):
+        raise ValueError(
+            f"dataset_name must be a data set of pictures, got {dataset_name!r}, of which none is "
+            "left"
+        )
     focused = in_focus(data, focus) if focus else [False] * len(data)
-    raw = data.select_columns([column]).cast_column(column, ImageFeature(decode=False))
+    raw = data.select_columns([column, _THING]).cast_column(column, ImageFeature(decode=False))
+    kwargs = {"column": column, "image_size": image_size, "channels": channels}
+    pairs = sorted(held_out.load().pairs)  # what is prepared is kept, and made anew for others
     rows = raw.add_column("focused", focused).map(
         _packed,
         batched=True,
         batch_size=256,
-        remove_columns=[column],
-        features=Features(
-            {"focused": Value("bool"), "pixels": Value("binary"), "enlarged": Value("bool")}
-        ),
-        fn_kwargs={"column": column, "image_size": image_size, "channels": channels},
+        remove_columns=[column, _THING],
+        features=_PACKED,
+        fn_kwargs=kwargs | {"held_out_pairs": pairs},
         num_proc=_processes(len(raw)),
         desc="Preparing pictures",
     )
@@ -199,8 +234,61 @@ def load_pictures(
             f"dataset_name must be a data set of pictures, got {dataset_name!r}, where none of "
             f"{len(raw)} can be read"
         )
+    skipped = len(raw) - len(rows)
+    as_they_are = np.asarray(rows["turns"]) & 1
+    if not as_they_are.all():  # some are a held-out pair in their own colours
+        rows = rows.select(as_they_are.nonzero()[0])
     enlarged = int(np.count_nonzero(rows["enlarged"]))
-    return Pictures(rows, image_size, channels, len(raw) - len(rows), enlarged)
+    return Pictures(rows, image_size, channels, skipped, enlarged)
+
+
+_THING = "everyday thing"  # column of what an emoji shows, empty for all other pictures
+_PACKED = Features(
+    {
+        "focused": Value("bool"),
+        "pixels": Value("binary"),
+        "enlarged": Value("bool"),
+        "turns": Value("int64"),
+    }
+)
+
+
+def _joined(dataset_name: str, split: str, image_column: str) -> tuple[Dataset, str]:
+    """One or more data sets less what is held out, and their column of pictures.
+
+    Of several, only the columns are kept that all have.
+    """
+    names = dataset_names(dataset_name)
+    parts = [_trainable(name, split, image_column) for name in names]
+    first, column = parts[0]
+    if len(parts) == 1:
+        return first, column
+    several = []
+    for data, own in parts:
+        pictures = data.cast_column(own, ImageFeature(decode=False))
+        several.append(pictures if own == column else pictures.rename_column(own, column))
+    shared = [
+        name
+        for name, kind in several[0].features.items()
+        if all(data.features.get(name) == kind for data in several)
+    ]
+    return concatenate_datasets([data.select_columns(shared) for data in several]), column
+
+
+def _trainable(name: str, split: str, image_column: str) -> tuple[Dataset, str]:
+    """A data set less the rows that are held out, with everyday things; its column of pictures."""
+    known, data = folder_name(name), read_split(name, split)
+    column = _image_column(data, name, image_column)
+    data = held_out.without_held_out(data, known)
+    return data.add_column(_THING, held_out.everyday_things(data, known)), column
+
+
+def allowed_turn(allowed: int, wanted: float) -> float:
+    """The hue turn `wanted` in [0, 1), or where some are held out one of those allowed."""
+    if allowed == ANY_TURN:
+        return wanted
+    turns = [i for i in range(NUM_TURNS) if allowed >> i & 1]
+    return turns[int(wanted * len(turns))] / NUM_TURNS
 
 
 def without(data: Dataset, exclude: str) -> Dataset:
@@ -254,10 +342,9 @@ def _column_and_rest(data: Dataset, name: str, written: str, form: str) -> tuple
     column, _, rest = (part.strip() for part in written.partition("="))
     if not rest.strip(", "):
         raise ValueError(f"{name} must be like {form!r}, got {written!r}")
-    if column not in data.column_names:
-        raise ValueError(
-            f"{name} must begin with one of {', '.join(data.column_names)}, got {column!r}"
-        )
+    names = [name for name in data.column_names if name != _THING]
+    if column not in names:
+        raise ValueError(f"{name} must begin with one of {', '.join(names)}, got {column!r}")
     return column, rest
 
 
@@ -293,11 +380,18 @@ def _may_hold_pictures(kind: Any) -> bool:
 
 
 def _packed(
-    batch: Mapping[str, list[Any]], *, column: str, image_size: int, channels: int
+    batch: Mapping[str, list[Any]],
+    *,
+    column: str,
+    image_size: int,
+    channels: int,
+    held_out_pairs: Sequence[tuple[str, str]],
 ) -> dict[str, list[Any]]:
     """The readable pictures of a batch, as bytes."""
-    packed: dict[str, list[Any]] = {"focused": [], "pixels": [], "enlarged": []}
-    for source, focused in zip(batch[column], batch["focused"], strict=True):
+    held = held_out.HeldOut(pairs=frozenset((thing, color) for thing, color in held_out_pairs))
+    packed: dict[str, list[Any]] = {name: [] for name in _PACKED}
+    rows = zip(batch[column], batch["focused"], batch[_THING], strict=True)
+    for source, focused, thing in rows:
         try:
             picture = _opened(source)
             pixels = fitted(picture, image_size, channels).tobytes()
@@ -306,7 +400,15 @@ def _packed(
         packed["focused"].append(focused)
         packed["enlarged"].append(min(picture.size) < image_size)
         packed["pixels"].append(pixels)
+        packed["turns"].append(_turns(picture, image_size, thing, held))
     return packed
+
+
+def _turns(picture: PIL.Image.Image, image_size: int, thing: str, held: held_out.HeldOut) -> int:
+    if thing not in held.things:
+        return ANY_TURN
+    pixels = torch.from_numpy(fitted(picture, image_size, 4).copy()).permute(2, 0, 1)
+    return held.turns(pixels, thing)
 
 
 def _opened(source: Mapping[str, Any]) -> PIL.Image.Image:

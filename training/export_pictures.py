@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from training import loop, start_models
-from training.data import folder_name, is_local, load_pictures
+from training.data import dataset_names, folder_name, is_local, joined_folder_names, load_pictures
 from training.export import MAX_SHARD_SIZE, save_model, write_checkpoint
 from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.picture_recipe import Recipe, channels_to_read
@@ -71,9 +71,10 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
         source: folder or Hub id to load it from.
     """
     recipe, unet = trainer.recipe, trainer.averaged()
+    names = dataset_names(recipe.dataset_name)
     public = {
         "start_model": recipe.start_model and start_models.public_name(recipe.start_model),
-        "dataset_name": folder_name(recipe.dataset_name),
+        "dataset_name": joined_folder_names(recipe.dataset_name),
     }
     return {
         "name": name,
@@ -83,7 +84,8 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
         "channels": unet.config["in_channels"],
         "diffusers": diffusers.__version__,
         "recipe": asdict(recipe) | public,
-        "data_is_local": is_local(recipe.dataset_name),
+        "data_is_local": all(map(is_local, names)),
+        "datasets": list(map(folder_name, names)),
         "schedule": trainer.scheduler.config["beta_schedule"],
         "num_timesteps": len(trainer.alpha_bar),
         "optimizer": f"betas {ADAM_BETAS}, gradients clipped to norm {MAX_GRADIENT_NORM:g}",

@@ -53,7 +53,7 @@ def main(
         bool, typer.Option("--from-scratch", help="new weights, no start model")
     ] = False,
     dataset_name: Annotated[
-        str, typer.Option(help="Hub id, folder of parquet files or of pictures")
+        str, typer.Option(help="Hub id, folder of parquet files or of pictures; several by commas")
     ] = "huggan/wikiart",
     image_column: Annotated[str, typer.Option(help="column; without: the only one")] = "",
     model_save_name: Annotated[

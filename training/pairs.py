@@ -17,14 +17,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipelines.core import images
-from training import captions
+from training import captions, held_out
 from training.captions import Row
 from training.data import read_split
 from training.grounds import draw_grounds, laid_on
 
 STORED_PX = 72  # a little more than the model sees, for crops
 NUM_VARIANTS = 6
-HELD_OUT = {"flickr8k": 1000, "wikiart": 1000, "scenes": 600, "flowers": 300, "emoji": 0}
+HELD_OUT = {"flickr8k": 1000, "scenes": 600, "flowers": 300}
+"""How many pictures are held out by chance, where `held_out` does not name them."""
 RECOLORED = 2  # of each emoji
 RECOLORED_EVERYDAY = 6  # of those of everyday things
 
@@ -105,6 +106,8 @@ def _alpha(pairs: Pairs) -> Tensor:
 def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
     """One data set of `SOURCES`: what to train on, and what is held out, the same every time.
 
+    Paintings that `held_out` names are held out; its emoji and wordings are in neither part.
+
     Raises:
         ValueError: if it cannot be read, or lacks a column.
     """
@@ -116,23 +119,46 @@ def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
             f"{name} must have the columns image, {', '.join(source.columns)}, "
             f"got none called {', '.join(sorted(missing))}"
         )
-    read = read.cast_column("image", ImageFeature(mode="RGBA" if name == "emoji" else "RGB"))
-    pixels, sentences, labels = [], [], []
+    read = read.cast_column("image", ImageFeature(mode="RGBA" if source.recolored else "RGB"))
+    held, kind = held_out.load(), held_out.kind_of(name)
+    pixels, sentences, labels, validation = [], [], [], []
     rows: Iterable[Any] = tqdm(read, desc=name, unit="picture")
     for number, row in enumerate(rows):
-        for picture, said in _told(source, row, number):
+        if kind == "emoji" and held.has_emoji(row):
+            continue
+        for picture, texts in _told(source, row, number, held):
             pixels.append(picture)
             labels.append(source.label(row))
-            sentences.append(said)
+            sentences.append(texts)
+            validation.append(kind == "paintings" and held.has_painting(row))
     stored = torch.stack(pixels)  # (n, 3 or 4, px, px)
     alpha = stored[:, 3:].contiguous() if stored.shape[1] == 4 else None
     whole = Pairs(stored[:, :3].contiguous(), sentences, labels, [name] * len(labels), alpha)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
-    held = HELD_OUT[name]
-    return whole.select(order[held:]), whole.select(order[:held])
+    if kind == "paintings":
+        is_held = torch.tensor(validation)[order]
+        return whole.select(order[~is_held]), whole.select(order[is_held])
+    count = HELD_OUT.get(name, 0)
+    return whole.select(order[count:]), whole.select(order[:count])
 
 
-def _told(source: Source, row: Row, number: int) -> Iterator[tuple[Tensor, list[str]]]:
+def _told(
+    source: Source, row: Row, number: int, held: held_out.HeldOut
+) -> Iterator[tuple[Tensor, list[str]]]:
+    """A row's pictures with their captions, less those that are held out."""
+    for picture, texts in _all_told(source, row, number):
+        allowed = [text for text in texts if not held.has_wording(text)]
+        if allowed and not (source.recolored and _is_held_pair(row, picture, held)):
+            yield picture, allowed
+
+
+def _is_held_pair(row: Row, picture: Tensor, held: held_out.HeldOut) -> bool:
+    """Whether an emoji `(4, h, w)` is a held-out pair of thing and colour."""
+    thing = captions.everyday(row)
+    return thing in held.things and held.has_pair(thing, captions.dominant_colors(picture))
+
+
+def _all_told(source: Source, row: Row, number: int) -> Iterator[tuple[Tensor, list[str]]]:
     """A row's picture with its sentences, and if it may be recoloured, more of those."""
     picture = fitted(row["image"])
     yield picture, source.sentences(row, picture, number)
@@ -172,6 +198,8 @@ class Source:
         columns: that it must have besides the pictures.
         sentences: of a row, its picture and its number.
         label: of a row; empty if it has none.
+        former: data set of the same kind of pictures; where half-formed pictures are made by the
+            checkpoint of that name, these are, too.
         recolored: sentences of a row whose picture, with alpha, was given other colours; None if
             that would make it something else.
     """
@@ -180,6 +208,7 @@ class Source:
     sentences: Callable[[Row, Tensor, int], list[str]]
     label: Callable[[Row], str] = lambda row: ""
     recolored: Callable[[Row, Tensor, int], list[str]] | None = None
+    former: str = ""
 
 
 def _written(row: Row, picture: Tensor, number: int) -> list[str]:
@@ -205,14 +234,18 @@ def _photos(kinds: Mapping[int, Sequence[str]]) -> Source:
     return Source(("label",), _made(say), lambda row: kinds[row["label"]][0])
 
 
+_EMOJI = Source(
+    ("set", "name", "keywords", "category"),
+    _made(captions.emoji),
+    recolored=_made(captions.recolored_emoji),
+    former="emoji",
+)
+
 SOURCES: dict[str, Source] = {
     "flickr8k": Source(("captions",), _written),
     "wikiart": Source(("genre", "title", "style", "artist"), _made(captions.painting), _genre),
     "scenes": _photos(captions.SCENES),
     "flowers": _photos(captions.FLOWERS),
-    "emoji": Source(
-        ("name", "keywords", "category"),
-        _made(captions.emoji),
-        recolored=_made(captions.recolored_emoji),
-    ),
+    "emoji": _EMOJI,
+    "emoji-more": _EMOJI,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -25,7 +25,7 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
-from training.sources import FREE, OTHER, SOURCES
+from training.sources import FREE, OTHER, SOURCES, Source, strictest
 
 _STOCK = """\
 from diffusers import DDPMPipeline
@@ -151,10 +151,15 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
 
 def _licence(facts: Mapping[str, Any]) -> str:
     """That of the data; if these are free, that of the start models, whose terms go on."""
-    used = [facts["recipe"]["dataset_name"]]
-    used += [model.get("dataset_name", used[0]) for model in _ancestors(facts)]
-    found = [SOURCES.get(name, OTHER).licence for name in used]
-    return next((licence for licence in found if licence not in FREE), found[0])
+    used = [*_datasets(facts)]
+    for model in _ancestors(facts):
+        used += model["dataset_name"].split(",") if "dataset_name" in model else []
+    return strictest([SOURCES.get(name, OTHER).licence for name in used])
+
+
+def _datasets(facts: Mapping[str, Any]) -> list[str]:
+    """What it was trained on; older facts tell of a single data set."""
+    return facts.get("datasets") or [facts["recipe"]["dataset_name"]]
 
 
 def _code(facts: Mapping[str, Any], repo_id: str) -> tuple[str, str, str]:
@@ -177,10 +182,10 @@ def _base_model(start_model: str) -> str | None:
 def _summary(facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
     how = "fine-tuned" if recipe["start_model"] else "trained from scratch"
+    titles = " and ".join(map(_title, _datasets(facts)))
     return wrap(
         f"An unconditional diffusion model of pictures of {recipe['image_size']}×"
-        f"{recipe['image_size']} px, {how} on {_title(recipe['dataset_name'])}, made with Guided "
-        "Diffusion Studio."
+        f"{recipe['image_size']} px, {how} on {titles}, made with Guided Diffusion Studio."
     )
 
 
@@ -209,9 +214,13 @@ def _trained(model: Mapping[str, Any]) -> str:
         "which was itself trained" if model["started_from"] else "which was trained from scratch"
     )
     return (
-        f"{begun} on `{model['dataset_name']}` for {model['steps']:,} steps "
+        f"{begun} on {_in_words(model['dataset_name'])} for {model['steps']:,} steps "
         f"({model['pictures_seen']:,} pictures of {model['image_size']} px)"
     )
+
+
+def _in_words(dataset_name: str) -> str:
+    return " and ".join(f"`{name}`" for name in dataset_name.split(","))
 
 
 def _call(facts: Mapping[str, Any], unet: str) -> str:
@@ -224,28 +233,46 @@ def _call(facts: Mapping[str, Any], unet: str) -> str:
 
 
 def _data(facts: Mapping[str, Any]) -> Iterator[str]:
-    name, total = facts["recipe"]["dataset_name"], facts["num_pictures"] + facts["held_out"]
-    source = SOURCES.get(name, OTHER)
-    kind = f", {source.title}" if source.title else ""
-    if not facts["data_is_local"]:
-        of = f"{total:,} pictures of {_link(name)}{kind}"
-    elif source.subset_of:
-        of = f"`{name}`{kind}, a subset of {total:,} pictures of {_link(source.subset_of)}"
-    else:
-        of = f"the {total:,} pictures of a folder `{name}`{kind}"
+    names, total = _datasets(facts), facts["num_pictures"] + facts["held_out"]
+    told = [SOURCES.get(name, OTHER) for name in names]
+    of = _several(names, total) if len(names) > 1 else _one(facts, names[0], total)
     less = f", less {facts['held_out']} held out for the errors below" if facts["held_out"] else ""
     yield f"Trained on {of}{less}. Of each picture the middle square was taken."
     if facts["skipped"]:
         yield f"{facts['skipped']:,} more could not be read."
     if facts["enlarged"]:
         yield f"{facts['enlarged']:,} were smaller and were scaled up."
-    yield source.terms
+    if any(source.kind for source in told) and "datasets" in facts:
+        yield "What `training/held_out.toml` names was left out."
+    yield from dict.fromkeys(source.terms for source in told)
     for model in _ancestors(facts):
-        inherited = SOURCES.get(model.get("dataset_name", name))
-        if inherited and inherited != source:
-            yield f"The start model `{model['name']}` was trained on {inherited.title}."
-            yield inherited.terms
-            source = inherited
+        for name in model.get("dataset_name", "").split(","):
+            inherited = SOURCES.get(name)
+            if inherited and inherited not in told:
+                yield f"The start model `{model['name']}` was trained on {inherited.title}."
+                yield inherited.terms
+                told.append(inherited)
+
+
+def _one(facts: Mapping[str, Any], name: str, total: int) -> str:
+    """So many pictures of a data set."""
+    source = SOURCES.get(name, OTHER)
+    kind = _kind(source)
+    if not facts["data_is_local"]:
+        return f"{total:,} pictures of {_link(name)}{kind}"
+    if source.subset_of:
+        return f"`{name}`{kind}, a subset of {total:,} pictures of {_link(source.subset_of)}"
+    return f"the {total:,} pictures of a folder `{name}`{kind}"
+
+
+def _several(names: Sequence[str], total: int) -> str:
+    """So many pictures of several data sets."""
+    of = (f"`{name}`{_kind(SOURCES.get(name, OTHER)).replace(',', ':', 1)}" for name in names)
+    return f"the {total:,} pictures of {len(names)} data sets ({'; '.join(of)})"
+
+
+def _kind(source: Source) -> str:
+    return f", {source.title}" if source.title else ""
 
 
 def _link(dataset: str) -> str:
@@ -261,11 +288,11 @@ def _ancestors(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _hub_datasets(facts: Mapping[str, Any]) -> list[str] | None:
     """Ids for the Hub's links; a folder of one's own has none."""
-    name = facts["recipe"]["dataset_name"]
+    names = _datasets(facts)
     if not facts["data_is_local"]:
-        return [name]
-    source = SOURCES.get(name)
-    return [source.subset_of] if source and source.subset_of else None
+        return names
+    known = (SOURCES.get(name, OTHER).subset_of for name in names)
+    return [subset_of for subset_of in known if subset_of] or None
 
 
 def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -275,7 +302,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     division = f"{recipe['batch_size']} × {recipe['grad_accumulation_steps']} × {processes}"
     return [
         ("start model", f"`{recipe['start_model']}`" if recipe["start_model"] else "none"),
-        ("data set", f"`{recipe['dataset_name']}`, {facts['num_pictures']:,} pictures"),
+        ("data set", f"{_data_sets(facts)}, {facts['num_pictures']:,} pictures"),
         ("size", f"{recipe['image_size']} px"),
         ("steps", steps_done(facts)),
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
@@ -299,6 +326,10 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _data_sets(facts: Mapping[str, Any]) -> str:
+    return " and ".join(f"`{name}`" for name in _datasets(facts))
+
+
 def _rows_told(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if recipe.get("exclude"):
         yield "left out of the data", f"`{recipe['exclude']}`"
@@ -319,7 +350,7 @@ def _command(facts: Mapping[str, Any]) -> str:
     alike = {k: v for k, v in recipe.items() if k not in _SPELLED_OUT}
     options = [
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
-        f"--dataset-name {'data/' if facts['data_is_local'] else ''}{recipe['dataset_name']}",
+        f"--dataset-name {_places(facts)}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
         *_row_options(recipe),
         f"--model-save-name {facts['name']}",
@@ -329,6 +360,12 @@ def _command(facts: Mapping[str, Any]) -> str:
     processes = recipe["num_processes"]
     launch = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
     return command_line(f"{launch} -m training.finetune_model", options)
+
+
+def _places(facts: Mapping[str, Any]) -> str:
+    """Where the data sets of a command lie."""
+    folder = "data/" if facts["data_is_local"] else ""
+    return ",".join(f"{folder}{name}" for name in _datasets(facts))
 
 
 def _in_table(text: str) -> str:
@@ -375,7 +412,8 @@ def _errors(facts: Mapping[str, Any]) -> str:
 
 
 def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
-    size, source = facts["recipe"]["image_size"], SOURCES.get(facts["recipe"]["dataset_name"])
+    size = facts["recipe"]["image_size"]
+    known = [SOURCES.get(name, OTHER) for name in _datasets(facts)]
     limits = [
         "Draw what it is asked for: it takes no label and no words. Colours and words can only "
         "steer it from outside, by guidance, while it draws.",
@@ -383,6 +421,6 @@ def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
         "Draw fine detail: faces, hands and writing do not hold up, broad shapes and colours do.",
         "Promise that a picture is new: one may resemble a training picture.",
     ]
-    warnings = [source.warning] if source and source.warning else []
-    for limit in limits + warnings:
+    warnings = [source.warning for source in known if source.warning]
+    for limit in [*limits, *dict.fromkeys(warnings)]:
         yield wrap(f"- {limit}").replace("\n", "\n  ")

@@ -40,7 +40,7 @@ class Recipe:
 
     Attributes:
         start_model: what the run starts from; empty is from scratch.
-        dataset_name: Hub id or folder.
+        dataset_name: Hub id or folder, several by commas.
         image_column: the column of the pictures; empty is the only one.
         image_size: side of the training pictures in pixels.
         max_steps: optimizer steps.

@@ -179,6 +179,8 @@ class Trainer:
         torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 1009 + rank)
         grounds = draw_grounds(everything, generator)[slots]
         turns, lots = torch.rand(2, everything, generator=generator)[:, slots]
+        if recipe.recolor:
+            turns = self.train.allowed_turns(chosen[slots], turns)
         turns = torch.where(lots < recipe.recolor, turns, 0.0)
         x0 = self._x0(self.train.take(chosen[slots]), grounds, turns)
         flips = mirrored[slots].to(self.device).view(-1, 1, 1, 1)

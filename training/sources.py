@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["", "emoji", "paintings"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,8 @@ class Source:
         licence: name of these terms on the Hub, where none of its own licences fits.
         subset_of: the data set on the Hub that a folder holds a part of.
         warning: what its pictures pass on to the model; empty is nothing special.
+        kind: which of its rows are held out: emoji by set and name, paintings by artist and title;
+            empty is none.
     """
 
     title: str
@@ -22,6 +28,7 @@ class Source:
     licence: str
     subset_of: str = ""
     warning: str = ""
+    kind: Kind = ""
 
 
 _NUDES = "Leave out what the paintings show: some of them are nudes."
@@ -35,6 +42,7 @@ SOURCES = {
         licence="non-commercial-research",
         subset_of="huggan/wikiart",
         warning=_NUDES,
+        kind="paintings",
     ),
     "huggan/wikiart": Source(
         title="paintings from WikiArt",
@@ -42,6 +50,15 @@ SOURCES = {
         "may be in copyright.",
         licence="non-commercial-research",
         warning=_NUDES,
+        kind="paintings",
+    ),
+    "paintings-256": Source(
+        title="paintings from PeopleArt",
+        terms="The paintings are works made 1929 or before; the file collection is for "
+        "non-commercial research.",
+        licence="non-commercial-research",
+        warning=_NUDES,
+        kind="paintings",
     ),
     "scenes": Source(
         title="Intel scene images (buildings, forest, glacier, mountain, sea, street)",
@@ -50,15 +67,30 @@ SOURCES = {
     ),
     "emoji": Source(
         title="Noto and Blob emoji",
-        terms="The emoji are under Apache 2.0.",
+        terms="Noto and Blob emoji are under Apache 2.0.",
         licence="apache-2.0",
+        kind="emoji",
+    ),
+    "emoji-more": Source(
+        title="Fluent, Twemoji and FxEmoji emoji",
+        terms="Fluent emoji are under the MIT licence (Microsoft), Twemoji under CC BY 4.0 "
+        "(Twitter and jdecked, https://creativecommons.org/licenses/by/4.0), FxEmoji under Apache "
+        "2.0 (Mozilla). Who passes these weights on names them.",
+        licence="cc-by-4.0",
+        kind="emoji",
     ),
 }
-FREE = ("apache-2.0",)
-"""Licences that allow every use."""
+FREE = ("apache-2.0", "cc-by-4.0")
+"""Licences that allow every use, those that ask for less first."""
 
 OTHER = Source(
     title="",
     terms="The terms are those of the data set.",
     licence="that-of-the-data-set",
 )
+
+
+def strictest(licences: Sequence[str]) -> str:
+    """The licence that holds for a model made with data of several; the first that is not free."""
+    unfree = [licence for licence in licences if licence not in FREE]
+    return unfree[0] if unfree else max(licences, key=FREE.index)

@@ -15,7 +15,7 @@ from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, own_checkpoints
 from pipelines.models.table import TABLE
 from training.card_parts import FACTS_FILE, pictures_per_step
-from training.data import folder_name, is_local
+from training.data import folder_name, is_local, joined_folder_names
 from training.loop import Prediction
 from training.picture_recipe import Recipe
 
@@ -180,7 +180,7 @@ def lineage(name: str, depth: int = 0) -> dict[str, Any]:
     before = facts.get("started_from") or lineage(recipe.get("start_model", ""), depth + 1)
     return {
         "name": public_name(name),
-        "dataset_name": folder_name(recipe["dataset_name"]),
+        "dataset_name": joined_folder_names(recipe["dataset_name"]),
         "image_size": recipe["image_size"],
         "steps": facts["steps"],
         "pictures_seen": facts["steps"] * pictures_per_step(recipe),

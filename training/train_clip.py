@@ -18,6 +18,7 @@ import torch
 import typer
 from tqdm import tqdm
 
+from pipelines.settings import Choice
 from training import clip_judging, loop, publish
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import Architecture, Recipe, Trainer
@@ -34,6 +35,9 @@ def main(
     model_save_name: Annotated[
         str, typer.Option(help="the run lies in runs/NAME; a path is taken as it is")
     ] = "clip-small",
+    datasets: Annotated[
+        str, typer.Option(help="data sets by commas, those of an older run to go on with it")
+    ] = ",".join(SOURCES),
     architecture: Annotated[Architecture, typer.Option(help="of the picture's tower")] = "resnet",
     max_steps: Annotated[int, typer.Option(help="length of the run")] = 1600,
     batch_size: Annotated[int, typer.Option(help="pairs per step")] = 256,
@@ -54,7 +58,8 @@ def main(
         float, typer.Option(help="share of steps whose pairs are all of one data set")
     ] = 0.5,
     focus: Annotated[
-        str, typer.Option(help="data set that most of those steps are of; empty: each by its size")
+        str,
+        typer.Option(help="data sets, by commas, that most of those steps are of; empty: by size"),
     ] = "",
     adversarial_radius: Annotated[
         float, typer.Option(help="how far pictures are moved at most to be misread; 0 is off")
@@ -76,7 +81,7 @@ def main(
     with stopped_in_one_sentence(folder), options_refused():
         recipe = Recipe(
             architecture=architecture,
-            datasets=tuple(SOURCES),
+            datasets=_chosen(datasets),
             half_formed=half_formed_by,
             max_steps=max_steps,
             batch_size=batch_size,
@@ -100,6 +105,18 @@ def main(
         export(trainer, folder / CHECKPOINT, folder.name, figures)
         typer.echo(folder / CHECKPOINT)
     publish.push(folder / CHECKPOINT, repo_id)
+
+
+def _chosen(datasets: str) -> tuple[str, ...]:
+    """The data sets of an option.
+
+    Raises:
+        ValueError: if one of them is unknown, or there is none.
+    """
+    names = tuple(name.strip() for name in datasets.split(",") if name.strip())
+    for name in names or ("",):
+        Choice(tuple(SOURCES)).check("datasets", name)
+    return names
 
 
 def train(

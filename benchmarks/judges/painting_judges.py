@@ -7,7 +7,7 @@ and a CLIP with another kind of tower for pictures (RegNet, Radosavovic et al. 2
 arXiv:2003.13678), trained with another seed and without half-formed pictures:
 
     python -m training.train_clip --architecture regnet --half-formed-by "" --seed 1 \\
-      --model-save-name clip-judge --max-steps 1800 --mixed-precision bf16
+      --model-save-name clip-judge --max-steps 1800
     python -m training.export_clip runs/clip-judge benchmarks/weights/clip-judge
 
 Both are asked to choose among all kinds of painting. The command stores what they say of paintings
