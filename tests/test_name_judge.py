@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import name_judge
-from benchmarks.name_judge import NameJudge, Share
+from benchmarks.judges import name_judge
+from benchmarks.judges.name_judge import NameJudge, Share
 from tests import tiny_pairs
 from tests.tiny_pictures import invoke
 from training import held_out

@@ -18,7 +18,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from pipelines.settings import Choice
+from pipelines.core.rules import Choice
 from training import clip_judging, loop, publish
 from training.clip_runs import DATA, prepare
 from training.clip_trainer import Architecture, Recipe, Trainer

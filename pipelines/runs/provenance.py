@@ -281,7 +281,8 @@ def _rebuilt(shown: Any, found: Record, path: Path, kind: type[PreviewT]) -> Pre
         change = heat_tiles[first + 2 * count : first + 3 * count]
         trace.moments.append(Moment(step, t, noisy, predicted, change))
         trace.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
-    facts: dict[str, Any] = {_RENAMED.get(n, n): v for n, v in shown["preview"].items()}
+    stored: dict[str, Any] = shown["preview"]
+    facts = {_RENAMED.get(name, name): value for name, value in stored.items()}
     return kind(
         **facts,
         pictures=pictures,

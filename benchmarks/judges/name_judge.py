@@ -1,11 +1,11 @@
 """A judge of names: is a picture what was asked for, or rather one of a thousand other things?
 
-    python -m benchmarks.name_judge
+    python -m benchmarks.judges.name_judge
 
-The CLIP judge of `benchmarks.painting_judges`, which guidance never used, chooses among the name
-that was asked for and those of all other emoji. The command writes these down, so that no benchmark
-needs the data, and prints how often the judge is right on real emoji that it was not trained on: of
-the held-out designer, and of the held-out names. Both are beside chance.
+The CLIP judge of `benchmarks.judges.painting_judges`, which guidance never used, chooses among the
+name that was asked for and those of all other emoji. The command writes these down, so that no
+benchmark needs the data, and prints how often the judge is right on real emoji that it was not
+trained on: of the held-out designer, and of the held-out names. Both are beside chance.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import typer
 from datasets import Image as ImageFeature
 from torch import Tensor
 
-from benchmarks.painting_judges import CLIP_JUDGE
+from benchmarks.judges.painting_judges import CLIP_JUDGE
 from benchmarks.scoring import markdown
-from pipelines import clip
-from pipelines.checkpoints import Checkpoint
-from pipelines.clip import Clip
+from pipelines.models import clip
+from pipelines.models.clip import Clip
+from pipelines.models.table import Checkpoint
 from training import held_out
 from training.data import read_split
 from training.grounds import draw_grounds, laid_on
@@ -72,7 +72,9 @@ def known_names(path: Path = NAMES) -> list[str]:
         FileNotFoundError: if it was never run; the message says how to.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; python -m benchmarks.name_judge makes it")
+        raise FileNotFoundError(
+            f"{path} is missing; python -m benchmarks.judges.name_judge makes it"
+        )
     return path.read_text(encoding="utf-8").splitlines()
 
 
