@@ -13,6 +13,7 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from gradio.block_function import BlockFunction
 
 from pipelines.core import devices
 from pipelines.core.assets import ASSETS
@@ -25,13 +26,29 @@ TITLE = "Guided Diffusion Studio"
 MAX_QUEUE = 24
 
 
+class Studio(gr.Blocks):
+    """The app; its endpoints fill in what a plain call leaves out at the end."""
+
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Appends the defaults of missing trailing values, so that callers of yesterday go on.
+
+        Args:
+            block_fn: that is called.
+            inputs: values in the order of its parameters.
+        """
+        if block_fn.api_visibility == "public":
+            missing: Any = block_fn.inputs[len(inputs) :]
+            inputs.extend(component.value for component in missing)
+        super().validate_inputs(block_fn, inputs)
+
+
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     """All tabs and endpoints, not yet served; loads no weights.
 
     Args:
         max_queue: how many may wait; one more is told that the queue is full.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with Studio(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         head = page.head(TITLE)
         with gr.Tabs(selected="color", elem_id="tabs") as row:
             with gr.Tab(Phrase("color.title"), id="color"):

@@ -49,7 +49,8 @@ def curve(preview: digits.Preview, language: str) -> Curve:
 
 def scores_of(preview: digits.Preview) -> dict[str, Any]:
     """How sure the judge is, as API callers and saved files get it."""
-    return {
+    rounded = [[round(value, 5) for value in step] for step in preview.losses]
+    return ({"loss": rounded} if rounded else {}) | {
         "score": "probability of the digit, by a judge that generation never sees",
         "score_before": [round(value, 4) for value in preview.score_before],
         "score_after": [round(value, 4) for value in preview.score_after],
@@ -80,7 +81,8 @@ def answer(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, versions, score_before and score_after (per image: how sure a judge that
-    generation never sees is of the digit, without and with guidance). The last one is complete.
+    generation never sees is of the digit, without and with guidance), and loss (per step, per
+    image), if symmetry, brightness or contrast steer too. The last one is complete.
     """
     return results.answer(PRODUCT, preview), common.info_of(preview) | scores_of(preview)
 
@@ -126,14 +128,14 @@ def _slider(name: str, info: str = "") -> gr.Slider:
 def _controls() -> dict[str, Any]:
     """The controls below the text field, by the names of the settings."""
     conditioning = common.radio(DigitsSettings, "conditioning", prefix=_PREFIX)
-    found: dict[str, Any] = {
+    controls: dict[str, Any] = {
         "conditioning": conditioning,
         "cfg_scale": _slider("cfg_scale"),
         "num_inference_steps": _slider("num_inference_steps"),
         "seed": common.seed_row(DEFAULTS.seed, _PREFIX),
     }
     with gr.Row():
-        found["blend_with"] = gr.Dropdown(
+        controls["blend_with"] = gr.Dropdown(
             [(Phrase("digits.no_blend"), ""), *((d, d) for d in "0123456789")],
             value="",
             label=Phrase("setting.blend_with"),
@@ -141,8 +143,23 @@ def _controls() -> dict[str, Any]:
             elem_id=f"{_PREFIX}blend-with",
             min_width=120,
         )
-        found["blend"] = _slider("blend")
+        controls["blend"] = _slider("blend")
+    with gr.Accordion(Phrase("digits.steer"), open=False, elem_id=f"{_PREFIX}steer"):
+        gr.Markdown(Phrase("digits.steer_how"))
+        controls |= {
+            "guidance_scale": _slider("guidance_scale"),
+            "symmetry": common.radio(DigitsSettings, "symmetry", prefix=_PREFIX),
+            "brightness": _slider("brightness"),
+            "contrast": _slider("contrast"),
+            "method": common.radio(DigitsSettings, "method", prefix=_PREFIX),
+            "start": _slider("start"),
+            "stop": _slider("stop"),
+        }
     with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id=f"{_PREFIX}advanced"):
-        found["solver"] = common.radio(DigitsSettings, "solver", prefix=_PREFIX)
-        found["eta"] = _slider("eta", info="digits.eta_info")
-    return found
+        controls |= {
+            "solver": common.radio(DigitsSettings, "solver", prefix=_PREFIX),
+            "eta": _slider("eta", info="digits.eta_info"),
+            "cfg_start": _slider("cfg_start"),
+            "cfg_stop": _slider("cfg_stop"),
+        }
+    return controls

@@ -156,7 +156,7 @@ def _left_behind(product: Product, preview: Any, language: str) -> dict[str, Any
     saved = common.save_png(sheet, f"{product.noun}s")
     animated = save_bytes_to_cache(moving, f"{product.noun}s.webp", folder)
     return {
-        "inside": filmstrip.filmstrip(preview, language, crisp=product.crisp),
+        "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": gr.DownloadButton(value=saved, interactive=True),
         "animation": gr.DownloadButton(value=animated, interactive=True),
         "link": _link(preview),
@@ -175,7 +175,7 @@ def begun(language: str) -> dict[str, Any]:
     """What the components become when a run begins."""
     return {
         "status": common.status_line(i18n.say(language, "status.begins")),
-        "inside": "",
+        "filmstrip": "",
         "download": gr.DownloadButton(interactive=False),
         "animation": gr.DownloadButton(interactive=False),
         "link": "",
