@@ -19,7 +19,7 @@ from pipelines.core import devices
 from pipelines.core.assets import ASSETS
 from pipelines.models.names import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.theme import theme
 
 TITLE = "Guided Diffusion Studio"
@@ -51,13 +51,13 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     with Studio(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         head = page.head(TITLE)
         with gr.Tabs(selected="color", elem_id="tabs") as row:
-            with gr.Tab(Phrase("color.title"), id="color"):
+            with gr.Tab(Translatable("color.title"), id="color"):
                 of_color = color.build(head.language)
-            with gr.Tab(Phrase("text.title"), id="text"):
+            with gr.Tab(Translatable("text.title"), id="text"):
                 of_text = text.build(head.language)
-            with gr.Tab(Phrase("digits.title"), id="digits"):
+            with gr.Tab(Translatable("digits.title"), id="digits"):
                 of_digits = digits.build(head.language)
-            with gr.Tab(Phrase("about.title"), id="about") as about_tab:
+            with gr.Tab(Translatable("about.title"), id="about") as about_tab:
                 about.build(about_tab, head.language)
         page.wire(demo, head, row, {"color": of_color, "text": of_text, "digits": of_digits})
     return demo.queue(max_size=max_queue, api_open=False)

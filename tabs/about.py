@@ -46,7 +46,7 @@ def text(language: str = i18n.DEFAULT) -> str:
     """The page as Markdown, read when it is opened."""
     return "\n\n".join(
         [
-            i18n.say(language, "about.idea"),
+            i18n.translate(language, "about.idea"),
             _heading(language, "checkpoints"),
             _table(language),
             *(part for name in _PARAGRAPHS for part in _section(language, name)),
@@ -60,15 +60,15 @@ def text(language: str = i18n.DEFAULT) -> str:
 
 
 def _heading(language: str, name: str) -> str:
-    return f"## {i18n.say(language, f'about.heading.{name}')}"
+    return f"## {i18n.translate(language, f'about.heading.{name}')}"
 
 
 def _section(language: str, name: str) -> tuple[str, str]:
-    return _heading(language, name), i18n.say(language, f"about.{name}")
+    return _heading(language, name), i18n.translate(language, f"about.{name}")
 
 
 def _table(language: str) -> str:
-    names = [i18n.say(language, f"about.column.{name}") for name in _COLUMNS]
+    names = [i18n.translate(language, f"about.column.{name}") for name in _COLUMNS]
     header = f"| {' | '.join(names)} |\n|{'---|' * len(_COLUMNS)}"
     return "\n".join([header, *(_row(language, entry) for entry in checkpoints.describe())])
 
@@ -92,14 +92,14 @@ def _source(language: str, entry: dict[str, Any]) -> str:
     if entry["available"]:
         return _said(language, f"source.{source}", source)
     if source.startswith("Hub:"):
-        return i18n.say(language, "about.fetched", source=source)
+        return i18n.translate(language, "about.fetched", source=source)
     return entry["problem"]
 
 
 def _said(language: str, key: str, otherwise: str) -> str:
     """What the page has to say under a key; what it knows nothing of is said as it came."""
     try:
-        return i18n.say(language, f"about.{key}")
+        return i18n.translate(language, f"about.{key}")
     except KeyError:
         return otherwise
 
@@ -112,7 +112,7 @@ def _cell(content: Any) -> str:
 
 def _machine(language: str) -> str:
     packages = [f"{name} {version(name)}" for name in _PACKAGES]
-    return i18n.say(
+    return i18n.translate(
         language,
         "about.machine",
         device=_device(language),
@@ -126,12 +126,12 @@ def _device(language: str) -> str:
     counted = re.fullmatch(r"(\w+), (\d+) threads?", described)
     if counted is None or counted[2] == "1":
         return described
-    return i18n.say(language, "about.threads", device=counted[1], count=counted[2])
+    return i18n.translate(language, "about.threads", device=counted[1], count=counted[2])
 
 
 def _limits(language: str) -> str:
     most = limits()
-    return i18n.say(
+    return i18n.translate(
         language,
         "about.limits",
         pictures=most["max_num_images"],
@@ -141,7 +141,7 @@ def _limits(language: str) -> str:
 
 
 def _links(language: str) -> str:
-    said = (i18n.say(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
+    said = (i18n.translate(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
     return "\n".join(f"- {link}" for link in said)
 
 

@@ -13,7 +13,7 @@ from pipelines.products import color
 from pipelines.products.settings import ColorSettings
 from tabs import common, guidance_controls, i18n, results, shell
 from tabs.guidance_controls import Controls
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.results import Curve
 
 DEFAULTS = ColorSettings()
@@ -43,12 +43,12 @@ _HEX_SCRIPT = """(color, last) => {
 def describe(settings: ColorSettings, language: str) -> list[str]:
     """What the guided pictures are, as alternative text."""
     if settings.palette:
-        said = i18n.say(language, "color.alt_palette", palette=settings.palette)
+        said = i18n.translate(language, "color.alt_palette", palette=settings.palette)
     elif settings.region != "all":
-        part = i18n.say(language, f"choice.{settings.region}")
-        said = i18n.say(language, "color.alt_part", color=settings.color, part=part)
+        part = i18n.translate(language, f"choice.{settings.region}")
+        said = i18n.translate(language, "color.alt_part", color=settings.color, part=part)
     else:
-        said = i18n.say(language, "color.alt", color=settings.color)
+        said = i18n.translate(language, "color.alt", color=settings.color)
     return [said] * settings.num_images
 
 
@@ -60,17 +60,18 @@ def scores(preview: color.Preview, language: str) -> str:
     rows = []
     for i, picture in enumerate(preview.pictures):
         reached = color.mean_color(picture, preview.settings)
-        alt = i18n.say(language, "color.swatch_alt", target=target, reached=reached)
+        alt = i18n.translate(language, "color.swatch_alt", target=target, reached=reached)
         rows.append(
             f'<div class="swatch" role="img" aria-label="{html.escape(alt)}">'
             f'<i style="background: {target}"></i><i style="background: {reached}"></i></div>'
-            f"<div>{i18n.say(language, 'color.reached')} <code>{reached}</code><br>"
+            f"<div>{i18n.translate(language, 'color.reached')} <code>{reached}</code><br>"
             f"ΔE <b>{preview.score_after[i]:.1f}</b>, "
-            f"{i18n.say(language, 'chart.unguided')} {preview.score_before[i]:.1f}</div>"
+            f"{i18n.translate(language, 'chart.unguided')} {preview.score_before[i]:.1f}</div>"
         )
     return (
-        f'<div class="scores"><p>{i18n.say(language, "color.target")} <code>{target}</code></p>'
-        f"{''.join(rows)}<small>{i18n.say(language, 'color.delta_e')}</small></div>"
+        f'<div class="scores"><p>{i18n.translate(language, "color.target")} '
+        f"<code>{target}</code></p>"
+        f"{''.join(rows)}<small>{i18n.translate(language, 'color.delta_e')}</small></div>"
     )
 
 
@@ -80,11 +81,11 @@ def _palette_scores(preview: color.Preview, language: str) -> str:
         f'<i style="background: {entry}; flex-grow: {share:g}"></i>'
         for entry, share in palette_entries(palette)
     )
-    alt = html.escape(i18n.say(language, "color.palette_alt", palette=palette))
+    alt = html.escape(i18n.translate(language, "color.palette_alt", palette=palette))
     return (
         f'<div class="scores"><div class="swatch wide" role="img" aria-label="{alt}">{parts}</div>'
         f"{guidance_controls.score_rows(preview, language, digits=1)}"
-        f"<small>{i18n.say(language, 'color.palette_distance')}</small></div>"
+        f"<small>{i18n.translate(language, 'color.palette_distance')}</small></div>"
     )
 
 
@@ -96,7 +97,7 @@ def curve(preview: color.Preview, language: str) -> Curve:
         means = [results.mean(values) for values in losses]
         return [127.5 * (mean**0.5 if squared else mean) for mean in means]
 
-    label = i18n.say(language, "color.curve")
+    label = i18n.translate(language, "color.curve")
     return Curve(label, in_steps(preview.losses), in_steps(preview.unguided_losses))
 
 
@@ -166,15 +167,15 @@ def _color_row() -> gr.Textbox:
     with gr.Row(equal_height=True):
         text = gr.Textbox(
             DEFAULTS.color,
-            label=Phrase("setting.color"),
-            info=Phrase("info.color"),
+            label=Translatable("setting.color"),
+            info=Translatable("info.color"),
             elem_id="color-text",
             scale=3,
             min_width=160,
         )
         picker = gr.ColorPicker(
             DEFAULTS.color,
-            label=Phrase("color.pick"),
+            label=Translatable("color.pick"),
             elem_id="color-picker",
             scale=1,
             min_width=80,
@@ -186,7 +187,7 @@ def _color_row() -> gr.Textbox:
     with gr.Row(elem_classes="swatch-row"):
         for name, value in SWATCHES.items():
             button = gr.Button(
-                Phrase(f"color.swatch.{name}"),
+                Translatable(f"color.swatch.{name}"),
                 size="sm",
                 min_width=0,
                 elem_id=f"swatch-{name}",
@@ -199,16 +200,16 @@ def _color_row() -> gr.Textbox:
 def _more() -> dict[str, Any]:
     """What else a picture can be steered by."""
     slider = CONTROLS.slider
-    with gr.Accordion(Phrase("shared.more"), open=False, elem_id="color-more"):
+    with gr.Accordion(Translatable("shared.more"), open=False, elem_id="color-more"):
         palette = gr.Textbox(
             DEFAULTS.palette,
-            label=Phrase("setting.palette"),
-            info=Phrase("info.palette"),
+            label=Translatable("setting.palette"),
+            info=Translatable("info.palette"),
             elem_id="color-palette",
         )
         region = CONTROLS.radio("region")
         mask = gr.Image(
-            label=Phrase("setting.mask"),
+            label=Translatable("setting.mask"),
             type="pil",
             image_mode=None,
             sources=["upload"],
@@ -228,5 +229,5 @@ def _more() -> dict[str, Any]:
 
 
 def _advanced() -> dict[str, Any]:
-    with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id="color-advanced"):
+    with gr.Accordion(Translatable("shared.advanced"), open=False, elem_id="color-advanced"):
         return {"loss": CONTROLS.radio("loss")} | CONTROLS.advanced()

@@ -21,11 +21,11 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from pipelines.core import devices, images
-from pipelines.core.errors import Explained
+from pipelines.core.errors import UserError
 from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
 from pipelines.runs import provenance, timing
 from tabs import i18n
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 
 logger = logging.getLogger("studio")
 
@@ -97,12 +97,12 @@ def _told(error: Exception, language: str) -> str:
     if devices.is_out_of_memory(error):
         logger.exception("out of memory")
         devices.free_memory(error)
-        return i18n.say(language, "status.out_of_memory")
-    if isinstance(error, Explained):
+        return i18n.translate(language, "status.out_of_memory")
+    if isinstance(error, UserError):
         return html.escape(i18n.sentence(language, error), quote=False)
     incident = secrets.token_hex(4)
     logger.exception("incident %s", incident)
-    return i18n.say(language, "status.incident", incident=incident)
+    return i18n.translate(language, "status.incident", incident=incident)
 
 
 def throttled(
@@ -135,7 +135,7 @@ def throttled(
             shown = now
             yield preview
         if now - began > deadline_seconds and not preview.finished:
-            sentence = i18n.say(
+            sentence = i18n.translate(
                 language,
                 "status.deadline",
                 seconds=f"{deadline_seconds:g}",
@@ -169,7 +169,7 @@ def status_of(preview: Preview, language: str) -> str:
     """One line on where a run is: step, total, time left; when done, time taken and seed."""
     total = preview.total_steps
     if preview.finished:
-        done = i18n.say(
+        done = i18n.translate(
             language,
             "status.done",
             seconds=f"{preview.seconds:.1f}",
@@ -179,9 +179,11 @@ def status_of(preview: Preview, language: str) -> str:
         )
         return status_line(done)
     if preview.step == 0:
-        return status_line(i18n.say(language, "status.trying", tries=preview.settings.tries))
+        return status_line(i18n.translate(language, "status.trying", tries=preview.settings.tries))
     left = timing.remaining(preview.times, total)
-    running = i18n.say(language, "status.step", step=preview.step, total=total, left=f"{left:.1f}")
+    running = i18n.translate(
+        language, "status.step", step=preview.step, total=total, left=f"{left:.1f}"
+    )
     return status_line(running, done=preview.step, total=total)
 
 
@@ -203,7 +205,7 @@ def stopped(status: str, language: str) -> str:
     where = _PROGRESS.search(status)
     if where is None:
         return status
-    return status_line(i18n.say(language, "status.stopped", step=where[1], total=where[2]))
+    return status_line(i18n.translate(language, "status.stopped", step=where[1], total=where[2]))
 
 
 def stops(
@@ -363,8 +365,8 @@ def slider(
         bounds.maximum if maximum is None else maximum,
         getattr(settings, name),
         step=bounds.step if isinstance(bounds, Real) else 1,
-        label=Phrase(f"setting.{name}"),
-        info=Phrase(info or f"info.{name}"),
+        label=Translatable(f"setting.{name}"),
+        info=Translatable(info or f"info.{name}"),
         elem_id=element_id(prefix, name),
     )
 
@@ -374,7 +376,7 @@ def radio(settings: type[Any], name: str, *, prefix: str, **options: Any) -> gr.
     return gr.Radio(
         named(choices(settings, name)),
         value=getattr(settings, name),
-        label=Phrase(f"setting.{name}"),
+        label=Translatable(f"setting.{name}"),
         elem_id=element_id(prefix, name),
         **options,
     )
@@ -389,7 +391,7 @@ def choices(settings: type[Any], name: str) -> list[str]:
 def named(options: Sequence[str]) -> list[tuple[str, str]]:
     """Each with what it is called on the page; what has no words of its own is called as it is."""
     known = i18n.table(i18n.DEFAULT)
-    return [(Phrase(f"choice.{o}") if f"choice.{o}" in known else o, o) for o in options]
+    return [(Translatable(f"choice.{o}") if f"choice.{o}" in known else o, o) for o in options]
 
 
 def element_id(prefix: str, name: str) -> str:
@@ -407,14 +409,14 @@ def seed_row(default: int, prefix: str) -> gr.Number:
     with gr.Row(equal_height=True, elem_classes="seed-row"):
         seed = gr.Number(
             default,
-            label=Phrase("setting.seed"),
-            info=Phrase("info.seed"),
+            label=Translatable("setting.seed"),
+            info=Translatable("info.seed"),
             precision=0,
             elem_id=f"{prefix}seed",
             min_width=120,
         )
         button = gr.Button(
-            Phrase("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
+            Translatable("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
         )
     button.click(random_seed, outputs=seed, **QUIET)
     return seed

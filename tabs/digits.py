@@ -11,7 +11,7 @@ from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.products import digits
 from pipelines.products.settings import DigitsSettings
 from tabs import common, i18n, results, shell
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.results import Curve
 
 DEFAULTS = DigitsSettings()
@@ -22,26 +22,27 @@ def describe(settings: DigitsSettings, language: str) -> list[str]:
     """One alternative text per image."""
     key = "digits.alt_blend" if settings.blend_with else "digits.alt"
     return [
-        i18n.say(language, key, digit=digit, other=settings.blend_with) for digit in settings.digits
+        i18n.translate(language, key, digit=digit, other=settings.blend_with)
+        for digit in settings.digits
     ]
 
 
 def scores(preview: digits.Preview, language: str) -> str:
     """How sure the judge is, of all digits together."""
     after, before = results.mean(preview.score_after), results.mean(preview.score_before)
-    sure = i18n.say(
+    sure = i18n.translate(
         language, "digits.sure", after=f"<b>{100 * after:.1f} %</b>", before=f"{100 * before:.1f} %"
     )
     return (
         f'<div class="scores"><p>{sure}</p>'
-        f"<small>{i18n.say(language, 'digits.judge')}</small></div>"
+        f"<small>{i18n.translate(language, 'digits.judge')}</small></div>"
     )
 
 
 def curve(preview: digits.Preview, language: str) -> Curve:
     """How sure the judge is of what the network predicts, per step."""
     return Curve(
-        i18n.say(language, "digits.curve"),
+        i18n.translate(language, "digits.curve"),
         [results.mean(step) for step in preview.confidence],
         [results.mean(step) for step in preview.unguided_confidence],
     )
@@ -92,7 +93,7 @@ def starting_noise() -> str:
     count = len(DEFAULTS.digits)
     noise = draw_noise(image_generators(DEFAULTS.seed, count), (1, 28, 28))
     pictures = images.to_pil(noise / 3)
-    alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
+    alt = i18n.translate(i18n.DEFAULT, "shared.noise_alt")
     return results.pairs(PRODUCT, pictures, pictures, [alt] * count, i18n.DEFAULT)
 
 
@@ -114,8 +115,8 @@ def _wish() -> dict[str, Any]:
     return {
         "digits": gr.Textbox(
             DEFAULTS.digits,
-            label=Phrase("setting.digits"),
-            info=Phrase("info.digits"),
+            label=Translatable("setting.digits"),
+            info=Translatable("info.digits"),
             elem_id=f"{_PREFIX}text",
         )
     }
@@ -136,16 +137,16 @@ def _controls() -> dict[str, Any]:
     }
     with gr.Row():
         controls["blend_with"] = gr.Dropdown(
-            [(Phrase("digits.no_blend"), ""), *((d, d) for d in "0123456789")],
+            [(Translatable("digits.no_blend"), ""), *((d, d) for d in "0123456789")],
             value="",
-            label=Phrase("setting.blend_with"),
-            info=Phrase("info.blend_with"),
+            label=Translatable("setting.blend_with"),
+            info=Translatable("info.blend_with"),
             elem_id=f"{_PREFIX}blend-with",
             min_width=120,
         )
         controls["blend"] = _slider("blend")
-    with gr.Accordion(Phrase("digits.steer"), open=False, elem_id=f"{_PREFIX}steer"):
-        gr.Markdown(Phrase("digits.steer_how"))
+    with gr.Accordion(Translatable("digits.steer"), open=False, elem_id=f"{_PREFIX}steer"):
+        gr.Markdown(Translatable("digits.steer_how"))
         controls |= {
             "guidance_scale": _slider("guidance_scale"),
             "symmetry": common.radio(DigitsSettings, "symmetry", prefix=_PREFIX),
@@ -155,7 +156,7 @@ def _controls() -> dict[str, Any]:
             "start": _slider("start"),
             "stop": _slider("stop"),
         }
-    with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id=f"{_PREFIX}advanced"):
+    with gr.Accordion(Translatable("shared.advanced"), open=False, elem_id=f"{_PREFIX}advanced"):
         controls |= {
             "solver": common.radio(DigitsSettings, "solver", prefix=_PREFIX),
             "eta": _slider("eta", info="digits.eta_info"),

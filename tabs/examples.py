@@ -61,7 +61,7 @@ def shelf(product: Product, language: str) -> str:
 
 def _button(product: Product, name: str, language: str) -> str:
     preview = load(product, name)
-    title = html.escape(i18n.say(language, f"example.{name}"))
+    title = html.escape(i18n.translate(language, f"example.{name}"))
     small = images.to_data_uri(preview.pictures[0])
     return (
         f'<button type="button" class="example" data-name="{name}">'

@@ -203,7 +203,7 @@ def page(tab: str, language: str) -> str:
 
 
 def _speaker(language: str) -> Callable[..., str]:
-    return lambda key, **values: i18n.say(language, f"explain.{key}", **values)
+    return lambda key, **values: i18n.translate(language, f"explain.{key}", **values)
 
 
 def _shown(excerpt: Excerpt, say: Callable[..., str]) -> str:

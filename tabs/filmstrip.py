@@ -30,7 +30,7 @@ def filmstrip(preview: Preview, language: str, *, crisp: bool) -> str:
         language: of its words.
         crisp: whether pixels are to be seen as squares.
     """
-    moments = preview.trace.moments
+    moments = preview.history.moments
     if not moments:
         return ""
     labels = [_label(moment, preview.total_steps, language) for moment in moments]
@@ -51,11 +51,11 @@ def filmstrip(preview: Preview, language: str, *, crisp: bool) -> str:
 
 
 def _say(language: str, name: str, **values: object) -> str:
-    return html.escape(i18n.say(language, f"inside.{name}", **values))
+    return html.escape(i18n.translate(language, f"inside.{name}", **values))
 
 
 def _label(moment: Moment, total: int, language: str) -> str:
-    return i18n.say(language, "inside.label", step=moment.step, total=total, t=moment.t)
+    return i18n.translate(language, "inside.label", step=moment.step, total=total, t=moment.t)
 
 
 def _chooser(count: int, language: str) -> str:
@@ -105,7 +105,7 @@ def strip(pictures: Sequence[Image.Image]) -> str:
 
 
 def _legend(preview: Preview, language: str) -> str:
-    largest = preview.trace.largest_change
+    largest = preview.history.largest_change
     if not largest:
         return f'<p class="legend">{_say(language, "unchanged")}</p>'
     return (

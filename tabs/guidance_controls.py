@@ -13,7 +13,7 @@ from pipelines.core import images
 from pipelines.diffusion.methods import MAX_LAMBDA, Method
 from pipelines.diffusion.noise import draw_noise, image_generators
 from tabs import common, i18n, results
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 
 COLUMNS, SCALE = (4, 2, 3), 4
 
@@ -23,14 +23,14 @@ def starting_noise(product: results.Product) -> str:
     seed = product.settings().seed
     noise = draw_noise(image_generators(seed, 1), (3, 64, 64))
     pictures = images.to_pil(noise / 3)
-    alt = i18n.say(i18n.DEFAULT, "shared.noise_alt")
+    alt = i18n.translate(i18n.DEFAULT, "shared.noise_alt")
     return results.pairs(product, pictures, pictures, [alt], i18n.DEFAULT)
 
 
 def score_rows(preview: Any, language: str, *, digits: int) -> str:
     """Per picture its score with and without guidance, as HTML."""
     rows = [
-        i18n.say(
+        i18n.translate(
             language,
             "shared.score_row",
             number=i + 1,
@@ -79,7 +79,7 @@ class Controls:
             "num_images": self.slider("num_images"),
             "seed": common.seed_row(self.settings.seed, self.prefix),
             "model": self.radio("model"),
-            "method": self.radio("method", info=Phrase(f"method.{self.settings.method}")),
+            "method": self.radio("method", info=Translatable(f"method.{self.settings.method}")),
         }
 
     def follow_method(self, controls: Mapping[str, Any], language: gr.Radio) -> None:
@@ -102,10 +102,10 @@ class Controls:
         The course has a scale of its own, and guides to the end.
         """
         chosen = self.methods[name]
-        said = gr.update(info=i18n.say(language, f"method.{name}"))
+        said = gr.update(info=i18n.translate(language, f"method.{name}"))
         scale: dict[str, Any] = self._range(name) | {
             "value": chosen.default_scale,
-            "info": i18n.say(language, self._scale_info(name)),
+            "info": i18n.translate(language, self._scale_info(name)),
         }
         return said, gr.update(**scale), 1.0 if self._is_course(name) else self.settings.stop
 

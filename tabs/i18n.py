@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from pipelines.core.assets import ASSETS
-from pipelines.core.errors import Explained, Said
+from pipelines.core.errors import Message, UserError
 
 FOLDER = ASSETS / "words"
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -21,13 +21,13 @@ DEFAULT = "en"
 _TRANSLATED = ("label", "info", "placeholder", "value", "choices")
 
 
-class Phrase(str):
+class Translatable(str):
     """The English words of a key, which remember it, so that a page can be translated later."""
 
     key: str
 
-    def __new__(cls, key: str) -> Phrase:
-        phrase = super().__new__(cls, say(DEFAULT, key))
+    def __new__(cls, key: str) -> Translatable:
+        phrase = super().__new__(cls, translate(DEFAULT, key))
         phrase.key = key
         return phrase
 
@@ -53,7 +53,7 @@ def _flat(entries: Mapping[str, Any], before: str) -> Iterable[tuple[str, str]]:
             yield from _flat(entry, f"{before}{name}.")
 
 
-def say(language: str, key: str, **values: Any) -> str:
+def translate(language: str, key: str, **values: Any) -> str:
     """A sentence in a language, with values in its places.
 
     Raises:
@@ -89,16 +89,16 @@ def _phrases(block: Block) -> dict[str, Any]:
 def _has_phrase(said: Any) -> bool:
     if isinstance(said, (list, tuple)):
         return any(_has_phrase(part) for part in said)
-    return isinstance(said, Phrase)
+    return isinstance(said, Translatable)
 
 
 def _in(language: str, said: Any) -> Any:
     if isinstance(said, (list, tuple)):
         return type(said)(_in(language, part) for part in said)
-    return say(language, said.key) if isinstance(said, Phrase) else said
+    return translate(language, said.key) if isinstance(said, Translatable) else said
 
 
-def sentence(language: str, error: Explained | Said) -> str:
+def sentence(language: str, error: UserError | Message) -> str:
     """What an error says, in a language; in English where that has no sentence of its kind."""
     template = None if language == DEFAULT else table(language).get(f"error.{error.kind}")
     if template is None:
@@ -108,4 +108,4 @@ def sentence(language: str, error: Explained | Said) -> str:
 
 
 def _said(language: str, part: Any) -> Any:
-    return sentence(language, part) if isinstance(part, Said) else part
+    return sentence(language, part) if isinstance(part, Message) else part

@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block, Blocks
 
-from pipelines.core.errors import Explained
+from pipelines.core.errors import UserError
 from pipelines.runs import provenance, timing
 from tabs import common, i18n, shell
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.latest_run import runs
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
@@ -34,10 +34,10 @@ def head(title: str) -> Head:
     with gr.Row(elem_id="head"):
         with gr.Column(scale=1, min_width=220, elem_id="name"):
             gr.Markdown(f"# {title}", elem_id="title")
-            gr.Markdown(Phrase("page.tagline"), elem_id="tagline")
+            gr.Markdown(Translatable("page.tagline"), elem_id="tagline")
         with gr.Column(scale=0, min_width=0, elem_id="tools"):
             upload = gr.UploadButton(
-                Phrase("page.open"),
+                Translatable("page.open"),
                 file_types=[".png"],
                 type="filepath",
                 size="sm",
@@ -94,7 +94,7 @@ def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.
         """The run of a file, in its tab."""
         try:
             run = provenance.read(path)
-        except Explained as error:
+        except UserError as error:
             return {found.notice: _notice(i18n.sentence(language, error))}
         updates = shell.bring_back(tabs, run, language)
         return {**updates, tabs_row: gr.Tabs(selected=run.tab), found.notice: ""}
@@ -139,8 +139,8 @@ def _linked(
         return {}
     try:
         run = provenance.from_query(query)
-    except Explained as error:
-        why = f"{i18n.say(language, 'page.bad_link')} {i18n.sentence(language, error)}"
+    except UserError as error:
+        why = f"{i18n.translate(language, 'page.bad_link')} {i18n.sentence(language, error)}"
         return {found.notice: _notice(why)}
     return shell.bring_back(tabs, run, language) if run else {}
 
@@ -163,7 +163,7 @@ def _wire_first_estimates(found: Head, tabs: Mapping[str, shell.Tab]) -> None:
             count = len(tab.inputs())
             said.append(shell.estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
-        return [*said, gr.Timer(active=timing.pace.measuring)]
+        return [*said, gr.Timer(active=timing.estimator.measuring)]
 
     timer.tick(
         estimates,

@@ -106,7 +106,7 @@ class Product:
 def _learned_from(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
     for preview in stream:
         if preview.finished:
-            timing.pace.note(work, preview.seconds)
+            timing.estimator.note(work, preview.seconds)
         yield preview
 
 
@@ -151,7 +151,7 @@ def _left_behind(product: Product, preview: Any, language: str) -> dict[str, Any
     """What a finished run leaves: its moments, files, and a link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     sheet = images.with_metadata(sheet, product.metadata(preview))
-    moving = history.animation(preview.trace, columns=product.columns[0])
+    moving = history.animation(preview.history, columns=product.columns[0])
     folder = get_upload_folder()
     saved = common.save_png(sheet, f"{product.noun}s")
     animated = save_bytes_to_cache(moving, f"{product.noun}s.webp", folder)
@@ -174,7 +174,7 @@ def _link(preview: Any) -> str:
 def begun(language: str) -> dict[str, Any]:
     """What the components become when a run begins."""
     return {
-        "status": common.status_line(i18n.say(language, "status.begins")),
+        "status": common.status_line(i18n.translate(language, "status.begins")),
         "filmstrip": "",
         "download": gr.DownloadButton(interactive=False),
         "animation": gr.DownloadButton(interactive=False),
@@ -184,7 +184,7 @@ def begun(language: str) -> dict[str, Any]:
 
 def failed(language: str) -> dict[str, Any]:
     """What the components become when a run could not begin, or broke."""
-    return {"status": common.status_line(i18n.say(language, "status.failed"))}
+    return {"status": common.status_line(i18n.translate(language, "status.failed"))}
 
 
 def in_order(found: Mapping[str, Any]) -> list[Any]:
@@ -206,7 +206,7 @@ def pairs(
     language: str,
 ) -> str:
     """See `tiles`."""
-    without = html.escape(i18n.say(language, "shared.unguided_alt"))
+    without = html.escape(i18n.translate(language, "shared.unguided_alt"))
     cells = "".join(
         f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(wish)}">'
         f'<img class="before" src="{images.to_data_uri(before)}" alt="{without}"></div>'
@@ -222,7 +222,7 @@ def plots(product: Product, preview: Any, language: str) -> str:
     """Two plots over the steps: how near the prediction is, and how strong the gradient."""
 
     def said(name: str) -> str:
-        return i18n.say(language, f"chart.{name}")
+        return i18n.translate(language, f"chart.{name}")
 
     described = charts.Words(said("per_step"), said("from_to"), said("nothing"))
     curve = product.curve(preview, language)
@@ -237,7 +237,7 @@ def plots(product: Product, preview: Any, language: str) -> str:
         words=described,
     )
     gradient = charts.line_chart(
-        {said("gradient"): [mean(values) for values in preview.trace.gradients]},
+        {said("gradient"): [mean(values) for values in preview.history.gradients]},
         total=preview.total_steps,
         x_label=said("step"),
         y_label=said("gradient_label"),

@@ -13,12 +13,12 @@ from gradio.components import Component
 from PIL import Image
 
 from pipelines.core import images
-from pipelines.core.errors import Explained
+from pipelines.core.errors import UserError
 from pipelines.core.rules import Mask, Picture, rule, validate
 from pipelines.models import hub
 from pipelines.runs import provenance, timing
 from tabs import common, examples, explain, i18n, results, sweeps
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.latest_run import runs
 from tabs.results import Product, Shown
 
@@ -80,7 +80,7 @@ class Tab:
         }
         preview = runs.shown(token)
         if preview is None:
-            return found | {self.shown.status: common.status_line(i18n.say(language, READY))}
+            return found | {self.shown.status: common.status_line(i18n.translate(language, READY))}
         again = results.updates(self.product, preview, language)
         return found | dict(zip(self.shown.outputs(), results.in_order(again), strict=True))
 
@@ -145,7 +145,7 @@ def build(
         of_settings: see `Tab`.
     """
     prefix = product.prefix
-    gr.Markdown(Phrase(f"{product.name}.introduction"), elem_classes="introduction")
+    gr.Markdown(Translatable(f"{product.name}.introduction"), elem_classes="introduction")
     # The columns dissolve where the page is narrow, and the style puts their parts in order.
     with gr.Row(elem_classes="workspace"):
         with gr.Column(elem_classes="hands", min_width=0):
@@ -158,15 +158,15 @@ def build(
             with gr.Column(elem_classes="shown", min_width=0):
                 shown, copy = _result(product, starting)
             with gr.Column(elem_classes="shelf", min_width=0):
-                gr.Markdown(Phrase("shared.examples"), elem_classes="shelf-title")
+                gr.Markdown(Translatable("shared.examples"), elem_classes="shelf-title")
                 shelf = examples.build(product)
             with gr.Column(elem_classes="look", min_width=0):
-                gr.Markdown(Phrase("inside.title"), elem_classes="look-title")
+                gr.Markdown(Translatable("inside.title"), elem_classes="look-title")
                 shown.charts.render()
                 shown.filmstrip.render()
-    with gr.Accordion(Phrase("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
+    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
-    with gr.Accordion(Phrase("explain.title"), open=False, elem_id=f"{prefix}explain"):
+    with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
         how = gr.Markdown(
             explain.page(product.name, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
@@ -202,17 +202,17 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
     prefix = product.prefix
     with gr.Row(elem_classes="run-row"):
         run = gr.Button(
-            Phrase(f"{product.name}.run"),
+            Translatable(f"{product.name}.run"),
             variant="primary",
             elem_id=f"{prefix}draw",
             min_width=100,
         )
-        stop = gr.Button(Phrase("shared.stop"), elem_id=f"{prefix}stop", min_width=80)
+        stop = gr.Button(Translatable("shared.stop"), elem_id=f"{prefix}stop", min_width=80)
     with gr.Row(elem_classes="live-row"):
         gr.Checkbox(
             False,
-            label=Phrase("shared.live"),
-            info=Phrase("shared.live_info"),
+            label=Translatable("shared.live"),
+            info=Translatable("shared.live_info"),
             elem_id=f"{prefix}live",
             container=False,
             interactive=True,  # `assets/studio.js` reads it
@@ -233,30 +233,32 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
                 100,
                 50,
                 step=1,
-                label=Phrase("shared.cut"),
+                label=Translatable("shared.cut"),
                 interactive=True,  # though no event of Gradio's hangs on it
                 buttons=[],
                 elem_id=f"{prefix}cut",
                 elem_classes="cut",
             )
         with gr.Column(min_width=0):
-            ready = common.status_line(i18n.say(i18n.DEFAULT, READY))
+            ready = common.status_line(i18n.translate(i18n.DEFAULT, READY))
             status = gr.HTML(ready, elem_id=f"{prefix}status")
             scores = gr.HTML(elem_id=f"{prefix}scores")
             with gr.Row(elem_classes="take-away"):
                 download = gr.DownloadButton(
-                    Phrase("shared.save"),
+                    Translatable("shared.save"),
                     interactive=False,
                     elem_id=f"{prefix}download",
                     **small,
                 )
                 animation = gr.DownloadButton(
-                    Phrase("shared.animation"),
+                    Translatable("shared.animation"),
                     interactive=False,
                     elem_id=f"{prefix}animation",
                     **small,
                 )
-                copy = gr.Button(Phrase("shared.copy_link"), elem_id=f"{prefix}copy-link", **small)
+                copy = gr.Button(
+                    Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small
+                )
     shown = Shown(
         pictures=pictures,
         status=status,
@@ -344,11 +346,11 @@ def _loading_status(product: Product, settings: Any, language: str) -> str:
         download = hub.download_of(key)
         if download is not None and download.total:
             done, total = download.done / 1e6, download.total / 1e6
-            text = i18n.say(
+            text = i18n.translate(
                 language, "status.fetching", name=key, done=f"{done:.0f}", total=f"{total:.0f}"
             )
             return common.status_line(text, done=download.done, total=download.total)
-    return common.status_line(i18n.say(language, "status.loading"))
+    return common.status_line(i18n.translate(language, "status.loading"))
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
@@ -356,7 +358,7 @@ def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
         if query and query != results.TOO_LONG:
             return gr.skip()
         key = "shared.link_too_long" if query else "shared.no_link_yet"
-        return common.status_line(i18n.say(spoken, key))
+        return common.status_line(i18n.translate(spoken, key))
 
     copy.click(
         explain_why_not,
@@ -376,7 +378,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
         runs.halt(token)  # which ends a run in flight
         preview = examples.load(tab.product, str(event.name))
         runs.keep(token, preview)
-        status = common.status_line(i18n.say(spoken, "status.example"))
+        status = common.status_line(i18n.translate(spoken, "status.example"))
         found = results.in_order(results.updates(tab.product, preview, spoken, status=status))
         controls = tab.restored(preview.settings)
         return [token, *found, *(controls[tab.controls[name]] for name in names)]
@@ -434,13 +436,13 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
     """How long a run of these values will take, as HTML; nothing where they are wrong."""
     try:
         work = product.work(validate(settings_of(product, values)))
-    except Explained:
+    except UserError:
         return ""
-    seconds = timing.pace.estimate(work)
+    seconds = timing.estimator.estimate(work)
     if seconds is None:
-        measuring = "status.measuring" if timing.pace.measuring else "status.no_estimate"
-        return i18n.say(language, measuring)
-    return i18n.say(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
+        measuring = "status.measuring" if timing.estimator.measuring else "status.no_estimate"
+        return i18n.translate(language, measuring)
+    return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
 
 
 def bring_back(tabs: Mapping[str, Tab], found: provenance.Record, language: str) -> dict[Any, Any]:
@@ -454,7 +456,7 @@ def bring_back(tabs: Mapping[str, Tab], found: provenance.Record, language: str)
     tab = tabs[found.tab]
     loaded = provenance.revision_here(found)
     other = bool(found.revision and loaded and not loaded.startswith(found.revision))
-    status = i18n.say(language, "status.restored_other" if other else "status.restored")
+    status = i18n.translate(language, "status.restored_other" if other else "status.restored")
     return {
         **tab.restored(found.settings),
         **sweeps.restored(tab.sweep, tab.product, found.facts),

@@ -16,7 +16,7 @@ from pipelines.runs import provenance
 from pipelines.runs.sheet import sheet
 from pipelines.runs.sweep import NONE, Axis, Sweep, label, parameters, parse_axis, suggestion, sweep
 from tabs import common, i18n
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.results import Product, failed
 
 _SECONDS = 0.4  # between two looks at a grid, which is larger than a picture
@@ -50,19 +50,19 @@ class Panel:
 def layout(product: Product) -> Panel:
     """Lays the sweep out; call inside `gr.Blocks`."""
     prefix = f"{product.prefix}sweep-"
-    gr.Markdown(Phrase("sweep.introduction"))
+    gr.Markdown(Translatable("sweep.introduction"))
     rows, columns = _FIRST[product.name]
     with gr.Row(elem_classes="axis"):
         row_choice, row_values = _axis(product, "rows", rows)
     with gr.Row(elem_classes="axis"):
         column_choice, column_values = _axis(product, "columns", columns)
     with gr.Row(elem_classes="run-row"):
-        run = gr.Button(Phrase("sweep.run"), variant="primary", elem_id=f"{prefix}draw")
-        stop = gr.Button(Phrase("shared.stop"), elem_id=f"{prefix}stop")
+        run = gr.Button(Translatable("sweep.run"), variant="primary", elem_id=f"{prefix}draw")
+        stop = gr.Button(Translatable("shared.stop"), elem_id=f"{prefix}stop")
     status = gr.HTML(elem_id=f"{prefix}status")
     grid = gr.HTML(elem_id=f"{prefix}grid")
     download = gr.DownloadButton(
-        Phrase("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
+        Translatable("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
     )
     return Panel(
         row_choice, row_values, column_choice, column_values, run, stop, status, grid, download
@@ -72,17 +72,17 @@ def layout(product: Product) -> Panel:
 def _axis(product: Product, name: str, chosen: str) -> tuple[gr.Dropdown, gr.Textbox]:
     prefix = f"{product.prefix}sweep-"
     choice = gr.Dropdown(
-        [(Phrase(f"setting.{p}"), p) for p in parameters(product.settings)],
+        [(Translatable(f"setting.{p}"), p) for p in parameters(product.settings)],
         value=chosen,
-        label=Phrase(f"sweep.{name}"),
+        label=Translatable(f"sweep.{name}"),
         elem_id=prefix + name,
         scale=1,
         min_width=140,
     )
     values = gr.Textbox(
         suggestion(product.settings(), chosen),
-        label=Phrase("sweep.values"),
-        info=Phrase("sweep.values_info"),
+        label=Translatable("sweep.values"),
+        info=Translatable("sweep.values_info"),
         elem_id=f"{prefix}{name}-values",
         scale=2,
         min_width=160,
@@ -133,7 +133,7 @@ def wire(
                     lambda settings: product.run(settings, compare=False),
                 )
                 yield [
-                    common.status_line(i18n.say(spoken, "status.begins")),
+                    common.status_line(i18n.translate(spoken, "status.begins")),
                     gr.skip(),
                     gr.DownloadButton(interactive=False),
                 ]
@@ -184,7 +184,7 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:
     if not state.finished:
         return [_progress(state, language), table(product, state, language), gr.skip()]
-    done = i18n.say(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
+    done = i18n.translate(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
     return [
         common.status_line(done),
         table(product, state, language),
@@ -195,7 +195,9 @@ def _update(product: Product, state: Sweep, language: str) -> list[Any]:
 def _progress(state: Sweep, language: str) -> str:
     left = state.seconds / state.done * (state.total - state.done) if state.done else None
     key = "sweep.progress" if left is not None else "sweep.first"
-    text = i18n.say(language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}")
+    text = i18n.translate(
+        language, key, cell=state.done + 1, total=state.total, left=f"{left or 0:.0f}"
+    )
     return common.status_line(text, done=state.done, total=state.total)
 
 
@@ -228,7 +230,7 @@ def table(product: Product, state: Sweep, language: str) -> str:
     """The grid as an HTML table."""
 
     def name(axis: Axis) -> str:
-        return html.escape(i18n.say(language, f"setting.{axis.name}"))
+        return html.escape(i18n.translate(language, f"setting.{axis.name}"))
 
     heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
     rows = "".join(
@@ -239,7 +241,7 @@ def table(product: Product, state: Sweep, language: str) -> str:
     crisp = " crisp" if product.crisp else ""
     return (
         f'<div class="sweep{crisp}" tabindex="0" role="region" '
-        f'aria-label="{html.escape(i18n.say(language, "sweep.title"))}"><table>'
+        f'aria-label="{html.escape(i18n.translate(language, "sweep.title"))}"><table>'
         f"<caption>{corner}</caption><thead><tr><td></td>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -255,12 +257,12 @@ def _cell(state: Sweep, row: int, column: int, language: str) -> str:
     picture = state.pictures[row][column]
     if picture is None:
         return '<td class="empty"></td>'
-    wish = i18n.say(
+    wish = i18n.translate(
         language,
         "sweep.alt",
-        rows=i18n.say(language, f"setting.{state.rows.name}"),
+        rows=i18n.translate(language, f"setting.{state.rows.name}"),
         row=label(state.rows.values[row]),
-        columns=i18n.say(language, f"setting.{state.columns.name}"),
+        columns=i18n.translate(language, f"setting.{state.columns.name}"),
         column=label(state.columns.values[column]),
     )
     score = state.scores[row][column]

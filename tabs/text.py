@@ -12,7 +12,7 @@ from pipelines.products import text
 from pipelines.products.settings import TextSettings
 from tabs import common, guidance_controls, i18n, results, shell
 from tabs.guidance_controls import Controls
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 from tabs.results import Curve
 
 DEFAULTS = TextSettings()
@@ -46,8 +46,10 @@ def describe(settings: TextSettings, language: str) -> list[str]:
         "alt_negative": settings.negative_prompt,
         "alt_color": settings.color,
     }
-    wishes = [i18n.say(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
-    said = i18n.say(language, "text.alt", wishes=i18n.say(language, "text.and").join(wishes))
+    wishes = [i18n.translate(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
+    said = i18n.translate(
+        language, "text.alt", wishes=i18n.translate(language, "text.and").join(wishes)
+    )
     return [said] * settings.num_images
 
 
@@ -62,13 +64,15 @@ def scores(preview: text.Preview, language: str) -> str:
     return (
         f'<div class="scores"><p>{_goal(preview, language, "score_of")}</p>'
         f"{guidance_controls.score_rows(preview, language, digits=2)}{_unseen(preview, language)}"
-        f"<small>{i18n.say(language, 'text.judge', clip=clip)}</small></div>"
+        f"<small>{i18n.translate(language, 'text.judge', clip=clip)}</small></div>"
     )
 
 
 def _goal(preview: text.Preview, language: str, name: str) -> str:
     """A sentence on similarity, to words or else to a picture."""
-    return i18n.say(language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}")
+    return i18n.translate(
+        language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}"
+    )
 
 
 def _unseen(preview: text.Preview, language: str) -> str:
@@ -76,7 +80,9 @@ def _unseen(preview: text.Preview, language: str) -> str:
         return ""
     clip = html.escape(preview.settings.clip_model)
     unseen = guidance_controls.emphasised(preview.unseen_words)
-    return f'<p class="unseen">{i18n.say(language, "text.unseen", clip=clip, words=unseen)}</p>'
+    return (
+        f'<p class="unseen">{i18n.translate(language, "text.unseen", clip=clip, words=unseen)}</p>'
+    )
 
 
 def curve(preview: text.Preview, language: str) -> Curve:
@@ -165,13 +171,13 @@ def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
     """The prompts; a row of prompts that work for each model is added to `prompts`."""
     prompt = gr.Textbox(
         DEFAULTS.prompt,
-        label=Phrase("setting.prompt"),
-        info=Phrase("info.prompt"),
+        label=Translatable("setting.prompt"),
+        info=Translatable("info.prompt"),
         elem_id="text-text",
     )
     for model, sentences in EXAMPLES.items():
         with gr.Row(elem_classes="examples", visible=model == DEFAULTS.model) as row:
-            gr.Markdown(Phrase(f"text.try_{model}"), elem_classes="examples-label")
+            gr.Markdown(Translatable(f"text.try_{model}"), elem_classes="examples-label")
             for sentence in sentences:
                 button = gr.Button(sentence, size="sm", min_width=0, elem_classes="wish-button")
                 button.click(
@@ -184,8 +190,8 @@ def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
         prompts.append(row)
     negative = gr.Textbox(
         DEFAULTS.negative_prompt,
-        label=Phrase("setting.negative_prompt"),
-        info=Phrase("info.negative_prompt"),
+        label=Translatable("setting.negative_prompt"),
+        info=Translatable("info.negative_prompt"),
         elem_id="text-negative-prompt",
     )
     return {"prompt": prompt, "negative_prompt": negative}
@@ -197,10 +203,10 @@ def _main() -> dict[str, Any]:
 
 def _more() -> dict[str, Any]:
     """What else a picture can be steered by."""
-    with gr.Accordion(Phrase("shared.more"), open=False, elem_id="text-more"):
+    with gr.Accordion(Translatable("shared.more"), open=False, elem_id="text-more"):
         return {
             "image_prompt": gr.Image(
-                label=Phrase("setting.image_prompt"),
+                label=Translatable("setting.image_prompt"),
                 type="pil",
                 image_mode=None,
                 sources=["upload"],
@@ -211,8 +217,8 @@ def _more() -> dict[str, Any]:
             "image_weight": CONTROLS.slider("image_weight"),
             "color": gr.Textbox(
                 DEFAULTS.color,
-                label=Phrase("text.color_too"),
-                info=Phrase("text.color_too_info"),
+                label=Translatable("text.color_too"),
+                info=Translatable("text.color_too_info"),
                 elem_id="text-color",
             ),
             "color_weight": CONTROLS.slider("color_weight"),
@@ -220,7 +226,7 @@ def _more() -> dict[str, Any]:
 
 
 def _advanced() -> dict[str, Any]:
-    with gr.Accordion(Phrase("shared.advanced"), open=False, elem_id="text-advanced"):
-        clip_model = CONTROLS.radio("clip_model", info=Phrase("info.clip_model"))
+    with gr.Accordion(Translatable("shared.advanced"), open=False, elem_id="text-advanced"):
+        clip_model = CONTROLS.radio("clip_model", info=Translatable("info.clip_model"))
         cutouts = CONTROLS.slider("cutouts")
         return {"clip_model": clip_model, "cutouts": cutouts} | CONTROLS.advanced()

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.core import devices
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
-from pipelines.runs.timing import pace
+from pipelines.runs.timing import estimator
 from tabs import color, digits, text
 from tabs.results import Product
 
@@ -30,7 +30,7 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 def start() -> None:
     """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0 or the device is only lent."""
     if os.environ.get("STUDIO_WARM_UP") != "0" and not devices.ZERO_GPU:
-        pace.measuring = True
+        estimator.measuring = True
         threading.Thread(target=measure, daemon=True).start()
 
 
@@ -47,4 +47,4 @@ def measure() -> None:
     except Exception:
         logger.exception("the device could not be measured")
     finally:
-        pace.measuring = False
+        estimator.measuring = False

@@ -69,7 +69,7 @@ def test_a_telephone_is_what_the_readme_shows(browser: Browser, served: str):
 
 def test_digits_in_chinese_are_what_the_readme_shows(browser: Browser, served: str):
     found = visit(browser, served, tab="Digits", locale="zh-CN")
-    expect(found.part("draw")).to_have_text(i18n.say("zh", "digits.run"))
+    expect(found.part("draw")).to_have_text(i18n.translate("zh", "digits.run"))
     found.finish("0123456789", said="完成")
     expect(found.tiles).to_have_count(20)
     keep_screenshot(found.page, "chinese")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from pipelines.runs import timing
-from pipelines.runs.timing import Pace
+from pipelines.runs.timing import Estimator
 from tests.browser import Visit, facts_in, hasten, set_slider, visit
 from tests.conftest import Meter
 
@@ -147,7 +147,7 @@ def test_paint_in_a_run_draws_one_more_picture_and_not_two(
 def test_a_run_is_estimated_before_it_and_counted_down_while_it_lasts(
     browser: Browser, served: str, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(timing, "pace", Pace())
+    monkeypatch.setattr(timing, "estimator", Estimator())
     found = visit(browser, served, tab="Colour")
     hasten(found)
     found.finish("gold")

@@ -372,7 +372,9 @@ def test_a_chinese_browser_finds_chinese_and_may_choose(
     found.unfold("advanced", "sweep", "explain")
     left = english_only() & set(found.page.evaluate(VISIBLE))
     assert not left
-    expect(found.tiles.first).to_have_attribute("alt", i18n.say("zh", "digits.alt", digit="4"))
+    expect(found.tiles.first).to_have_attribute(
+        "alt", i18n.translate("zh", "digits.alt", digit="4")
+    )
     before = found.sources()
     found.draw("x")
     expect(found.page.get_by_text("digits 必须是")).to_be_visible()
@@ -382,7 +384,7 @@ def test_a_chinese_browser_finds_chinese_and_may_choose(
     assert found.sources() == before
     assert found.page.evaluate("document.documentElement.lang") == "en"
     found.page.locator("#language").get_by_label("中文").check()
-    expect(found.part("draw")).to_have_text(i18n.say("zh", "digits.run"))
+    expect(found.part("draw")).to_have_text(i18n.translate("zh", "digits.run"))
     for tab in ("Colour", "Text"):
         found.open_tab(tab)
         found.unfold("more", "advanced", "sweep", "explain")

@@ -35,7 +35,7 @@ def test_no_english_of_the_tables_is_left_on_a_chinese_page(
     browser: Browser, served: str, tab: str
 ):
     found = visit(browser, served, tab=tab, locale="zh-CN")
-    expect(found.part("draw")).to_have_text(i18n.say("zh", f"{TABS[tab]}.run"))
+    expect(found.part("draw")).to_have_text(i18n.translate("zh", f"{TABS[tab]}.run"))
     set_slider(found.page, f"{TABS[tab]}-num-inference-steps", 4)
     found.finish(said="完成")
     found.unfold("sweep", "explain", "advanced", *([] if tab == "Digits" else ["more"]))
@@ -68,7 +68,7 @@ def test_an_english_page_turned_chinese_translates_a_stopped_or_restored_run(
     found.tab = "Digits"
     expect(found.status).to_contain_text("Brought back")
     found.page.locator("#language").get_by_label("中文").check()
-    expect(found.part("draw")).to_have_text(i18n.say("zh", "digits.run"))
+    expect(found.part("draw")).to_have_text(i18n.translate("zh", "digits.run"))
     expect(found.text).to_have_value("77")
     expect(found.number("seed")).to_have_value("5")
     found.finish(said="完成")

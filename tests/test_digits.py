@@ -218,7 +218,7 @@ def test_the_judge_is_sure_of_the_guided_digits_of_the_bundled_model():
 
 
 def test_the_judge_is_as_good_as_the_page_says():
-    said = i18n.say("en", "digits.judge")
+    said = i18n.translate("en", "digits.judge")
     share = re.search(r"(\d+\.\d) %", said)
     assert share is not None
     assert float(share[1]) == pytest.approx(100 * judges.stored_accuracy(), abs=0.05)

@@ -68,7 +68,7 @@ def test_an_example_loads_at_once_with_its_settings(name: str):
     assert found.finished
     assert found.step == found.settings.num_inference_steps
     assert len(found.pictures) == len(found.unguided) == len(found.score_after)
-    assert 8 <= len(found.trace.moments) <= 12
+    assert 8 <= len(found.history.moments) <= 12
     assert found.failed_steps == []
 
 
@@ -111,12 +111,12 @@ def away(pictures: list[Image.Image], others: list[Image.Image]) -> int:
 def test_an_example_drawn_anew_has_the_same_pixels(name: str):
     found = provenance.load_example(path_of(name), product_of(name).preview)
     *_, anew = product_of(name).generate(EXAMPLES[name])
-    assert [m.t for m in found.trace.moments] == [m.t for m in anew.trace.moments]
+    assert [m.t for m in found.history.moments] == [m.t for m in anew.history.moments]
     assert away(found.unguided, anew.unguided) <= 1
     # Gradients through a CLIP let the last bit, which differs between processors, grow to a picture
     # that differs to the eye.
     same = torch.backends.cpu.get_cpu_capability() == DRAWN_ON or not name.startswith("text")
-    moments = list(zip(found.trace.moments, anew.trace.moments, strict=True))
+    moments = list(zip(found.history.moments, anew.history.moments, strict=True))
     for kept, drawn in moments[: 3 if same else 2]:
         assert away(kept.predicted, drawn.predicted) <= 2
     if same:
@@ -141,5 +141,5 @@ def test_the_shelf_has_a_button_with_a_picture_and_the_title_for_each():
             assert listed.count("<button") == listed.count("<img") == len(names)
             for name in names:
                 assert f'data-name="{name}"' in listed
-                title = html.escape(i18n.say(language, f"example.{name}"))
+                title = html.escape(i18n.translate(language, f"example.{name}"))
                 assert f"<span>{title}</span>" in listed

@@ -43,7 +43,7 @@ from tabs.text import PRODUCT as TEXT
 from tests.browser import hasten, visit
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT_OF_MEMORY = i18n.say(i18n.DEFAULT, "status.out_of_memory")
+OUT_OF_MEMORY = i18n.translate(i18n.DEFAULT, "status.out_of_memory")
 CARD = "NVIDIA H200 MIG 3g.71gb"
 FULL, BROKEN, SLOW = 8, 7, 6
 """Numbers of images at which the network of the served app fails, or takes its time."""
@@ -364,7 +364,7 @@ def test_the_page_draws_sweeps_and_tells_what_failed(browser: Browser, space: Sp
     hasten(found)
     found.number("num-images").fill(str(FULL))
     found.number("num-images").press("Tab")
-    with found.drawn_anew(i18n.say(i18n.DEFAULT, "status.failed")):
+    with found.drawn_anew(i18n.translate(i18n.DEFAULT, "status.failed")):
         found.part("draw").click()
     expect(found.page.get_by_text(OUT_OF_MEMORY)).to_be_visible()
     found.problems.clear()
@@ -386,9 +386,9 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
     packed = list(lend(product, settings))
     assert all(isinstance(data, bytes) for data in packed)
     *early, last = zero_gpu.unpacked(iter(packed))
-    assert all(not preview.trace.frames and not preview.trace.moments for preview in early)
-    assert [len(preview.trace.gradients) for preview in early] == [1, 2]
-    assert len(last.trace.frames) == len(last.trace.moments) == 3
+    assert all(not preview.history.frames and not preview.history.moments for preview in early)
+    assert [len(preview.history.gradients) for preview in early] == [1, 2]
+    assert len(last.history.frames) == len(last.history.moments) == 3
     *_, plain = product.run(settings)
     for found, expected in zip(last.pictures, plain.pictures, strict=True):
         assert images.to_data_uri(found) == images.to_data_uri(expected)
@@ -436,7 +436,7 @@ def test_after_an_unexpected_error_the_process_is_given_up():
 
 @pytest.fixture
 def unknown_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "pace", timing.Pace())
+    monkeypatch.setattr(timing, "estimator", timing.Estimator())
 
 
 def seconds_of(product: results.Product, settings: Any) -> int:
@@ -468,7 +468,7 @@ def test_the_seconds_asked_for_are_twice_those_that_were_measured_from_10_to_120
     measured: float, expected: int
 ):
     work = DIGITS.work(DigitsSettings())
-    timing.pace.note(work, measured)
+    timing.estimator.note(work, measured)
     assert seconds_of(DIGITS, DigitsSettings()) == expected
 
 

@@ -103,7 +103,7 @@ def assert_the_lane_is_free(client: Client) -> None:
 
 
 def test_the_sentence_gives_advice():
-    assert i18n.say("en", "status.out_of_memory") == SENTENCE
+    assert i18n.translate("en", "status.out_of_memory") == SENTENCE
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.runs.timing import Pace, Work, remaining, rounded
+from pipelines.runs.timing import Estimator, Work, remaining, rounded
 
 KIND = ("text", "paintings", "balanced", "clip-small", "1 cutouts")
 
@@ -19,31 +19,31 @@ def work(num_images: int = 1, evaluations: float = 10, kind: tuple[str, ...] = K
 
 
 @pytest.fixture
-def pace() -> Pace:
-    return Pace()
+def pace() -> Estimator:
+    return Estimator()
 
 
-def test_nothing_is_estimated_before_anything_ran(pace: Pace):
+def test_nothing_is_estimated_before_anything_ran(pace: Estimator):
     assert pace.estimate(work()) is None
 
 
-def test_the_same_run_takes_the_same_time(pace: Pace):
+def test_the_same_run_takes_the_same_time(pace: Estimator):
     pace.note(work(num_images=3), 4.0)
     assert pace.estimate(work(num_images=3)) == pytest.approx(4.0)
 
 
-def test_twice_the_evaluations_take_twice_the_time(pace: Pace):
+def test_twice_the_evaluations_take_twice_the_time(pace: Estimator):
     pace.note(work(evaluations=20), 3.0)
     assert pace.estimate(work(evaluations=40)) == pytest.approx(6.0)
 
 
-def test_one_slow_run_among_others_does_not_count(pace: Pace):
+def test_one_slow_run_among_others_does_not_count(pace: Estimator):
     for seconds in (2.0, 50.0, 2.2):
         pace.note(work(), seconds)
     assert pace.estimate(work()) == pytest.approx(2.2)
 
 
-def test_only_the_last_eight_runs_of_a_kind_count(pace: Pace):
+def test_only_the_last_eight_runs_of_a_kind_count(pace: Estimator):
     for seconds in [100.0] * 20 + [3.0] * 8:
         pace.note(work(), seconds)
     assert pace.estimate(work()) == pytest.approx(3.0)
@@ -52,34 +52,34 @@ def test_only_the_last_eight_runs_of_a_kind_count(pace: Pace):
     assert pace.estimate(work()) == pytest.approx(5.0 / (0.35 + 0.65 * 2))
 
 
-def test_another_number_of_images_is_guessed_from_the_one_that_is_known(pace: Pace):
+def test_another_number_of_images_is_guessed_from_the_one_that_is_known(pace: Estimator):
     pace.note(work(num_images=1), 2.0)
     assert pace.estimate(work(num_images=4)) == pytest.approx(2.0 * (0.35 + 0.65 * 4))
     pace.note(work(num_images=8, kind=("color", "scenes")), 5.55)
     assert pace.estimate(work(num_images=1, kind=("color", "scenes"))) == pytest.approx(1.0)
 
 
-def test_two_numbers_of_images_give_the_line_between_them(pace: Pace):
+def test_two_numbers_of_images_give_the_line_between_them(pace: Estimator):
     pace.note(work(num_images=1), 3.0)  # 2 fixed and 1 per image
     pace.note(work(num_images=5, evaluations=20), 14.0)
     assert pace.estimate(work(num_images=8)) == pytest.approx(10.0)
     assert pace.estimate(work(num_images=3)) == pytest.approx(5.0)
 
 
-def test_more_images_are_never_thought_to_take_less_time(pace: Pace):
+def test_more_images_are_never_thought_to_take_less_time(pace: Estimator):
     pace.note(work(num_images=1), 4.0)
     pace.note(work(num_images=2), 2.0)
     assert pace.estimate(work(num_images=8)) == pytest.approx(3.0)
 
 
-def test_few_images_are_never_thought_to_take_less_than_no_time(pace: Pace):
+def test_few_images_are_never_thought_to_take_less_than_no_time(pace: Estimator):
     pace.note(work(num_images=4), 2.0)
     pace.note(work(num_images=8), 8.0)
     # The line through the origin that is nearest to both: slope 72 / 80.
     assert pace.estimate(work(num_images=1)) == pytest.approx(0.9)
 
 
-def test_an_unknown_kind_goes_by_what_it_has_most_in_common_with(pace: Pace):
+def test_an_unknown_kind_goes_by_what_it_has_most_in_common_with(pace: Estimator):
     pace.note(work(kind=(*KIND[:2], "thorough", "clip-small", "1 cutouts")), 9.0)
     pace.note(work(kind=(*KIND[:4], "4 cutouts")), 3.0)
     pace.note(work(kind=(*KIND[:4], "8 cutouts")), 5.0)
@@ -87,26 +87,26 @@ def test_an_unknown_kind_goes_by_what_it_has_most_in_common_with(pace: Pace):
     assert pace.estimate(work(kind=(*KIND[:2], "fast"))) == pytest.approx(5.0)
 
 
-def test_a_kind_that_shares_only_its_first_entry_says_nothing(pace: Pace):
+def test_a_kind_that_shares_only_its_first_entry_says_nothing(pace: Estimator):
     pace.note(work(kind=("text", "scenes", "balanced")), 9.0)
     pace.note(work(kind=("color", "paintings", "balanced")), 9.0)
     assert pace.estimate(work()) is None
 
 
-def test_a_kind_may_be_the_beginning_of_another(pace: Pace):
+def test_a_kind_may_be_the_beginning_of_another(pace: Estimator):
     pace.note(work(kind=KIND[:2]), 6.0)
     assert pace.estimate(work()) == pytest.approx(6.0)
     assert pace.estimate(work(kind=KIND[:2], evaluations=5)) == pytest.approx(3.0)
 
 
-def test_the_same_kind_with_another_number_is_nearer_than_another_kind(pace: Pace):
+def test_the_same_kind_with_another_number_is_nearer_than_another_kind(pace: Estimator):
     pace.note(work(num_images=2), 1.65)
     pace.note(work(num_images=1, kind=(*KIND[:4], "4 cutouts")), 50.0)
     assert pace.estimate(work(num_images=1)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
-def test_an_impossible_time_is_refused(pace: Pace, seconds: float):
+def test_an_impossible_time_is_refused(pace: Estimator, seconds: float):
     with pytest.raises(ValueError, match="seconds must be 0 or more and finite"):
         pace.note(work(), seconds)
 
@@ -132,7 +132,7 @@ def hasty_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_many_threads_may_note_and_ask_at_once(pace: Pace):
+def test_many_threads_may_note_and_ask_at_once(pace: Estimator):
     def run(thread: int) -> None:
         for i in range(60):
             pace.note(work(kind=("color", "paintings", f"{thread}-{i}")), 2.0)

@@ -279,13 +279,13 @@ def test_what_is_no_png_is_refused(data: bytes, tmp_path: Path):
     path.write_bytes(data)
     with pytest.raises(RecordError) as caught:
         provenance.read(path)
-    assert one_sentence(caught) == errors.SENTENCES["record_no_png"]
+    assert one_sentence(caught) == errors.MESSAGES["record_no_png"]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(RecordError) as caught:
         provenance.read(tmp_path / "gone.png")
-    assert one_sentence(caught) == errors.SENTENCES["record_no_png"]
+    assert one_sentence(caught) == errors.MESSAGES["record_no_png"]
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path):
@@ -302,7 +302,7 @@ def test_a_picture_of_another_program_is_refused(key: str, tmp_path: Path):
     Image.new("RGB", (4, 4)).save(path, pnginfo=info)
     with pytest.raises(RecordError) as caught:
         provenance.read(path)
-    assert one_sentence(caught) == errors.SENTENCES["record_no_facts"]
+    assert one_sentence(caught) == errors.MESSAGES["record_no_facts"]
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_facts_that_are_damaged_are_refused(told: str, tmp_path: Path):
     path = saved(tmp_path / "picture.png", told)
     with pytest.raises(RecordError) as caught:
         provenance.read(path)
-    assert one_sentence(caught) == errors.SENTENCES["record_damaged"]
+    assert one_sentence(caught) == errors.MESSAGES["record_damaged"]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -528,22 +528,22 @@ def test_an_example_comes_back_with_all_that_is_shown_of_it(name: str, tmp_path:
     found = provenance.load_example(path, PREVIEWS[kind_of(name)])
     assert type(found) is type(last)
     assert found.finished
-    apart = {"pictures", "unguided", "trace"}
+    apart = {"pictures", "unguided", "history"}
     for f in dataclasses.fields(last):
         if f.name not in apart:
             assert getattr(found, f.name) == getattr(last, f.name), f.name
     assert (found.score_before, found.score_after) == (last.score_before, last.score_after)
     assert_same_pictures(found.pictures, last.pictures)
     assert_same_pictures(found.unguided, last.unguided)
-    assert found.trace.gradients == last.trace.gradients
-    assert found.trace.largest_change == last.trace.largest_change
-    assert len(found.trace.moments) == len(last.trace.moments)
-    for mine, theirs in zip(found.trace.moments, last.trace.moments, strict=True):
+    assert found.history.gradients == last.history.gradients
+    assert found.history.largest_change == last.history.largest_change
+    assert len(found.history.moments) == len(last.history.moments)
+    for mine, theirs in zip(found.history.moments, last.history.moments, strict=True):
         assert (mine.step, mine.t) == (theirs.step, theirs.t)
         assert_same_pictures(mine.noisy, theirs.noisy)
         assert_same_pictures(mine.predicted, theirs.predicted)
         assert_same_pictures(mine.change, theirs.change)
-    for frame, moment in zip(found.trace.frames, last.trace.moments, strict=True):
+    for frame, moment in zip(found.history.frames, last.history.moments, strict=True):
         assert_same_pictures(images.to_pil(images.from_uint8(frame)), moment.predicted)
 
 

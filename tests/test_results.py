@@ -42,7 +42,7 @@ KEYS = ("pictures", "status", "scores", "charts", "inside")
 def _no_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files go to a folder of the test, and no other test is told how fast these runs were."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(timing, "pace", timing.Pace())
+    monkeypatch.setattr(timing, "estimator", timing.Estimator())
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_there_is_a_plot_of_nearness_and_one_of_the_gradient(previews: dict[str,
     curve = product_of(name).curve(preview, "en")
     assert near.startswith(f"{curve.label} per step: guided from {curve.guided[0]:.3g} to ")
     assert near.endswith(f"unguided from {curve.unguided[0]:.3g} to {curve.unguided[-1]:.3g}")
-    first = results.mean(preview.trace.gradients[0])
+    first = results.mean(preview.history.gradients[0])
     assert f"gradient from {first:.3g} to " in gradient
     assert len(curve.guided) == len(curve.unguided) == preview.total_steps
 
@@ -334,7 +334,7 @@ def test_the_filmstrip_has_a_strip_per_kind_and_picture_with_a_frame_per_moment(
     previews: dict[str, Any], name: str
 ):
     preview = previews[name][-1]
-    moments, count = preview.trace.moments, len(preview.pictures)
+    moments, count = preview.history.moments, len(preview.pictures)
     page = read(filmstrip.filmstrip(preview, "en", crisp=False))
     strips = addresses(page)
     assert len(strips) == len(filmstrip.KINDS) * count
@@ -366,7 +366,7 @@ def test_the_strips_show_the_moments_in_their_order(previews: dict[str, Any]):
     for number, moments in enumerate([strips[i : i + 3] for i in range(0, len(strips), 3)]):
         for kind, address in zip(filmstrip.KINDS, moments, strict=True):
             strip, side = picture_in(address).convert("RGB"), 28
-            for at, moment in enumerate(preview.trace.moments):
+            for at, moment in enumerate(preview.history.moments):
                 seen = strip.crop((at * side, 0, (at + 1) * side, side))
                 expected = getattr(moment, kind)[number].convert("RGB")
                 away = images.to_tensor(seen) - images.to_tensor(expected)
@@ -390,7 +390,7 @@ def test_the_legend_says_how_much_was_changed_at_most_or_that_nothing_was(
 ):
     guided_run = previews["color"][-1]
     (legend,) = read(filmstrip.filmstrip(guided_run, "en", crisp=False)).all("p", class_="legend")
-    assert f"{100 * guided_run.trace.largest_change:.0f} % of the range" in legend.text
+    assert f"{100 * guided_run.history.largest_change:.0f} % of the range" in legend.text
     *_, plain = color.PRODUCT.run(ColorSettings(guidance_scale=0, num_inference_steps=2))
     (legend,) = read(filmstrip.filmstrip(plain, "en", crisp=False)).all("p", class_="legend")
     assert legend.text == "Guidance changed nothing in this run."
@@ -466,6 +466,6 @@ def test_finished_runs_that_are_compared_teach_how_long_the_next_takes():
     work = digits.PRODUCT.work(settings)
     stream = digits.PRODUCT.run(settings)
     next(stream)
-    assert timing.pace.estimate(work) is None, "one that goes on teaches nothing yet"
+    assert timing.estimator.estimate(work) is None, "one that goes on teaches nothing yet"
     *_, last = stream
-    assert timing.pace.estimate(work) == pytest.approx(last.seconds)
+    assert timing.estimator.estimate(work) == pytest.approx(last.seconds)

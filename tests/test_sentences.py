@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.core.errors import SENTENCES, CheckpointError, Explained, Said
+from pipelines.core.errors import MESSAGES, CheckpointError, Message, UserError
 from pipelines.core.rules import SettingsError, validate
 from pipelines.products.settings import DigitsSettings, TextSettings
 from tabs import i18n
@@ -50,14 +50,14 @@ def kind_of(call: ast.Call) -> str:
 
 
 def test_every_sentence_is_made_somewhere_and_none_is_made_that_is_not_there():
-    assert {kind for kind, _ in made()} == set(SENTENCES)
+    assert {kind for kind, _ in made()} == set(MESSAGES)
 
 
 def test_every_sentence_is_given_just_the_parts_that_it_has_places_for():
     wrong = [
         (kind, parts)
         for kind, parts in made()
-        if parts != {name for name, _ in places(SENTENCES[kind])}
+        if parts != {name for name, _ in places(MESSAGES[kind])}
     ]
     assert not wrong
 
@@ -66,15 +66,15 @@ def test_every_sentence_is_given_just_the_parts_that_it_has_places_for():
 def test_every_sentence_is_there_in_other_languages_with_the_same_places(language: str):
     table = i18n.table(language)
     found = {k.removeprefix("error."): v for k, v in table.items() if k.startswith("error.")}
-    assert set(found) == set(SENTENCES)
+    assert set(found) == set(MESSAGES)
     assert {kind: places(said) for kind, said in found.items()} == {
-        kind: places(said) for kind, said in SENTENCES.items()
+        kind: places(said) for kind, said in MESSAGES.items()
     }
 
 
-@pytest.mark.parametrize("kind", SENTENCES)
+@pytest.mark.parametrize("kind", MESSAGES)
 def test_a_sentence_is_one_line_without_markup(kind: str):
-    assert not set("\n<>&") & set(SENTENCES[kind])
+    assert not set("\n<>&") & set(MESSAGES[kind])
 
 
 def test_the_message_of_an_error_is_its_sentence():
@@ -96,7 +96,7 @@ def refused(settings: Any) -> SettingsError:
 def test_an_error_of_a_setting_is_a_value_error_with_a_kind_and_parts():
     error = refused(DigitsSettings(num_inference_steps=0))
     assert isinstance(error, ValueError)
-    assert isinstance(error, Explained)
+    assert isinstance(error, UserError)
     assert error.kind == "whole"
     assert error.parts == {
         "name": "num_inference_steps",
@@ -133,10 +133,10 @@ def test_a_sentence_that_a_language_does_not_have_is_said_in_english():
 
 
 def test_words_in_a_sentence_are_text_like_any_other():
-    assert Said("that_many", count=3) == "3 of them"
+    assert Message("that_many", count=3) == "3 of them"
 
 
 def test_words_in_a_sentence_survive_the_way_to_another_process():
-    said = Said("hub_no_file", file="config.json")
+    said = Message("hub_no_file", file="config.json")
     again = pickle.loads(pickle.dumps(said))
-    assert (type(again), again, again.kind, again.parts) == (Said, said, said.kind, said.parts)
+    assert (type(again), again, again.kind, again.parts) == (Message, said, said.kind, said.parts)

@@ -39,7 +39,7 @@ def product_of(settings: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _fresh_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "pace", timing.Pace())
+    monkeypatch.setattr(timing, "estimator", timing.Estimator())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +233,7 @@ def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: st
     values = default_values(settings)
     for language in i18n.LANGUAGES:
         said = shell.estimate_of(product, language, values)
-        assert said == i18n.say(language, "status.no_estimate")
+        assert said == i18n.translate(language, "status.no_estimate")
     *_, last = product.run(settings)
     said = shell.estimate_of(product, "en", values)
     number = float(said.removeprefix("About ").removesuffix(" s on this device"))
@@ -244,7 +244,7 @@ def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: st
 def test_the_estimate_is_that_of_the_pace_in_two_digits():
     settings = validate(DigitsSettings(digits="12", num_inference_steps=8))
     work = digits_tab.PRODUCT.work(settings)
-    timing.pace.note(work, 12.3456)
+    timing.estimator.note(work, 12.3456)
     said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(settings))
     assert said == "About 12 s on this device"
     twice = dataclasses.replace(settings, num_inference_steps=16)
@@ -253,13 +253,13 @@ def test_the_estimate_is_that_of_the_pace_in_two_digits():
 
 
 def test_while_the_device_is_measured_the_page_says_so():
-    timing.pace.measuring = True
+    timing.estimator.measuring = True
     said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(DigitsSettings()))
-    assert said == i18n.say("en", "status.measuring")
+    assert said == i18n.translate("en", "status.measuring")
 
 
 def test_a_random_seed_can_be_estimated_too():
-    timing.pace.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
+    timing.estimator.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
     values = default_values(DigitsSettings(seed=-1))
     assert shell.estimate_of(digits_tab.PRODUCT, "en", values).startswith("About ")
 
@@ -293,7 +293,7 @@ def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Buil
         found = Record("color", ColorSettings(), revision)
         return shell.bring_back(built.tabs, found, "en")[status]
 
-    same, other = (i18n.say("en", f"status.{key}") for key in ("restored", "restored_other"))
+    same, other = (i18n.translate("en", f"status.{key}") for key in ("restored", "restored_other"))
     assert said(here) == said("") == status_line(same)
     assert said(here[:8]) == status_line(same), "a shortened one is the same"
     assert said("0" * 12) == status_line(other)
@@ -348,7 +348,7 @@ def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
     tab = built.tabs["color"]
     for language in i18n.LANGUAGES:
         found = tab.said(language, new_token())
-        assert found[tab.shown.status] == status_line(i18n.say(language, "status.ready"))
+        assert found[tab.shown.status] == status_line(i18n.translate(language, "status.ready"))
         assert set(found) == {tab.how, tab.examples, tab.shown.status}
 
 
@@ -361,7 +361,7 @@ def test_what_a_page_shows_is_said_anew_in_another_language(built: Built):
     english, chinese = (tab.said(language, token) for language in ("en", "zh"))
     assert set(english) == {tab.how, tab.examples, *tab.shown.outputs()}
     assert "Handwritten digit 7" in english[tab.shown.pictures]
-    assert i18n.say("zh", "digits.alt", digit="7") in chinese[tab.shown.pictures]
+    assert i18n.translate("zh", "digits.alt", digit="7") in chinese[tab.shown.pictures]
     assert english[tab.shown.link] == chinese[tab.shown.link]
 
 
@@ -406,7 +406,10 @@ def test_a_link_opens_its_tab_with_its_settings(built: Built):
         assert found[built.row].selected == "text"
         assert shell.settings_of(tab.product, values_of(tab, found)) == settings
     translated = built.opened("zh", **query)[tab.controls["cutouts"]]
-    assert (translated["value"], translated["label"]) == (3, i18n.say("zh", "setting.cutouts"))
+    assert (translated["value"], translated["label"]) == (
+        3,
+        i18n.translate("zh", "setting.cutouts"),
+    )
 
 
 def test_a_link_to_a_tab_that_draws_nothing_opens_that_tab(built: Built):

@@ -25,7 +25,7 @@ from pipelines.models import checkpoints
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import history
-from pipelines.runs.history import Trace
+from pipelines.runs.history import History
 
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LUMA = torch.tensor(losses.LUMINANCE)
@@ -48,9 +48,9 @@ def step_of(index: int, total: int, *, changed: float = 0.0, count: int = 1) -> 
     )
 
 
-def traced(total: int, **options: Any) -> tuple[Trace, list[SampleStep]]:
+def traced(total: int, **options: Any) -> tuple[History, list[SampleStep]]:
     steps = [step_of(index, total, **options) for index in range(total)]
-    found = Trace()
+    found = History()
     for step in steps:
         found.add(step)
     return found, steps
@@ -83,7 +83,7 @@ def test_of_a_long_run_eight_to_twelve_are_evenly_spread_from_the_first_to_the_l
 
 
 def test_there_are_no_moments_before_the_last_step():
-    found = Trace()
+    found = History()
     for index in range(20):
         assert found.moments == []
         found.add(step_of(index, 20))
@@ -102,7 +102,7 @@ def test_a_moment_shows_its_own_step_and_the_last_one_the_result():
 
 
 def test_gradients_are_noted_of_every_step_and_empty_where_it_was_not_guided():
-    found = Trace()
+    found = History()
     found.add(step_of(0, 3, count=2))
     found.add(replace(step_of(1, 3, count=2), gradient=None))
     found.add(step_of(2, 3, count=2))
@@ -111,7 +111,7 @@ def test_gradients_are_noted_of_every_step_and_empty_where_it_was_not_guided():
 
 def test_noise_beyond_the_range_is_toned_down_to_be_seen():
     noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = Trace()
+    found = History()
     found.add(replace(step_of(0, 1), x_t=noise, x0_network=torch.zeros_like(noise)))
     shown = images.to_tensor(found.moments[0].noisy[0])
     torch.testing.assert_close(shown, (noise / 2).clamp(-1, 1), atol=0.02, rtol=0)
@@ -121,7 +121,7 @@ def test_noise_beyond_the_range_is_toned_down_to_be_seen():
 @pytest.mark.parametrize("value", [-1.0, -0.3, 1.0])
 def test_a_clean_picture_is_shown_as_it_is_however_dark_or_bright(value: float):
     clean = torch.full((1, 3, 4, 4), value)
-    found = Trace()
+    found = History()
     found.add(replace(step_of(0, 1), x_t=clean, x0_network=clean))
     assert grey(found.moments[0].noisy[0]) == pytest.approx(value, abs=1 / 255)
 
@@ -159,7 +159,7 @@ def test_the_heat_map_grows_brighter_all_the_way():
 
 
 def test_the_largest_change_of_the_run_is_the_brightest_and_half_of_it_half_way():
-    found = Trace()
+    found = History()
     for index, changed in enumerate([0.0, 0.2, 0.4]):
         found.add(step_of(index, 3, changed=changed))
     assert found.largest_change == pytest.approx(0.2)  # 0.4 of a range of 2
@@ -173,7 +173,7 @@ def test_a_change_in_one_place_glows_in_that_place_alone():
     step = step_of(0, 1)
     moved = step.x0.clone()
     moved[0, :, 1, 2] += 0.6
-    found = Trace()
+    found = History()
     found.add(replace(step, x0=moved))
     seen = np.asarray(found.moments[0].change[0])
     assert tuple(seen[1, 2]) == (252, 255, 164)
@@ -200,7 +200,7 @@ RUNS = {
 def test_without_guidance_nothing_is_changed(name: str):
     generate, settings = RUNS[name]
     off, on = (
-        list(generate(replace(settings, guidance_scale=scale)))[-1].trace for scale in (0, 0.2)
+        list(generate(replace(settings, guidance_scale=scale)))[-1].history for scale in (0, 0.2)
     )
     assert off.largest_change == 0
     for moment in off.moments:
@@ -212,7 +212,7 @@ def test_without_guidance_nothing_is_changed(name: str):
 def test_the_plain_condition_changes_nothing_and_has_no_gradient():
     # With the bundled network: to an untrained one all classes are nearly the same.
     settings = DigitsSettings(digits="47", num_inference_steps=6)
-    off, on = (list(digits.generate(replace(settings, cfg_scale=s)))[-1].trace for s in (1, 4))
+    off, on = (list(digits.generate(replace(settings, cfg_scale=s)))[-1].history for s in (1, 4))
     assert off.largest_change == 0
     assert off.gradients == [[]] * 6
     assert on.largest_change > 0.01
@@ -224,7 +224,7 @@ def test_the_plain_condition_changes_nothing_and_has_no_gradient():
 def test_the_last_moment_of_a_run_is_its_result_and_the_first_its_noise(name: str):
     generate, settings = RUNS[name]
     *_, last = generate(settings)
-    first, *_, end = last.trace.moments
+    first, *_, end = last.history.moments
     assert [p.tobytes() for p in end.predicted] == [p.tobytes() for p in last.pictures]
     shape = (len(last.pictures[0].getbands()), *last.pictures[0].size)
     count = len(last.pictures)
@@ -239,7 +239,7 @@ def test_the_last_moment_of_a_run_is_its_result_and_the_first_its_noise(name: st
 def test_every_preview_shows_what_its_moment_does(name: str):
     generate, settings = RUNS[name]
     previews = list(generate(settings))
-    for preview, moment in zip(previews, previews[-1].trace.moments, strict=True):
+    for preview, moment in zip(previews, previews[-1].history.moments, strict=True):
         assert preview.step == moment.step
         assert [p.tobytes() for p in preview.pictures] == [p.tobytes() for p in moment.predicted]
 
@@ -352,7 +352,7 @@ def frames_of(data: bytes) -> tuple[Image.Image, list[np.ndarray]]:
 def test_an_animation_is_a_looping_webp_whose_frames_are_those_of_the_run(name: str):
     generate, settings = RUNS[name]
     previews = list(generate(settings))
-    picture, frames = frames_of(history.animation(previews[-1].trace, columns=4))
+    picture, frames = frames_of(history.animation(previews[-1].history, columns=4))
     assert (picture.format, picture.info["loop"]) == ("WEBP", 0)
     assert len(frames) == len(previews) == 6
     sheets = []
@@ -382,7 +382,7 @@ def test_an_animation_rests_on_its_result():
 
 
 def test_a_long_run_has_no_more_frames_than_can_be_sent():
-    found = Trace()
+    found = History()
     for index in range(250):  # pictures so different that none is left out for being like another
         x0 = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(index)) * 2 - 1
         found.add(replace(step_of(index, 250), x0_network=x0))
@@ -400,7 +400,7 @@ def test_a_run_of_one_step_can_be_looked_back_at_and_animated():
 
 def test_with_the_bundled_network_a_colour_changes_what_is_predicted_from_the_first_step_on():
     *_, last = color.generate(ColorSettings(color="#C8452F", num_inference_steps=12))
-    found = last.trace
+    found = last.history
     assert last.revision == checkpoints.load("paintings").revision
     assert 0.02 < found.largest_change <= 1
     assert [moment.step for moment in found.moments] == list(range(1, 13))

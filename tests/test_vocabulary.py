@@ -10,7 +10,7 @@ from open_clip import SimpleTokenizer
 from training import vocabulary
 from training.vocabulary import LEAST_OCCURRENCES, MERGES_FILE, WORDS_FILE, make_tokenizer
 
-SENTENCES = (
+MESSAGES = (
     "A child in a pink dress is climbing up a set of stairs",
     "mississippi banana, onomatopoeia: photographers' 1920s harbour",
     "Vincent van Gogh's sunflowers — Café größe 日本 don't",
@@ -26,7 +26,7 @@ def whole() -> SimpleTokenizer:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vocabulary")
-    make_tokenizer(SENTENCES * LEAST_OCCURRENCES + (RARE,) * (LEAST_OCCURRENCES - 1), folder)
+    make_tokenizer(MESSAGES * LEAST_OCCURRENCES + (RARE,) * (LEAST_OCCURRENCES - 1), folder)
     return folder
 
 
@@ -42,9 +42,9 @@ def pieces(text: str, tokenizer: SimpleTokenizer) -> list[str]:
 def test_words_that_are_kept_become_the_same_pieces_as_in_clip(
     small: SimpleTokenizer, whole: SimpleTokenizer
 ):
-    for sentence in SENTENCES:
+    for sentence in MESSAGES:
         assert pieces(sentence, small) == pieces(sentence, whole)
-    assert "stairs</w>" in pieces(SENTENCES[0], small)
+    assert "stairs</w>" in pieces(MESSAGES[0], small)
 
 
 def test_the_vocabulary_is_far_smaller_and_numbered_without_gaps(small: SimpleTokenizer):
@@ -81,17 +81,17 @@ def test_a_word_is_counted_however_it_is_written(tmp_path: Path):
 
 
 def test_the_files_are_the_same_every_time(folder: Path, tmp_path: Path):
-    texts = SENTENCES * LEAST_OCCURRENCES + (RARE,) * (LEAST_OCCURRENCES - 1)
+    texts = MESSAGES * LEAST_OCCURRENCES + (RARE,) * (LEAST_OCCURRENCES - 1)
     make_tokenizer(reversed(texts), tmp_path)
     for name in (MERGES_FILE, WORDS_FILE):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_what_is_returned_reads_as_what_was_written(tmp_path: Path):
-    made = make_tokenizer(SENTENCES * LEAST_OCCURRENCES, tmp_path)
+    made = make_tokenizer(MESSAGES * LEAST_OCCURRENCES, tmp_path)
     read = SimpleTokenizer(bpe_path=str(tmp_path / MERGES_FILE))
     assert made.encoder == read.encoder
-    assert made.encode(SENTENCES[0]) == read.encode(SENTENCES[0])
+    assert made.encode(MESSAGES[0]) == read.encode(MESSAGES[0])
 
 
 def test_sentences_too_few_to_keep_a_word_still_make_a_tokenizer(tmp_path: Path):

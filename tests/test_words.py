@@ -24,7 +24,7 @@ from pipelines.diffusion.methods import METHODS, TEXT_METHODS
 from pipelines.models.names import ModelName
 from pipelines.runs import provenance
 from tabs import color, i18n, text
-from tabs.i18n import Phrase
+from tabs.i18n import Translatable
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {
@@ -155,8 +155,8 @@ def test_every_phrase_of_the_page_has_a_key_and_says_what_is_there():
         assert ENGLISH[phrase.key] == phrase
 
 
-def phrases(given: Any) -> Iterator[Phrase]:
-    if isinstance(given, Phrase):
+def phrases(given: Any) -> Iterator[Translatable]:
+    if isinstance(given, Translatable):
         yield given
     elif isinstance(given, (list, tuple)):
         for part in given:
@@ -176,7 +176,7 @@ def test_everything_on_the_page_that_speaks_is_a_phrase_or_is_said_anew_in_anoth
             continue
         for name in (*spoken, "value") if isinstance(block, gr.Button) else spoken:
             said = block.constructor_args.get(name)
-            if isinstance(said, str) and not isinstance(said, Phrase):
+            if isinstance(said, str) and not isinstance(said, Translatable):
                 left.add(said)
     assert left - allowed - prompts == set()
 
@@ -230,7 +230,7 @@ def test_names_of_the_settings_of_a_tab_differ():
     """Or nobody could tell two axes of a sweep apart."""
     for language in i18n.LANGUAGES:
         for kind in provenance.PRODUCTS.values():
-            said = [i18n.say(language, f"setting.{f.name}") for f in dataclasses.fields(kind)]
+            said = [i18n.translate(language, f"setting.{f.name}") for f in dataclasses.fields(kind)]
             assert len(said) == len(set(said)), (language, kind)
 
 
@@ -253,7 +253,7 @@ def test_choices_of_one_setting_differ_in_every_language():
 def test_what_the_page_says_in_chinese_is_chinese_and_in_english_is_not():
     names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt"}
     spoken = {k for k in i18n.table("zh") if not k.startswith((*TESTED_ELSEWHERE, "info."))}
-    assert {k for k in spoken - names if not CHINESE.search(i18n.say("zh", k))} == set()
+    assert {k for k in spoken - names if not CHINESE.search(i18n.translate("zh", k))} == set()
     assert {k for k in ENGLISH if CHINESE.search(ENGLISH[k])} == set()
 
 
@@ -266,33 +266,33 @@ def test_what_the_page_says_in_chinese_is_chinese_and_in_english_is_not():
     ids=["copy", "deepcopy", "pickle"],
 )
 def test_a_phrase_survives_being_copied(copied: Any):
-    phrase = Phrase("shared.stop")
+    phrase = Translatable("shared.stop")
     for found in (copied(phrase), copied([phrase])[0], copied({"a": (phrase,)})["a"][0]):
-        assert type(found) is Phrase
+        assert type(found) is Translatable
         assert (found, found.key) == ("Stop", "shared.stop")
 
 
 def test_a_phrase_is_the_english_text_to_everybody_else():
-    assert Phrase("shared.stop") == "Stop"
-    assert f"{Phrase('shared.stop')}!" == "Stop!"
+    assert Translatable("shared.stop") == "Stop"
+    assert f"{Translatable('shared.stop')}!" == "Stop!"
     with pytest.raises(KeyError):
-        Phrase("shared.nothing_of_that_name")
+        Translatable("shared.nothing_of_that_name")
 
 
 def test_a_sentence_has_its_values_in_their_places():
-    assert i18n.say("en", "inside.show", step=3) == "Show step 3"
-    assert i18n.say("en", "chart.per_step") == "{y} per step: {lines}", "a template stays one"
+    assert i18n.translate("en", "inside.show", step=3) == "Show step 3"
+    assert i18n.translate("en", "chart.per_step") == "{y} per step: {lines}", "a template stays one"
     with pytest.raises(KeyError):
-        i18n.say("en", "status.step", step=3)
+        i18n.translate("en", "status.step", step=3)
 
 
 def test_a_language_without_a_sentence_says_it_in_english(monkeypatch: pytest.MonkeyPatch):
     known = {"en": {"a.b": "one {n}"}, "zh": {}, "fr": {"a.b": ""}}
     monkeypatch.setattr(i18n, "table", lambda language: known[language])
-    assert i18n.say("zh", "a.b", n=1) == "one 1"
-    assert i18n.say("fr", "a.b") == "", "what is left empty on purpose stays so"
+    assert i18n.translate("zh", "a.b", n=1) == "one 1"
+    assert i18n.translate("fr", "a.b") == "", "what is left empty on purpose stays so"
     with pytest.raises(KeyError):
-        i18n.say("zh", "a.c")
+        i18n.translate("zh", "a.c")
 
 
 # --- the language to begin with ------------------------------------------------------------------
@@ -329,23 +329,23 @@ def test_the_language_is_the_first_known_one_that_the_browser_accepts(accepted: 
 def test_a_part_of_a_page_is_translated_with_all_that_it_says():
     with gr.Blocks():
         block = gr.Radio(
-            [(Phrase("choice.left"), "left"), ("dpm++", "dpm++")],
-            label=Phrase("setting.region"),
-            info=Phrase("info.seed"),
+            [(Translatable("choice.left"), "left"), ("dpm++", "dpm++")],
+            label=Translatable("setting.region"),
+            info=Translatable("info.seed"),
             value="left",
         )
     found = i18n.translated(block, "zh")
-    assert found["label"] == i18n.say("zh", "setting.region")
-    assert found["info"] == i18n.say("zh", "info.seed")
-    assert found["choices"] == [(i18n.say("zh", "choice.left"), "left"), ("dpm++", "dpm++")]
+    assert found["label"] == i18n.translate("zh", "setting.region")
+    assert found["info"] == i18n.translate("zh", "info.seed")
+    assert found["choices"] == [(i18n.translate("zh", "choice.left"), "left"), ("dpm++", "dpm++")]
     assert "value" not in found, "what was chosen stays chosen"
     back = i18n.translated(block, "en")
-    assert (back["label"], back["choices"][0][0]) == (Phrase("setting.region"), "left")
+    assert (back["label"], back["choices"][0][0]) == (Translatable("setting.region"), "left")
 
 
 def test_parts_that_say_nothing_are_left_alone():
     with gr.Blocks() as page:
-        speaks = gr.Button(Phrase("shared.stop"))
+        speaks = gr.Button(Translatable("shared.stop"))
         gr.Button("Hamburg")
         gr.Textbox("Phrase", visible=False)
     assert i18n.translatable(page.blocks.values()) == [speaks]

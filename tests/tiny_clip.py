@@ -11,7 +11,7 @@ import torch
 from training import vocabulary
 from training.export_clip import CONFIG_FILE, save_weights
 
-SENTENCES = (
+MESSAGES = (
     "a landscape with trees",
     "a portrait of a woman",
     "ships on the sea",
@@ -25,7 +25,7 @@ MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 def save(folder: Path) -> Path:
     """Writes the folder that `clip.load` reads, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = vocabulary.make_tokenizer(SENTENCES * vocabulary.LEAST_OCCURRENCES, folder)
+    tokenizer = vocabulary.make_tokenizer(MESSAGES * vocabulary.LEAST_OCCURRENCES, folder)
     config = {
         "embed_dim": 16,
         "vision_cfg": VISION,

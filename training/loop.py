@@ -161,7 +161,7 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, max_steps: int) 
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-class Pace(Protocol):
+class Estimator(Protocol):
     """What of a recipe decides the learning rate."""
 
     @property
@@ -172,7 +172,7 @@ class Pace(Protocol):
     def max_steps(self) -> int: ...
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, recipe: Pace) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, recipe: Estimator) -> None:
     """Gives the optimizer the rate of a step, see `learning_rate`."""
     rate = learning_rate(
         step, peak=recipe.lr, warmup_steps=recipe.warmup_steps, max_steps=recipe.max_steps

@@ -7,74 +7,73 @@ from __future__ import annotations
 
 from typing import Any
 
-SENTENCES: dict[str, str] = {
+MESSAGES: dict[str, str] = {
     # Settings, one by one.
-    "whole": "{name} must be a whole number from {minimum} to {maximum}, got {came}",
-    "real": "{name} must be a number from {minimum:g} to {maximum:g}, got {came}",
+    "whole": "{name} must be a whole number from {minimum} to {maximum}, got {got}",
+    "real": "{name} must be a number from {minimum:g} to {maximum:g}, got {got}",
     "real_or_off": (
-        "{name} must be a number from {minimum:g} to {maximum:g} (or {off}: off), got {came}"
+        "{name} must be a number from {minimum:g} to {maximum:g} (or {off}: off), got {got}"
     ),
-    "choice": "{name} must be one of {options}, got {came}",
-    "digits": "{name} must be {minimum} to {maximum} characters 0-9, got {came}",
-    "color": "{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got {came}",
+    "choice": "{name} must be one of {options}, got {got}",
+    "digits": "{name} must be {minimum} to {maximum} characters 0-9, got {got}",
+    "color": "{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got {got}",
     "palette": (
-        "{name} must be up to {maximum} colours with shares such as #102040 60, gold 40, got {came}"
+        "{name} must be up to {maximum} colours with shares such as #102040 60, gold 40, got {got}"
     ),
-    "palette_count": "{name} must be at most {maximum} colours, got {came}",
+    "palette_count": "{name} must be at most {maximum} colours, got {got}",
     "palette_some_shares": (
         "{name} must be colours that all have a share or none, got {shared} of {count} with one"
     ),
-    "palette_sum": "{name} must be colours whose shares add up to 100, got {came:g}",
-    "palette_share": "{name} must be colours with shares above 0, up to 100, got {came}",
-    "prompt": "{name} must be words, at most {maximum} characters, got {came}",
-    "prompt_count": "{name} must be at most {maximum} sentences between |, got {came}",
-    "prompt_words": "{name} must be words before and after every |, got {came}",
+    "palette_sum": "{name} must be colours whose shares add up to 100, got {got:g}",
+    "palette_share": "{name} must be colours with shares above 0, up to 100, got {got}",
+    "prompt": "{name} must be words, at most {maximum} characters, got {got}",
+    "prompt_count": "{name} must be at most {maximum} sentences between |, got {got}",
+    "prompt_words": "{name} must be words before and after every |, got {got}",
     "prompt_weight": (
         "{name} must be sentences with weights from -{maximum:g} to {maximum:g} other than 0, "
-        "got {came}"
+        "got {got}"
     ),
     "prompt_tokens": (
-        "{name} must be at most {maximum} tokens for {clip_model}, about as many words, got {came}"
+        "{name} must be at most {maximum} tokens for {clip_model}, about as many words, got {got}"
     ),
-    "picture": "{name} must be a picture as a data:image/png;base64, address, got {came}",
+    "picture": "{name} must be a picture as a data:image/png;base64, address, got {got}",
     "picture_size": (
         "{name} must be at most {maximum} px wide and high, got {width} x {height} px"
     ),
     "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
-    "mask_size": "{name} must be at most {maximum} px wide, got {came} px",
+    "mask_size": "{name} must be at most {maximum} px wide, got {got} px",
     "mask_black": "{name} must be white somewhere, got one that is wholly black",
     # Settings that contradict each other.
-    "eta_solver": "eta must be 0 unless solver is ddim, got {came:g}",
-    "region_or_mask": "region must be all when there is a mask, got {came}",
+    "eta_solver": "eta must be 0 unless solver is ddim, got {got:g}",
+    "region_or_mask": "region must be all when there is a mask, got {got}",
     "loss_pixels": "loss must be mean for a region, a mask or a palette, got pixels",
     "course_only": (
         "{name} must be left at its default when method is course, which knows only one colour "
-        "for every pixel, got {came}"
+        "for every pixel, got {got}"
     ),
     "course_color": (
-        "color must be left empty when method is course, which knows only words, got {came}"
+        "color must be left empty when method is course, which knows only words, got {got}"
     ),
     "prompt_missing": (
         "prompt must be words such as a landscape with trees, or come with an image_prompt, "
         "got nothing"
     ),
     "scale_of_course": (
-        "guidance_scale must be a number from 0 to {maximum:g} unless method is course, "
-        "got {came:g}"
+        "guidance_scale must be a number from 0 to {maximum:g} unless method is course, got {got:g}"
     ),
     "start_stop": "{start_name} must be at most {stop_name}, {stop:g}, got {start:g}",
-    "fast_eta": "eta must be 0 or {off} when method is fast, which adds no noise, got {came:g}",
+    "fast_eta": "eta must be 0 or {off} when method is fast, which adds no noise, got {got:g}",
     "fast_repeats": (
-        "repeats must be 0 or 1 when method is fast, which does each step once, got {came:g}"
+        "repeats must be 0 or 1 when method is fast, which does each step once, got {got:g}"
     ),
     # Sweeps over settings.
-    "sweep_name": "rows and columns must be settings out of {options}, got {came}",
-    "sweep_values": "{name} must be values between commas or semicolons, got {came}",
-    "sweep_many": "{name} must be at most {maximum} values, got more in {came}",
-    "sweep_repeated": "{name} must be values that differ, got {came} twice",
-    "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {came}",
-    "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {came}",
-    "sweep_axes": "rows and columns must be settings that differ, got {came} for both",
+    "sweep_name": "rows and columns must be settings out of {options}, got {got}",
+    "sweep_values": "{name} must be values between commas or semicolons, got {got}",
+    "sweep_many": "{name} must be at most {maximum} values, got more in {got}",
+    "sweep_repeated": "{name} must be values that differ, got {got} twice",
+    "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {got}",
+    "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {got}",
+    "sweep_axes": "rows and columns must be settings that differ, got {got} for both",
     "sweep_cells": (
         "rows and columns must be at most {maximum} cells together, got {rows} x {columns}"
     ),
@@ -100,7 +99,7 @@ SENTENCES: dict[str, str] = {
     # The user's own models.
     "own_checkpoints": (
         "STUDIO_CHECKPOINTS must be name=folder or name=Hub id, with commas between several, and "
-        "names of 1 to 40 letters, digits, dots, _ or - that no other model has, got {came}"
+        "names of 1 to 40 letters, digits, dots, _ or - that no other model has, got {got}"
     ),
     "own_no_folder": (
         "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
@@ -112,7 +111,7 @@ SENTENCES: dict[str, str] = {
     ),
     "own_class": (
         "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
-        "network is of the class {came}."
+        "network is of the class {got}."
     ),
     "own_class_conditional": (
         "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
@@ -128,18 +127,18 @@ SENTENCES: dict[str, str] = {
     ),
     "own_size": (
         "Checkpoint {key} draws pictures of an unusual size: they must be square, from {minimum} "
-        "to {maximum} px and a multiple of {stride} px, got {came} px."
+        "to {maximum} px and a multiple of {stride} px, got {got} px."
     ),
     "own_scheduler": (
-        "Checkpoint {key} must have a scheduler of betas, such as DDPMScheduler, got {came}."
+        "Checkpoint {key} must have a scheduler of betas, such as DDPMScheduler, got {got}."
     ),
     "own_prediction": (
         "Checkpoint {key} must have a scheduler whose prediction type is one of {accepted}, got "
-        "{came}."
+        "{got}."
     ),
     "own_timesteps": (
         "Checkpoint {key} must have a scheduler of {minimum} timesteps or more, as many as a run "
-        "may have steps, got {came}."
+        "may have steps, got {got}."
     ),
     "own_no_weights": (
         "Checkpoint {key} cannot be used: there is no diffusion_pytorch_model.safetensors or .bin "
@@ -170,24 +169,24 @@ SENTENCES: dict[str, str] = {
     "that_many": "{count} of them",
     # Files and links that bring a run back.
     "record_no_png": "The file must be a PNG picture that can be read.",
-    "record_too_large": "The picture must be at most {most} px wide and high, got {came} px.",
+    "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
     "record_no_facts": (
         "The picture must be one saved by this studio: it says nothing of how it was made. "
         "Other programs and messengers often remove that."
     ),
     "record_damaged": "What the picture says of how it was made is damaged.",
-    "record_tab": "tab must be one of {accepted}, got {came}.",
+    "record_tab": "tab must be one of {accepted}, got {got}.",
     "record_unknown": (
-        "{came} must be a setting of the tab {tab}: this file was made by another version."
+        "{got} must be a setting of the tab {tab}: this file was made by another version."
     ),
     "record_link_too_long": (
-        "The link would be {came} characters long, and at most {most} are taken everywhere, for it "
+        "The link would be {got} characters long, and at most {most} are taken everywhere, for it "
         "would hold a picture. Save the PNG instead: it holds everything."
     ),
 }
 
 
-class Explained(Exception):  # noqa: N818 - a base, never raised itself
+class UserError(Exception):
     """An error whose message is one sentence for people, safe to show.
 
     Args:
@@ -201,21 +200,21 @@ class Explained(Exception):  # noqa: N818 - a base, never raised itself
         self.parts = parts
 
     def __str__(self) -> str:
-        return SENTENCES[self.kind].format(**self.parts)
+        return MESSAGES[self.kind].format(**self.parts)
 
 
-class CheckpointError(Explained):
+class CheckpointError(UserError):
     """A checkpoint cannot be used; the message is one sentence for people."""
 
 
-class Said(str):
+class Message(str):
     """A part of a sentence that is words itself, and so remembers its kind and its own parts."""
 
     kind: str
     parts: dict[str, Any]
 
-    def __new__(cls, kind: str, **parts: Any) -> Said:
-        said = super().__new__(cls, SENTENCES[kind].format(**parts))
+    def __new__(cls, kind: str, **parts: Any) -> Message:
+        said = super().__new__(cls, MESSAGES[kind].format(**parts))
         said.kind, said.parts = kind, parts
         return said
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from pipelines.core import images
-from pipelines.core.errors import Explained, Said
+from pipelines.core.errors import Message, UserError
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
@@ -32,7 +32,7 @@ _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
-class SettingsError(Explained, ValueError):
+class SettingsError(UserError, ValueError):
     """A setting is wrong; the message is one sentence for people and safe to show."""
 
 
@@ -63,7 +63,7 @@ class Whole:
         )
         if not whole or not self.minimum <= value <= self.maximum:
             raise SettingsError(
-                "whole", name=name, minimum=self.minimum, maximum=self.maximum, came=show(value)
+                "whole", name=name, minimum=self.minimum, maximum=self.maximum, got=show(value)
             )
         return int(value)
 
@@ -79,7 +79,7 @@ class Real:
     def check(self, name: str, value: Any) -> float:
         if not self._accepts(value):
             raise SettingsError(
-                "real", name=name, minimum=self.minimum, maximum=self.maximum, came=show(value)
+                "real", name=name, minimum=self.minimum, maximum=self.maximum, got=show(value)
             )
         return float(value)
 
@@ -98,7 +98,7 @@ class RealOrOff(Real):
         if not self._accepts(value):
             low, high = self.minimum, self.maximum
             raise SettingsError(
-                "real_or_off", name=name, minimum=low, maximum=high, off=OFF, came=show(value)
+                "real_or_off", name=name, minimum=low, maximum=high, off=OFF, got=show(value)
             )
         return float(value)
 
@@ -112,7 +112,7 @@ class Choice:
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in self.options:
             raise SettingsError(
-                "choice", name=name, options=", ".join(self.options), came=show(value)
+                "choice", name=name, options=", ".join(self.options), got=show(value)
             )
         return value
 
@@ -128,9 +128,9 @@ class DigitString:
         digits = isinstance(value, str) and all(c in "0123456789" for c in value)
         if not digits or not self.minimum <= len(value) <= self.maximum:
             many = digits and len(value) > self.maximum
-            came = Said("that_many", count=len(value)) if many else show(value)
+            came = Message("that_many", count=len(value)) if many else show(value)
             raise SettingsError(
-                "digits", name=name, minimum=self.minimum, maximum=self.maximum, came=came
+                "digits", name=name, minimum=self.minimum, maximum=self.maximum, got=came
             )
         return value
 
@@ -143,7 +143,7 @@ class Color:
         try:
             return images.to_hex(images.parse_color(value))
         except (ValueError, AttributeError, TypeError):
-            raise SettingsError("color", name=name, came=show(value)) from None
+            raise SettingsError("color", name=name, got=show(value)) from None
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,12 @@ class Palette:
 
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:
-            raise SettingsError("palette", name=name, maximum=self.maximum, came=show(value))
+            raise SettingsError("palette", name=name, maximum=self.maximum, got=show(value))
         entries = [entry.strip() for entry in _ENTRY_END.split(value) if entry.strip()]
         if not entries:
             return ""
         if len(entries) > self.maximum:
-            raise SettingsError("palette_count", name=name, maximum=self.maximum, came=len(entries))
+            raise SettingsError("palette_count", name=name, maximum=self.maximum, got=len(entries))
         pairs = [self._pair(name, entry) for entry in entries]
         shares = [share for _, share in pairs if share is not None]
         if shares and len(shares) < len(pairs):
@@ -172,7 +172,7 @@ class Palette:
         if not shares:
             shares = [100 / len(pairs)] * len(pairs)
         elif abs(sum(shares) - 100) > _SHARE_TOLERANCE:
-            raise SettingsError("palette_sum", name=name, came=sum(shares))
+            raise SettingsError("palette_sum", name=name, got=sum(shares))
         return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
 
     def _pair(self, name: str, entry: str) -> tuple[str, float | None]:
@@ -182,7 +182,7 @@ class Palette:
         checked = Color().check(name, color)
         share = float(found["share"]) if found else None
         if share is not None and not 0 < share <= 100:
-            raise SettingsError("palette_share", name=name, came=show(entry))
+            raise SettingsError("palette_share", name=name, got=show(entry))
         return checked, share
 
 
@@ -206,23 +206,23 @@ class Prompt:
         # Spaces do not count, for a checked prompt has other ones than what came.
         length = sum(not c.isspace() for c in value) if isinstance(value, str) else 0
         if not isinstance(value, str) or length > MAX_PROMPT_LENGTH:
-            many = Said("that_many_characters", count=length)
+            many = Message("that_many_characters", count=length)
             came = many if isinstance(value, str) else show(value)
-            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, came=came)
+            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=came)
         if not value.strip():
             return ""
         entries = value.split("|")
         if len(entries) > self.maximum:
-            raise SettingsError("prompt_count", name=name, maximum=self.maximum, came=len(entries))
+            raise SettingsError("prompt_count", name=name, maximum=self.maximum, got=len(entries))
         return " | ".join(self._entry(name, entry) for entry in entries)
 
     def _entry(self, name: str, entry: str) -> str:
         text, weight = _weighted(entry)
         if not any(character.isalnum() for character in text):
-            raise SettingsError("prompt_words", name=name, came=show(entry))
+            raise SettingsError("prompt_words", name=name, got=show(entry))
         if not 0 < abs(weight) <= _MAX_PROMPT_WEIGHT:
             raise SettingsError(
-                "prompt_weight", name=name, maximum=_MAX_PROMPT_WEIGHT, came=show(entry)
+                "prompt_weight", name=name, maximum=_MAX_PROMPT_WEIGHT, got=show(entry)
             )
         # A text such as "time 12:30" would be read as one with a weight, were its own left out.
         plain = weight == 1 and not _WEIGHT.search(text)
@@ -252,7 +252,7 @@ class Picture:
         try:
             picture = images.from_data_uri(value)
         except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError("picture", name=name, came=show(value)) from error
+            raise SettingsError("picture", name=name, got=show(value)) from error
         if max(picture.size) > _MAX_PICTURE_PX:
             width, height = picture.size
             raise SettingsError(
@@ -281,12 +281,12 @@ class Mask:
         try:
             mask = images.to_mask(images.from_data_uri(value))
         except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError("picture", name=name, came=show(value)) from error
+            raise SettingsError("picture", name=name, got=show(value)) from error
         height, width = mask.shape
         if height != width:
             raise SettingsError("mask_square", name=name, width=width, height=height)
         if height > _MAX_MASK_PX:
-            raise SettingsError("mask_size", name=name, maximum=_MAX_MASK_PX, came=width)
+            raise SettingsError("mask_size", name=name, maximum=_MAX_MASK_PX, got=width)
         if float(mask.max()) < 0.5:
             raise SettingsError("mask_black", name=name)
         return value
@@ -302,7 +302,7 @@ def show(value: Any) -> str:
     text = repr(value) if not isinstance(value, str) else f"'{value}'"
     text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
     if text == "''":
-        return Said("nothing")
+        return Message("nothing")
     return text if len(text) <= 40 else text[:37] + "..."
 
 

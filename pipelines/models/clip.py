@@ -186,7 +186,7 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
     count = len(clip.tokenizer.encode(text))
     if count > clip.context_length - 2:
         most, key = clip.context_length - 2, clip.checkpoint.key
-        raise SettingsError("prompt_tokens", name=name, maximum=most, clip_model=key, came=count)
+        raise SettingsError("prompt_tokens", name=name, maximum=most, clip_model=key, got=count)
     return encode_texts(clip, [text])[0]
 
 

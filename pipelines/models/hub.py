@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
-from pipelines.core.errors import CheckpointError, Said
+from pipelines.core.errors import CheckpointError, Message
 from pipelines.core.rules import show
 
 _REFUSED, _BUSY, _FIRST_SERVER_ERROR = (401, 403), 429, 500
@@ -129,7 +129,7 @@ def _check_complete(key: str, wanted: Sequence[str], patterns: Sequence[str]) ->
     named = [pattern for pattern in patterns if "*" not in pattern]
     missing = next((name for name in named if name not in wanted), None)
     if missing is not None:
-        raise CheckpointError("hub_failed", key=key, reason=Said("hub_no_file", file=missing))
+        raise CheckpointError("hub_failed", key=key, reason=Message("hub_no_file", file=missing))
 
 
 def cached(repo_id: str, patterns: Sequence[str], *, revision: str = "main") -> Path | None:
@@ -174,44 +174,44 @@ def chain_of(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _reason(error: BaseException) -> Said | None:
+def _reason(error: BaseException) -> Message | None:
     """What an error means for people; nothing for those that say too little."""
     if isinstance(error, GatedRepoError):
-        return Said("hub_gated")
+        return Message("hub_gated")
     if isinstance(error, RepositoryNotFoundError):
-        return Said("no_repository")
+        return Message("no_repository")
     if isinstance(error, RevisionNotFoundError):
-        return Said("hub_no_revision")
+        return Message("hub_no_revision")
     if isinstance(error, HfHubHTTPError):
         return _reason_of_answer(error.response)
     return _reason_of_disk(error) or _reason_of_network(error)
 
 
-def _reason_of_answer(answer: httpx.Response) -> Said | None:
+def _reason_of_answer(answer: httpx.Response) -> Message | None:
     status = answer.status_code
     if answer.headers.get("X-Error-Message") == _UNKNOWN_TOKEN:
-        return Said("hub_token")
+        return Message("hub_token")
     if status in _REFUSED:
-        return Said("no_repository")
+        return Message("no_repository")
     if status == _BUSY:
-        return Said("hub_busy")
-    return Said("hub_broken") if status >= _FIRST_SERVER_ERROR else None
+        return Message("hub_busy")
+    return Message("hub_broken") if status >= _FIRST_SERVER_ERROR else None
 
 
-def _reason_of_disk(error: BaseException) -> Said | None:
+def _reason_of_disk(error: BaseException) -> Message | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in _DISK_FULL:
-        return Said("hub_disk_full")
-    return Said("hub_disk_closed") if number in _DISK_CLOSED else None
+        return Message("hub_disk_full")
+    return Message("hub_disk_closed") if number in _DISK_CLOSED else None
 
 
-def _reason_of_network(error: BaseException) -> Said | None:
+def _reason_of_network(error: BaseException) -> Message | None:
     if isinstance(error, httpx.TimeoutException):
-        return Said("hub_slow")
+        return Message("hub_slow")
     if any(sign in str(error) for sign in _TORN):
-        return Said("hub_truncated")
+        return Message("hub_truncated")
     if isinstance(error, (httpx.TransportError, ConnectionError)):  # offline mode is one
-        return Said("no_answer")
+        return Message("no_answer")
     return None
 
 

@@ -29,7 +29,7 @@ def own_checkpoints() -> dict[str, str]:
     for entry in filter(None, map(str.strip, os.environ.get(_OWN, "").split(","))):
         parts = _OWN_ENTRY.fullmatch(entry)
         if parts is None or parts["name"] in found or parts["name"] in bundled_names():
-            raise SettingsError("own_checkpoints", came=show(entry))
+            raise SettingsError("own_checkpoints", got=show(entry))
         found[parts["name"]] = parts["where"]
     return found
 

@@ -130,7 +130,7 @@ def _read(key: str, path: Path) -> dict[str, Any]:
 
 def _check_network(key: str, config: Mapping[str, Any]) -> None:
     if config["_class_name"] not in NETWORKS:
-        raise CheckpointError("own_class", key=key, came=show(config["_class_name"]))
+        raise CheckpointError("own_class", key=key, got=show(config["_class_name"]))
     if is_class_conditional(config):
         raise CheckpointError("own_class_conditional", key=key)
     taken, given = channels_of(config)
@@ -170,7 +170,7 @@ def _size_of(key: str, config: Mapping[str, Any]) -> int:
             minimum=MIN_SIZE_PX,
             maximum=MAX_SIZE_PX,
             stride=stride,
-            came=size,
+            got=size,
         )
     return width
 
@@ -187,12 +187,12 @@ def _has_safetensors(key: str, unet_folder: Path) -> bool:
 def _prediction_of(key: str, schedule: Mapping[str, Any]) -> str:
     """What the network was trained to predict; before schedulers said so, it was the noise."""
     if "beta_schedule" not in schedule:  # those of sigmas and flows have none
-        raise CheckpointError("own_scheduler", key=key, came=show(schedule["_class_name"]))
+        raise CheckpointError("own_scheduler", key=key, got=show(schedule["_class_name"]))
     came = schedule.get("prediction_type", "epsilon")
     if came not in PREDICTIONS:
         accepted = ", ".join(PREDICTIONS)
-        raise CheckpointError("own_prediction", key=key, accepted=accepted, came=show(came))
+        raise CheckpointError("own_prediction", key=key, accepted=accepted, got=show(came))
     steps = schedule.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or steps < MAX_STEPS:
-        raise CheckpointError("own_timesteps", key=key, minimum=MAX_STEPS, came=show(steps))
+        raise CheckpointError("own_timesteps", key=key, minimum=MAX_STEPS, got=show(steps))
     return came

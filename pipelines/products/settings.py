@@ -89,7 +89,7 @@ class DigitsSettings:
 
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
-            raise SettingsError("eta_solver", came=self.eta)
+            raise SettingsError("eta_solver", got=self.eta)
         check_start_stop("start", self.start, "stop", self.stop)
         check_start_stop("cfg_start", self.cfg_start, "cfg_stop", self.cfg_stop)
 
@@ -148,12 +148,12 @@ class ColorSettings:
     def check_together(self) -> None:
         check_guidance(self)
         if self.mask and self.region != "all":
-            raise SettingsError("region_or_mask", came=self.region)
+            raise SettingsError("region_or_mask", got=self.region)
         if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
             raise SettingsError("loss_pixels")
         if method_of(self).is_bare and self.only_ours():
             name = self.only_ours()[0]
-            raise SettingsError("course_only", name=name, came=show(getattr(self, name)))
+            raise SettingsError("course_only", name=name, got=show(getattr(self, name)))
 
     def only_ours(self) -> list[str]:
         """Settings in use that the course's notebook does not have."""
@@ -218,7 +218,7 @@ class TextSettings:
             raise SettingsError("prompt_missing")
         check_guidance(self)
         if method_of(self).is_bare and self.color:
-            raise SettingsError("course_color", came=show(self.color))
+            raise SettingsError("course_color", got=show(self.color))
 
 
 class GuidedSettings(Protocol):
@@ -268,12 +268,12 @@ def check_guidance(settings: NoisySettings) -> None:
     """
     method, scale = method_of(settings), settings.guidance_scale
     if scale > method.max_scale:
-        raise SettingsError("scale_of_course", maximum=method.max_scale, came=scale)
+        raise SettingsError("scale_of_course", maximum=method.max_scale, got=scale)
     check_start_stop("start", settings.start, "stop", settings.stop)
     if not method.takes_noise and settings.eta > 0:
-        raise SettingsError("fast_eta", off=OFF, came=settings.eta)
+        raise SettingsError("fast_eta", off=OFF, got=settings.eta)
     if not method.takes_noise and settings.repeats > 1:
-        raise SettingsError("fast_repeats", came=settings.repeats)
+        raise SettingsError("fast_repeats", got=settings.repeats)
 
 
 def check_start_stop(start_name: str, start: float, stop_name: str, stop: float) -> None:

@@ -19,7 +19,7 @@ from pipelines.models.clip import Clip
 from pipelines.products import guided
 from pipelines.products.settings import TextSettings, method_of
 from pipelines.runs import comparison, seed_search
-from pipelines.runs.history import Trace
+from pipelines.runs.history import History
 from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
@@ -244,7 +244,7 @@ def _trying(
         model=loaded.checkpoint.key,
         revision=loaded.revision,
         failed_steps=[],
-        trace=Trace(),
+        history=History(),
         clip_revision=model.revision,
         losses=[],
         similarities=[similarity(model, target, tried.x0).tolist()],

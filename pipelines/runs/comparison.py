@@ -14,7 +14,7 @@ from pipelines.core import images
 from pipelines.core.cache import Cache
 from pipelines.diffusion import sampling
 from pipelines.models import checkpoints
-from pipelines.runs.history import Trace
+from pipelines.runs.history import History
 from pipelines.runs.run import Plan, Run
 
 _CACHED_BYTES = 256 * 2**20
@@ -47,7 +47,7 @@ class Preview:
         model: key of the checkpoint.
         revision: of its weights.
         failed_steps: steps in which guidance left an image alone: its gradient was not finite.
-        trace: what the run went through so far; it goes on growing with the run.
+        history: what the run went through so far; it goes on growing with the run.
     """
 
     pictures: list[Image.Image]
@@ -59,7 +59,7 @@ class Preview:
     model: str
     revision: str
     failed_steps: list[int]
-    trace: Trace
+    history: History
 
     @property
     def seconds(self) -> float:
@@ -88,12 +88,12 @@ def side_by_side(
         settings: as checked.
         loaded: the checkpoint that draws.
     """
-    began, times, failed, trace = time.monotonic(), [], [], Trace()
+    began, times, failed, history = time.monotonic(), [], [], History()
     for step in guided:
         plain = None if unguided is None else next(unguided)
         if step.failed is not None and bool(step.failed.any()):
             failed.append(step.index + 1)
-        trace.add(step)
+        history.add(step)
         times.append(time.monotonic() - began)
         preview = Preview(
             pictures=images.to_pil(step.preview),
@@ -105,7 +105,7 @@ def side_by_side(
             model=loaded.checkpoint.key,
             revision=loaded.revision,
             failed_steps=list(failed),
-            trace=trace,
+            history=history,
         )
         yield step, plain, preview
 

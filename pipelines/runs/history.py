@@ -57,7 +57,7 @@ class Moment:
 
 
 @dataclass
-class Trace:
+class History:
     """Grows with a run.
 
     Attributes:
@@ -128,9 +128,9 @@ def heat(share: Tensor) -> Tensor:
     return colors.round().to(torch.uint8).permute(0, 3, 1, 2)
 
 
-def animation(trace: Trace, *, columns: int) -> bytes:
+def animation(history: History, *, columns: int) -> bytes:
     """A run as an animated WebP that repeats: the predicted pictures, resting on the result."""
-    sheets = [_sheet(frame, columns) for frame in trace.frames]
+    sheets = [_sheet(frame, columns) for frame in history.frames]
     waits = [FRAME_MILLISECONDS] * (len(sheets) - 1) + [_LAST_FRAME_MILLISECONDS]
     buffer = io.BytesIO()
     first, *others = sheets

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import images
-from pipelines.core.errors import Explained
+from pipelines.core.errors import UserError
 from pipelines.core.rules import (
     Real,
     Whole,
@@ -32,7 +32,7 @@ from pipelines.core.rules import (
 )
 from pipelines.models import checkpoints
 from pipelines.runs.comparison import Preview
-from pipelines.runs.history import Moment, Trace
+from pipelines.runs.history import History, Moment
 
 PreviewT = TypeVar("PreviewT", bound=Preview)
 
@@ -53,7 +53,7 @@ _MAX_FILE_PX = 8192
 _MAX_TEXT = 4_000_000
 
 
-class RecordError(Explained):
+class RecordError(UserError):
     """A file or a link cannot be taken back in; the message is one sentence for people."""
 
 
@@ -120,7 +120,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             if max(picture.size) > _MAX_FILE_PX:
-                raise RecordError("record_too_large", came=max(picture.size), most=_MAX_FILE_PX)
+                raise RecordError("record_too_large", got=max(picture.size), most=_MAX_FILE_PX)
             picture.load()  # text may stand behind the pixels
             text = picture.info.get(images.METADATA_KEY)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -174,7 +174,7 @@ def to_query(settings: Any, revision: str = "") -> str:
     named = {"tab": tab_of(settings), **given} | ({"rev": revision} if revision else {})
     query = urlencode(named)
     if len(query) > MAX_LINK:
-        raise RecordError("record_link_too_long", came=len(query), most=MAX_LINK)
+        raise RecordError("record_link_too_long", got=len(query), most=MAX_LINK)
     return query
 
 
@@ -206,7 +206,7 @@ def _typed(kind: type[Any], name: str, text: str) -> Any:
 
 def _known_tab(tab: Any) -> str:
     if not isinstance(tab, str) or tab not in PRODUCTS:
-        raise RecordError("record_tab", accepted=", ".join(PRODUCTS), came=show(tab))
+        raise RecordError("record_tab", accepted=", ".join(PRODUCTS), got=show(tab))
     return tab
 
 
@@ -214,7 +214,7 @@ def _settings(tab: str, given: Mapping[str, Any]) -> Any:
     kind = PRODUCTS[tab]
     unknown = set(given) - {f.name for f in dataclasses.fields(kind)}
     if unknown:
-        raise RecordError("record_unknown", came=show(min(unknown)), tab=tab)
+        raise RecordError("record_unknown", got=show(min(unknown)), tab=tab)
     return validate(kind(**given))
 
 
@@ -233,16 +233,16 @@ def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
         facts: what a saved picture of it says.
         path: of the file.
     """
-    moments = preview.trace.moments
+    moments = preview.history.moments
     tiles = [picture for name in _SHOWN for picture in getattr(preview, name)]
     tiles += [tile for m in moments for name in _OF_MOMENTS for tile in getattr(m, name)]
-    kept = {f.name for f in dataclasses.fields(preview)} - {*_SHOWN, "settings", "trace"}
+    kept = {f.name for f in dataclasses.fields(preview)} - {*_SHOWN, "settings", "history"}
     shown = {
         "preview": {name: getattr(preview, name) for name in sorted(kept)},
         "mode": preview.pictures[0].mode,
         "moments": [[m.step, m.t] for m in moments],
-        "gradients": preview.trace.gradients,
-        "largest_change": preview.trace.largest_change,
+        "gradients": preview.history.gradients,
+        "largest_change": preview.history.largest_change,
     }
     sheet = images.grid([t.convert("RGB") for t in tiles], columns=_COLUMNS, gap=0)
     path.write_bytes(images.to_png(images.with_metadata(sheet, {**facts, "shown": shown})))
@@ -274,13 +274,13 @@ def _rebuilt(shown: Any, found: Record, path: Path, kind: type[PreviewT]) -> Pre
         tiles = _cut(sheet.convert(shown["mode"]), side)
         heat_tiles = _cut(sheet.convert("RGB"), side)
     pictures, unguided = tiles[:count], tiles[count : 2 * count]
-    trace = Trace(gradients=shown["gradients"], largest_change=shown["largest_change"])
+    history = History(gradients=shown["gradients"], largest_change=shown["largest_change"])
     for i, (step, t) in enumerate(shown["moments"]):
         first = (len(_SHOWN) + len(_OF_MOMENTS) * i) * count
         noisy, predicted = tiles[first : first + count], tiles[first + count : first + 2 * count]
         change = heat_tiles[first + 2 * count : first + 3 * count]
-        trace.moments.append(Moment(step, t, noisy, predicted, change))
-        trace.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
+        history.moments.append(Moment(step, t, noisy, predicted, change))
+        history.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
     stored: dict[str, Any] = shown["preview"]
     facts = {_RENAMED.get(name, name): value for name, value in stored.items()}
     return kind(
@@ -288,7 +288,7 @@ def _rebuilt(shown: Any, found: Record, path: Path, kind: type[PreviewT]) -> Pre
         pictures=pictures,
         unguided=unguided,
         settings=found.settings,
-        trace=trace,
+        history=history,
     )
 
 

@@ -207,21 +207,21 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
     rule = accepted.rule(settings, name)
     entries = _entries(rule, text) if isinstance(text, str) else []
     if not entries:
-        raise SettingsError("sweep_values", name=name, came=show(text))
+        raise SettingsError("sweep_values", name=name, got=show(text))
     values = []
     for entry in entries:
         values += _values(name, rule, entry)
         if len(values) > MAX_CELLS:
-            raise SettingsError("sweep_many", name=name, maximum=MAX_CELLS, came=show(text))
+            raise SettingsError("sweep_many", name=name, maximum=MAX_CELLS, got=show(text))
     repeated = [value for i, value in enumerate(values) if value in values[:i]]
     if repeated:
-        raise SettingsError("sweep_repeated", name=name, came=show(repeated[0]))
+        raise SettingsError("sweep_repeated", name=name, got=show(repeated[0]))
     return Axis(name, tuple(_drawn(name, value) for value in values))
 
 
 def _unknown(settings: type, name: Any) -> SettingsError:
     options = ", ".join(parameters(settings))
-    return SettingsError("sweep_name", options=options, came=show(name))
+    return SettingsError("sweep_name", options=options, got=show(name))
 
 
 def _entries(rule: Any, text: str) -> list[str]:
@@ -257,7 +257,7 @@ def _value(name: str, rule: Any, entry: str) -> Any:
     empty = entry == NONE and isinstance(rule, _MAY_BE_EMPTY)
     value = rule.check(name, "" if empty else entry)
     if isinstance(rule, accepted.DigitString) and len(value) > 1:
-        raise SettingsError("sweep_digit", name=name, came=show(entry))
+        raise SettingsError("sweep_digit", name=name, got=show(entry))
     return value
 
 
@@ -293,7 +293,7 @@ def _evenly(name: str, rule: Any, entry: str, found: re.Match[str]) -> list[Any]
 
 def _check_length(name: str, entry: str, count: int) -> None:
     if not 2 <= count <= MAX_CELLS:
-        raise SettingsError("sweep_range", name=name, maximum=MAX_CELLS, came=show(entry))
+        raise SettingsError("sweep_range", name=name, maximum=MAX_CELLS, got=show(entry))
 
 
 def _drawn(name: str, value: Any) -> Any:
@@ -312,7 +312,7 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
         if axis.name and axis.name not in parameters(type(settings)):
             raise _unknown(type(settings), axis.name)
     if rows.name == columns.name:
-        raise SettingsError("sweep_axes", came=show(rows.name))
+        raise SettingsError("sweep_axes", got=show(rows.name))
     down, across = len(rows.values), len(columns.values)
     if down * across > MAX_CELLS:
         raise SettingsError("sweep_cells", maximum=MAX_CELLS, rows=down, columns=across)

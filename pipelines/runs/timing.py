@@ -52,7 +52,7 @@ class Measured:
     seconds: float
 
 
-class Pace:
+class Estimator:
     """The last runs of each kind, and what they say of the next; safe from several threads.
 
     Attributes:
@@ -132,7 +132,7 @@ def _on_the_line(seconds: dict[int, float], num_images: int) -> float:
     return fixed + per_image * num_images
 
 
-pace = Pace()
+estimator = Estimator()
 """What this process has learned."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.core import devices
-from pipelines.core.errors import Explained
+from pipelines.core.errors import UserError
 from pipelines.models import checkpoints, clip
 from pipelines.runs import history, timing
 
@@ -37,7 +37,7 @@ def run(
 
 def lent_seconds(_generate: Any, _settings: Any, _compare: bool, work: timing.Work) -> int:
     """How long to ask for a graphics card: twice what the run should take, with loading."""
-    seconds = timing.pace.estimate(work)
+    seconds = timing.estimator.estimate(work)
     if seconds is None:
         each = _UNKNOWN_SECONDS + _UNKNOWN_SECONDS_PER_IMAGE * work.num_images
         seconds = work.evaluations * each
@@ -61,8 +61,8 @@ def on_lent_gpu(
     """
     try:
         for preview in generate(settings, compare=compare):
-            light = history.Trace(gradients=preview.trace.gradients)
-            yield pickle.dumps(preview if preview.finished else replace(preview, trace=light))
+            light = history.History(gradients=preview.history.gradients)
+            yield pickle.dumps(preview if preview.finished else replace(preview, history=light))
         return
     except Exception as error:
         packed, told = _packed(error)
@@ -76,7 +76,7 @@ def _packed(error: Exception) -> tuple[bytes, bool]:
     """An error, or what there is to log of it, and whether it is one that is expected."""
     if devices.is_out_of_memory(error):
         return pickle.dumps(MemoryError(str(error))), True
-    if isinstance(error, Explained):
+    if isinstance(error, UserError):
         return pickle.dumps(error), True
     return pickle.dumps(RuntimeError("".join(traceback.format_exception(error)))), False
 
