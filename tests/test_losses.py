@@ -428,3 +428,26 @@ def test_the_gradient_of_the_distance_of_embeddings_is_that_of_finite_difference
     loss = EmbeddingDistance(look_at_means, targets, weights)
     x0 = (pictures(2, size=4, dtype=torch.float64) * 0.2 + 0.3).requires_grad_()
     assert torch.autograd.gradcheck(loss, (x0,), fast_mode=True)
+
+
+def redness(x0: Tensor) -> Tensor:
+    return (x0[:, 0] - 1).square().mean(dim=(1, 2))
+
+
+def test_a_plain_function_is_a_loss():
+    x0 = torch.rand(3, 3, 4, 4)
+    term = losses.Term(redness, 0.5)
+    assert (term.loss.polyak, term.weight) == (1.0, 0.5)
+    torch.testing.assert_close(term.loss(x0), redness(x0))
+    assert losses.of(redness, polyak=2.0).polyak == 2.0
+
+
+def test_what_is_a_loss_already_is_left_as_it_is():
+    loss = losses.Symmetry()
+    assert losses.of(loss) is loss
+    assert losses.Term(loss).loss is loss
+
+
+def test_a_plain_function_that_answers_for_the_whole_batch_is_refused():
+    with pytest.raises(ValueError, match=r"one value per image, \(3,\), got \(\)"):
+        losses.of(lambda x0: x0.mean())(torch.zeros(3, 3, 4, 4))

@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    UNet2DModel,
+)
 from torch import Tensor
 
 from pipelines.diffusion import sampling
 from pipelines.diffusion.denoisers import CfgOutput, Predictor, classifier_free_guidance, predict_x0
 from pipelines.diffusion.noise import draw_noise, image_generators, spawn
-from pipelines.diffusion.schedules import Mixed, Schedule
+from pipelines.diffusion.schedules import Mixed, Schedule, schedule_at
 from pipelines.diffusion.solvers import SOLVERS, make_schedule
 from pipelines.diffusion.solvers.ddim import ddim_step
 from pipelines.diffusion.solvers.dpm import third_order
@@ -178,6 +184,43 @@ def test_dpm_solver_follows_diffusers_step_for_step(
         torch.testing.assert_close(step.x_prev, x_t, atol=near, rtol=near)
         reference_x0 = reference.model_outputs[-1]
         torch.testing.assert_close(step.x0, reference_x0, atol=10 * near, rtol=10 * near)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_heun_follows_diffusers_step_for_step(unet: UNet2DModel, prediction: str):
+    noise = draw_noise(image_generators(3, 2), (1, 16, 16))
+    settings = config(prediction, LINEAR)
+    options = {"solver": "heun", "config": settings, "clip": False, "steps": 6}
+    steps = run(as_predictor(unet), noise, **options)
+    reference: Any = HeunDiscreteScheduler(**settings, beta_start=1e-4, beta_end=0.02)
+    reference.set_timesteps(timesteps=[step.t for step in steps])
+    x = noise * (1 + reference.sigmas[0] ** 2) ** 0.5  # theirs is x_t / alpha
+    ends = [*range(1, 11, 2), 10]  # of their half steps, where a whole one is done
+    for half, t in enumerate(reference.timesteps):
+        output = unet(reference.scale_model_input(x, t), t).sample
+        x = reference.step(output, t, x).prev_sample
+        if half in ends:
+            scale = (1 + reference.sigmas[half + 1] ** 2) ** 0.5
+            ours = steps[ends.index(half)].x_prev * scale
+            torch.testing.assert_close(ours, x, atol=1e-3, rtol=1e-3)
+
+
+def test_heun_is_of_second_order():
+    """Halving a step quarters the error, where DDIM's only halves."""
+    predict = ideal_gaussian(0.1, 0.5, "epsilon", LINEAR)
+    noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def picture(solver: str, count: int) -> Tensor:
+        timesteps = [900 - i * (800 // count) for i in range(count + 1)]  # the same ends
+        alpha_bar = DDIMScheduler(**LINEAR).alphas_cumprod
+        schedule = schedule_at(timesteps, alpha_bar, solver=solver, device="cpu")
+        found = sampling.sample(predict, noise, schedule, prediction_type="epsilon", clip=False)
+        return list(found)[-1].x_t  # before the last step, which ends without noise
+
+    for solver, least, most in (("ddim", 1.7, 2.5), ("heun", 3.2, 5.5)):
+        truth = picture("heun", 400)
+        coarse, fine = ((picture(solver, count) - truth).norm() for count in (10, 20))
+        assert least < float(coarse / fine) < most
 
 
 @pytest.mark.parametrize("schedule", [LINEAR, COSINE])
