@@ -45,7 +45,7 @@ examples: $(VENV)/.dev
 # Takes the pictures of the README in a real browser.
 pictures: $(VENV)/.dev browser
 	mkdir -p assets/screenshots
-	STUDIO_SCREENSHOTS=assets/screenshots $(BIN)/python -m pytest tests/test_browser.py -k readme
+	STUDIO_SCREENSHOTS=assets/screenshots $(BIN)/python -m pytest tests/browser/test_browser.py -k readme
 
 # The browser tests need a Chromium; Playwright's own is fetched where the system has none.
 browser: $(VENV)/.dev
