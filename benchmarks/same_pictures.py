@@ -296,6 +296,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="threads of PyTorch, for each tree")] = 1,
 ) -> None:
     """Prints a row per case; the exit code is 1 if a case differs by more than is accepted."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     if baseline is None and not has_baseline():
         print(f"the history lacks commit {BASELINE}: fetch it or give --baseline", file=sys.stderr)
         raise typer.Exit(2)
