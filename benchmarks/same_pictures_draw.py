@@ -91,13 +91,13 @@ def pixels(pictures: list[Image.Image]) -> NDArray[Any]:
 
 
 def drawn(settings: Any, *, compare: bool = True) -> Arrays:
-    """The pictures and numbers of a finished run."""
+    """The pictures of a finished run, and those numbers that it has."""
     *_, last = _GENERATE[type(settings)](settings, compare=compare)
     arrays = {"pictures": pixels(last.pictures), "unguided": pixels(last.unguided)}
     for name, attributes in _NUMBERS.items():
-        for attribute in attributes:
-            if hasattr(last, attribute):
-                arrays[name] = np.array(getattr(last, attribute), dtype=np.float64)
+        values = next((getattr(last, a) for a in attributes if hasattr(last, a)), [])
+        if len(values):
+            arrays[name] = np.array(values, dtype=np.float64)
     return arrays
 
 
