@@ -20,8 +20,9 @@ import traceback
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -388,9 +389,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("python app.py did not serve its page")
 
 
-def answered(client: Client, endpoint: str, given: dict[str, Any]) -> Arrays:
-    """Pictures of an endpoint as the files say, and the settings inside them."""
-    files, info = client.predict(**given, api_name=f"/{endpoint}")
+def answered(url: str, endpoint: str, given: dict[str, Any]) -> Arrays:
+    """Pictures that an endpoint answers with, and the settings inside them."""
+    files, info = Client(url, verbose=False).predict(**given, api_name=f"/{endpoint}")
     found = [record.read(file).settings for file in files]
     told = json.dumps([dataclasses.asdict(settings) for settings in found], sort_keys=True)
     opened = []
@@ -405,9 +406,8 @@ def answered(client: Client, endpoint: str, given: dict[str, Any]) -> Arrays:
     }
 
 
-def over_the_api(url: str) -> Iterator[Case]:
-    """One run of every endpoint."""
-    client = Client(url, verbose=False)
+def over_the_api(address: Callable[[], str]) -> Iterator[Case]:
+    """One run of every endpoint; `address` starts the app when it is first called."""
     few: dict[str, Any] = {"num_inference_steps": 5, "seed": 61}
     given: dict[str, dict[str, Any]] = {
         "color": {"color": "teal", "num_images": 2, "mask": mask(), **few},
@@ -417,7 +417,7 @@ def over_the_api(url: str) -> Iterator[Case]:
     for endpoint, values in given.items():
         yield Case(
             f"{endpoint}: over the API",
-            lambda endpoint=endpoint, values=values: answered(client, endpoint, values),
+            lambda endpoint=endpoint, values=values: answered(address(), endpoint, values),
             quick=True,
         )
 
@@ -425,14 +425,20 @@ def over_the_api(url: str) -> Iterator[Case]:
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def cases(examples_folder: Path) -> Iterator[Case]:
-    """Every case but those over the API."""
+def cases(examples_folder: Path, address: Callable[[], str]) -> Iterator[Case]:
+    """Every case.
+
+    Args:
+        examples_folder: where the examples of the app lie.
+        address: see `over_the_api`.
+    """
     yield from examples(examples_folder)
     yield from colors()
     yield from words()
     yield from digit_rows()
     yield from own_models()
     yield from steps()
+    yield from over_the_api(address)
 
 
 def arrays_of(case: Case) -> Arrays:
@@ -471,12 +477,10 @@ def main(
     """Draws every case with the project in the current folder."""
     check_tree()
     torch.set_num_threads(threads)
-    with zipfile.ZipFile(out, "w") as archive:
-        for case in cases(examples):
+    with zipfile.ZipFile(out, "w") as archive, ExitStack() as stack:
+        address = cache(lambda: stack.enter_context(served()))
+        for case in cases(examples, address):
             if case.quick or not quick:
-                write(archive, case)
-        with served() as url:
-            for case in over_the_api(url):
                 write(archive, case)
 
 
