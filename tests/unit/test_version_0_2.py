@@ -13,20 +13,26 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoints, color, record, sampling, text
-from pipelines.settings import ColorSettings, TextSettings
+from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import unconditional
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.diffusion.solvers import SOLVERS, make_schedule
+from pipelines.models import checkpoints
+from pipelines.products import color, text
+from pipelines.products.settings import ColorSettings, TextSettings
+from pipelines.runs import provenance
 
-FOLDER = Path(__file__).resolve().parent / "fixtures" / "version-0.2"
+FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "version-0.2"
 PICTURES: dict[str, Any] = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
 LINKS: list[dict[str, Any]] = json.loads((FOLDER / "links.json").read_text(encoding="utf-8"))
 MODELS = ("tiny-stock", "tiny-folded")
 
 
-def assert_same_settings(found: record.Record, expected: dict[str, Any]) -> None:
+def assert_same_settings(found: provenance.Record, expected: dict[str, Any]) -> None:
     """The settings of a record are those stored; any that came later are at their defaults."""
     assert found.tab == expected["tab"]
     assert found.revision == expected["revision"]
-    assert isinstance(found.settings, record.PRODUCTS[expected["tab"]])
+    assert isinstance(found.settings, provenance.PRODUCTS[expected["tab"]])
     settings = dataclasses.asdict(found.settings)
     stored = expected["settings"]
     assert {name: settings[name] for name in stored} == stored
@@ -39,17 +45,17 @@ def assert_same_settings(found: record.Record, expected: dict[str, Any]) -> None
 
 def test_every_picture_is_listed():
     assert {path.name for path in (FOLDER / "pictures").iterdir()} == set(PICTURES)
-    assert {row["tab"] for row in PICTURES.values()} == set(record.PRODUCTS)
+    assert {row["tab"] for row in PICTURES.values()} == set(provenance.PRODUCTS)
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_opens_with_exactly_its_settings(name: str):
-    assert_same_settings(record.read(FOLDER / "pictures" / name), PICTURES[name])
+    assert_same_settings(provenance.read(FOLDER / "pictures" / name), PICTURES[name])
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_says_what_drew_it(name: str):
-    facts = record.read_facts(FOLDER / "pictures" / name)
+    facts = provenance.read_facts(FOLDER / "pictures" / name)
     assert facts["versions"]["studio"] == "0.2.0"
     assert len(facts["score_before"]) == len(facts["score_after"]) >= 1
 
@@ -57,16 +63,16 @@ def test_a_picture_says_what_drew_it(name: str):
 @pytest.mark.parametrize("row", LINKS, ids=lambda row: row["query"][:60])
 def test_a_link_gives_exactly_its_settings(row: dict[str, Any]):
     query = dict(parse_qsl(row["query"], keep_blank_values=True, strict_parsing=True))
-    found = record.from_query(query)
+    found = provenance.from_query(query)
     assert found is not None
     assert_same_settings(found, row)
 
 
 @pytest.mark.parametrize("row", LINKS, ids=lambda row: row["query"][:60])
 def test_settings_of_a_link_survive_a_link_of_today(row: dict[str, Any]):
-    settings = record.PRODUCTS[row["tab"]](**row["settings"])
-    query = dict(parse_qsl(record.to_query(settings, row["revision"]), keep_blank_values=True))
-    found = record.from_query(query)
+    settings = provenance.PRODUCTS[row["tab"]](**row["settings"])
+    query = dict(parse_qsl(provenance.to_query(settings, row["revision"]), keep_blank_values=True))
+    found = provenance.from_query(query)
     assert found is not None
     assert_same_settings(found, row)
 
@@ -119,14 +125,14 @@ def test_a_model_draws_words(name: str):
 
 @pytest.mark.usefixtures("_own_models")
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("solver", sampling.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_a_model_gives_finite_pictures_with_every_solver(name: str, solver: str):
     loaded = checkpoints.load(name)
-    generators = sampling.image_generators(0, 2)
+    generators = image_generators(0, 2)
     *_, last = sampling.sample(
-        sampling.unconditional(loaded.unet),
-        sampling.draw_noise(generators, (3, 16, 16)).to(next(loaded.unet.parameters()).device),
-        sampling.make_scheduler(
+        unconditional(loaded.unet),
+        draw_noise(generators, (3, 16, 16)).to(next(loaded.unet.parameters()).device),
+        make_schedule(
             loaded.scheduler_config,
             solver=solver,
             num_inference_steps=5,
