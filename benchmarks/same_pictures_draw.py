@@ -390,10 +390,14 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def answered(url: str, endpoint: str, given: dict[str, Any]) -> Arrays:
-    """Pictures that an endpoint answers with, and the settings inside them."""
+    """Pictures that an endpoint answers with, and the settings inside them, but for defaults."""
     files, info = Client(url, verbose=False).predict(**given, api_name=f"/{endpoint}")
     found = [record.read(file).settings for file in files]
-    told = json.dumps([dataclasses.asdict(settings) for settings in found], sort_keys=True)
+    chosen = [
+        {f.name: v for f in dataclasses.fields(s) if (v := getattr(s, f.name)) != f.default}
+        for s in found
+    ]
+    told = json.dumps(chosen, sort_keys=True)
     opened = []
     for file in files:
         with Image.open(file) as picture:
