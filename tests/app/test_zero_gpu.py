@@ -486,7 +486,7 @@ def test_the_variable_is_read_as_the_package_reads_it(
     monkeypatch: pytest.MonkeyPatch, said: str, meant: bool
 ):
     monkeypatch.setenv("SPACES_ZERO_GPU", said)
-    assert runpy.run_path(str(ROOT / "pipelines" / "runtime.py"))["ZERO_GPU"] is meant
+    assert runpy.run_path(str(ROOT / "pipelines" / "core" / "devices.py"))["ZERO_GPU"] is meant
 
 
 def test_elsewhere_nothing_is_decorated():

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.core import images
+from pipelines.core.cache import Cache
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
 from pipelines.diffusion.noise import image_generators
@@ -438,7 +439,7 @@ def test_a_sentence_is_read_once(model: Clip, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_only_the_sentences_asked_for_last_are_kept(model: Clip, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip, "_KEPT_TEXTS", 2)
+    model = dataclasses.replace(model, _texts=Cache(2))
     calls = count_texts(model, monkeypatch)
     for text in ("trees", "sea", "trees", "rose"):  # the sea is the one that was not asked again
         clip.encode_text(model, text)

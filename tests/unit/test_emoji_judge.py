@@ -122,8 +122,8 @@ def written(folder: Path) -> Path:
 
 def test_what_is_held_out_is_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     written(tmp_path)
-    with tiny_pairs.small(tmp_path / "cache"):
-        monkeypatch.setattr(held_out, "load", lambda: HELD)
+    with tiny_pairs.small(tmp_path / "cache"), monkeypatch.context() as patch:
+        patch.setattr(held_out, "load", lambda: HELD)
         learned = emoji_judge.load_emoji(tmp_path)
         assert len(emoji_judge.load_emoji(tmp_path, HELD.sets)) == 4
         assert len(emoji_judge.load_emoji(tmp_path, {emoji_judge.OLDER_SET})) == 4
@@ -138,8 +138,8 @@ def test_the_command_stores_how_held_out_emoji_are_judged(
 ):
     written(tmp_path)
     stored = tmp_path / "judge.safetensors"
-    with tiny_pairs.small(tmp_path / "cache"):
-        monkeypatch.setattr(held_out, "load", lambda: HELD)
+    with tiny_pairs.small(tmp_path / "cache"), monkeypatch.context() as patch:
+        patch.setattr(held_out, "load", lambda: HELD)
         options = ("--epochs=1", "--batch-size=8", f"--output={stored}")
         result = invoke(emoji_judge.main, f"--data-folder={tmp_path}", *options)
     assert result.exit_code == 0, result.output

@@ -17,7 +17,7 @@ from pipelines.products.settings import DigitsSettings, TextSettings
 from tabs import i18n
 
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
-TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in PIPELINES.glob("*.py")]
+TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in PIPELINES.rglob("*.py")]
 TRANSLATED = sorted(set(i18n.LANGUAGES) - {i18n.DEFAULT})
 
 
@@ -31,9 +31,9 @@ def named(nodes: Iterable[ast.expr]) -> set[str]:
 
 
 def makers() -> set[str]:
-    """Names of the classes that are sentences: errors that are `Explained`, and `Said`."""
+    """Names of the classes that are sentences: errors that are `UserError`, and `Message`."""
     classes = [n for tree in TREES for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
-    return {c.name for c in classes if "Explained" in named(c.bases)} | {"Said"}
+    return {c.name for c in classes if "UserError" in named(c.bases)} | {"Message"}
 
 
 def made() -> list[tuple[str, set[str]]]:
@@ -102,7 +102,7 @@ def test_an_error_of_a_setting_is_a_value_error_with_a_kind_and_parts():
         "name": "num_inference_steps",
         "minimum": 1,
         "maximum": 250,
-        "came": "0",
+        "got": "0",
     }
 
 

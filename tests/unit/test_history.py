@@ -254,8 +254,8 @@ class Linear(nn.Module):
         super().__init__()
         self.values = torch.arange(11.0) / 20  # the null class is 0.5
 
-    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Any:
-        value = (labels * self.values).sum(dim=1)  # (b,)
+    def forward(self, x_t: Tensor, t: Tensor, class_labels: Tensor) -> Any:
+        value = (class_labels * self.values).sum(dim=1)  # (b,)
         return type("Output", (), {"sample": value[:, None, None, None].expand_as(x_t)})
 
 

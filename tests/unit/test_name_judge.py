@@ -45,7 +45,7 @@ def test_shares_stand_beside_chance(judge: NameJudge):
 
 
 def test_without_names_the_judge_says_how_to_get_them(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.name_judge"):
+    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.judges\.name_judge"):
         name_judge.known_names(tmp_path / "none.txt")
 
 

@@ -87,6 +87,15 @@ RUNS: dict[str, Any] = {
         blend=0.35,
         solver="ddim",
         eta=0.65,
+        symmetry="top-bottom",
+        brightness=0.4,
+        contrast=0.2,
+        guidance_scale=0.15,
+        method="thorough",
+        start=0.1,
+        stop=0.9,
+        cfg_start=0.2,
+        cfg_stop=0.8,
     ),
 }
 WITH_PICTURES: dict[str, Any] = {

@@ -28,7 +28,7 @@ class Runs:
         for _ in range(STEPS):
             self.steps += 1
             shown = torch.tensor(seeds, dtype=torch.float32).view(-1, 1, 1, 1)
-            yield SimpleNamespace(shown=shown.expand(-1, 3, 4, 4))
+            yield SimpleNamespace(preview=shown.expand(-1, 3, 4, 4))
 
 
 def score(x0: Tensor) -> Tensor:

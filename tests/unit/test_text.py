@@ -534,7 +534,7 @@ def test_the_course_shows_the_clip_pictures_of_twice_the_contrast_and_darker(
         views.append(really(*wishes))
         return views[-1]
 
-    monkeypatch.setattr(clip, "random_views", kept)
+    monkeypatch.setattr(text, "random_views", kept)
     shown = watch(monkeypatch)
     paint(num_inference_steps=2, **strong(method))
     compared = [x0 for x0 in shown if x0.requires_grad]

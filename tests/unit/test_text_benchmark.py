@@ -67,7 +67,9 @@ def test_a_clip_sees_the_kind_whose_words_are_nearest(monkeypatch: pytest.Monkey
 
 
 def test_missing_figures_of_real_paintings_say_how_to_make_them(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.painting_judges makes it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"python -m benchmarks\.judges\.painting_judges makes it"
+    ):
         load_reference(tmp_path / "none.safetensors")
 
 
