@@ -548,8 +548,10 @@ def test_the_unexpected_is_logged_under_an_id_and_shows_nothing_else(
 def test_a_run_past_its_deadline_ends_with_advice(
     client: Client, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):
-    plain = common.throttled
-    monkeypatch.setattr(common, "throttled", lambda stream: plain(stream, deadline_seconds=0.3))
+    plain = common.throttle_previews
+    monkeypatch.setattr(
+        common, "throttle_previews", lambda stream: plain(stream, deadline_seconds=0.3)
+    )
     with pytest.raises(AppError, match=r"Stopped after 0\.3 seconds at step \d+ of 250"):
         client.predict("1", num_inference_steps=250, api_name="/digits")
     assert meter.settled()

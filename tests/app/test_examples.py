@@ -136,7 +136,7 @@ def test_an_example_that_there_is_not_is_refused_whatever_its_name():
 def test_the_shelf_has_a_button_with_a_picture_and_the_title_for_each():
     for product in PRODUCTS.values():
         for language in i18n.LANGUAGES:
-            listed: Any = shelf.shelf(product, language)
+            listed: Any = shelf.gallery(product, language)
             names = shelf.names(product)
             assert listed.count("<button") == listed.count("<img") == len(names)
             for name in names:

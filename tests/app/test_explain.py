@@ -28,7 +28,7 @@ def own_keys(language: str) -> set[str]:
     """Keys of what the explanations and the About page say."""
     paths = [i18n.FOLDER / language / name for name in ("explain.toml", "about.toml")]
     texts = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {key for text in texts for key, _ in i18n._flat(text, "")}
+    return {key for text in texts for key, _ in i18n._flatten(text, "")}
 
 
 def documented(x: int) -> int:
@@ -177,7 +177,7 @@ def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.Mon
         said.add(key)
         return say(language, key, **values)
 
-    monkeypatch.setattr(i18n, "say", noted)
+    monkeypatch.setattr(i18n, "translate", noted)
     monkeypatch.setattr(devices, "describe_device", lambda: "CPU, 2 threads")
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)

@@ -55,7 +55,7 @@ def strings(node: ast.AST) -> set[str]:
 
 def calls() -> Iterator[tuple[str, ast.Call, ast.expr]]:
     """File, call and key of everything that says something by its key."""
-    at = {"say": 1, "Phrase": 0}
+    at = {"translate": 1, "Translatable": 0}
     for name, tree in SOURCES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
@@ -214,7 +214,7 @@ def test_no_key_stands_in_two_files(language: str):
     keys = [
         key
         for path in paths
-        for key, _ in i18n._flat(tomllib.loads(path.read_text(encoding="utf-8")), "")
+        for key, _ in i18n._flatten(tomllib.loads(path.read_text(encoding="utf-8")), "")
     ]
     assert len(keys) == len(set(keys)) == len(i18n.table(language))
 
@@ -320,7 +320,7 @@ def test_a_language_without_a_sentence_says_it_in_english(monkeypatch: pytest.Mo
     ],
 )
 def test_the_language_is_the_first_known_one_that_the_browser_accepts(accepted: str, expected: str):
-    assert i18n.chosen(accepted) == expected
+    assert i18n.preferred_language(accepted) == expected
 
 
 # --- a part of a page in another language --------------------------------------------------------
@@ -334,12 +334,12 @@ def test_a_part_of_a_page_is_translated_with_all_that_it_says():
             info=Translatable("info.seed"),
             value="left",
         )
-    found = i18n.translated(block, "zh")
+    found = i18n.translation_update(block, "zh")
     assert found["label"] == i18n.translate("zh", "setting.region")
     assert found["info"] == i18n.translate("zh", "info.seed")
     assert found["choices"] == [(i18n.translate("zh", "choice.left"), "left"), ("dpm++", "dpm++")]
     assert "value" not in found, "what was chosen stays chosen"
-    back = i18n.translated(block, "en")
+    back = i18n.translation_update(block, "en")
     assert (back["label"], back["choices"][0][0]) == (Translatable("setting.region"), "left")
 
 
@@ -348,14 +348,14 @@ def test_parts_that_say_nothing_are_left_alone():
         speaks = gr.Button(Translatable("shared.stop"))
         gr.Button("Hamburg")
         gr.Textbox("Phrase", visible=False)
-    assert i18n.translatable(page.blocks.values()) == [speaks]
+    assert i18n.translatable_blocks(page.blocks.values()) == [speaks]
 
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_every_part_of_the_page_can_be_said_in_every_language(language: str):
-    parts = i18n.translatable(app.build_demo().blocks.values())
+    parts = i18n.translatable_blocks(app.build_demo().blocks.values())
     assert len(parts) > 80
     for part in parts:
-        for name, said in i18n.translated(part, language).items():
+        for name, said in i18n.translation_update(part, language).items():
             if isinstance(said, str) and name != "__type__" and language == "zh":
                 assert CHINESE.search(said) or said in ("eta",) or not said.isascii(), said

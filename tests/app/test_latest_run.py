@@ -145,15 +145,15 @@ def test_what_is_no_token_does_no_harm(token: str | None):
     found.halt(token)
     found.halt(after(announced))
     assert not found.is_latest(announced)
-    assert found.shown(token) is None
+    assert found.preview(token) is None
 
 
 def test_every_page_that_has_no_token_yet_gets_a_name_of_its_own():
     found = Runs()
     first, second = found.announce(""), found.announce("")
     assert first.split(":")[0] != second.split(":")[0]
-    found.keep(first, "seen")
-    assert found.shown(second) is None
+    found.remember(first, "seen")
+    assert found.preview(second) is None
 
 
 def test_a_number_of_thousands_of_digits_is_none():
@@ -176,34 +176,34 @@ def test_every_page_has_a_token_of_its_own():
 def test_a_page_is_shown_again_what_it_showed_last_whichever_run_asks():
     found = Runs()
     first = found.announce(f"{PAGE}:1")
-    assert found.shown(first) is None
-    found.keep(first, "one")
+    assert found.preview(first) is None
+    found.remember(first, "one")
     second = found.announce(f"{PAGE}:2")
-    assert found.shown(second) == found.shown(first) == "one"
-    found.keep(second, "two")
-    assert found.shown(first) == "two"
-    assert found.shown(new_token()) is None
+    assert found.preview(second) == found.preview(first) == "one"
+    found.remember(second, "two")
+    assert found.preview(first) == "two"
+    assert found.preview(new_token()) is None
 
 
 def test_what_nobody_showed_is_shown_to_nobody():
     found = Runs()
     for token in (None, "", ":3", "no number"):
-        found.keep(found.announce(token), "somebody's picture")
-    assert found.shown(None) is None
-    assert found.shown("") is None
+        found.remember(found.announce(token), "somebody's picture")
+    assert found.preview(None) is None
+    assert found.preview("") is None
 
 
 def test_of_what_was_shown_the_last_stays_and_the_oldest_goes():
     found = Runs()
     tokens = [new_token() for _ in range(70)]
-    found.keep(tokens[0], 0)
+    found.remember(tokens[0], 0)
     for i, token in enumerate(tokens):
-        found.keep(token, i)
-        found.keep(tokens[0], "looked at again and again")
-    assert found.shown(tokens[0]) == "looked at again and again"
-    assert found.shown(tokens[1]) is None
-    assert [found.shown(token) for token in tokens[-60:]] == list(range(10, 70))
-    assert len(found._shown) == 64
+        found.remember(token, i)
+        found.remember(tokens[0], "looked at again and again")
+    assert found.preview(tokens[0]) == "looked at again and again"
+    assert found.preview(tokens[1]) is None
+    assert [found.preview(token) for token in tokens[-60:]] == list(range(10, 70))
+    assert len(found._previews) == 64
 
 
 def test_many_threads_at_once_announce_runs_and_only_the_last_begins():
@@ -244,9 +244,9 @@ def test_many_threads_at_once_keep_and_ask_without_losing_their_own():
         gate.wait(timeout=20)
         for i in range(300):
             token = found.announce(after(token))
-            found.keep(token, (number, i))
+            found.remember(token, (number, i))
             good &= found.begin(token) and found.is_latest(token)
-            good &= found.shown(token) == (number, i)
+            good &= found.preview(token) == (number, i)
         return good
 
     with ThreadPoolExecutor(8) as pool:

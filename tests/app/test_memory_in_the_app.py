@@ -192,7 +192,7 @@ def test_what_came_before_an_error_is_shown_before_it():
         yield from range(5)
         raise MemoryError
 
-    stream, shown = common.spaced(failing(), seconds=60), []
+    stream, shown = common.throttle(failing(), seconds=60), []
     with pytest.raises(MemoryError):
         shown.extend(stream)
     assert shown == [0, 4]

@@ -20,7 +20,7 @@ from pipelines.core.rules import validate
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance, timing
 from tabs import color, digits, filmstrip, guidance_controls, i18n, results, text
-from tabs.results import Shown
+from tabs.results import ResultComponents
 
 PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 HOSTILE = """a "landscape" <script>alert('1')</script> & <img src=x onerror=alert(2)>"""
@@ -400,7 +400,7 @@ def test_the_legend_says_how_much_was_changed_at_most_or_that_nothing_was(
 
 
 def names() -> list[str]:
-    return [f.name for f in dataclasses.fields(Shown)]
+    return [f.name for f in dataclasses.fields(ResultComponents)]
 
 
 @pytest.mark.parametrize("name", ["color", "text", "digits"])
@@ -415,20 +415,20 @@ def test_a_finished_run_fills_every_component_and_one_that_goes_on_the_first(
 
 def test_updates_are_in_the_order_of_the_components_and_cover_every_one():
     marked = {name: f"of {name}" for name in names()}
-    assert results.in_order(marked) == [f"of {name}" for name in names()]
-    skipped = results.in_order({"status": "s"})
+    assert results.in_output_order(marked) == [f"of {name}" for name in names()]
+    skipped = results.in_output_order({"status": "s"})
     assert len(skipped) == len(names())
     assert [i for i, u in enumerate(skipped) if u == "s"] == [names().index("status")]
     assert all(u == "s" or u["__type__"] == "update" for u in skipped)
-    for found in (results.begun("en"), results.failed("en")):
+    for found in (results.start_updates("en"), results.failure_updates("en")):
         assert set(found) <= set(names())
-    shown = Shown(*(f"component {name}" for name in names()))  # type: ignore[arg-type]
+    shown = ResultComponents(*(f"component {name}" for name in names()))  # type: ignore[arg-type]
     assert shown.outputs() == [f"component {name}" for name in names()]
 
 
 def test_a_run_that_begins_takes_away_what_the_last_one_left(previews: dict[str, Any]):
     left = set(results.updates(color.PRODUCT, previews["color"][-1], "en"))
-    assert left - {"pictures", "scores", "charts"} == set(results.begun("en"))
+    assert left - {"pictures", "scores", "charts"} == set(results.start_updates("en"))
 
 
 @pytest.mark.parametrize("name", ["color", "text", "digits", "palette"])

@@ -47,7 +47,7 @@ class Built:
     """The tabs inside a page."""
 
     demo: gr.Blocks
-    head: page.Head
+    head: page.Header
     row: gr.Tabs
     tabs: dict[str, shell.Tab]
 
@@ -65,7 +65,7 @@ class Built:
 @pytest.fixture(scope="module")
 def built() -> Built:
     with gr.Blocks() as demo:
-        head = page.head("Studio")
+        head = page.build_header("Studio")
         with gr.Tabs() as row:
             tabs = {}
             for name, tab in (("color", color_tab), ("text", text_tab), ("digits", digits_tab)):
@@ -109,7 +109,7 @@ def test_the_page_begins_with_the_defaults(built: Built, tab: str):
 def test_settings_become_controls_and_these_the_same_settings(built: Built, name: str):
     settings = validate(RUNS[name])
     tab = built.tabs[provenance.tab_of(settings)]
-    back = shell.settings_of(product_of(settings), values_of(tab, tab.restored(settings)))
+    back = shell.settings_of(product_of(settings), values_of(tab, tab.control_updates(settings)))
     assert back == settings
     assert validate(back) == settings
 
@@ -153,11 +153,11 @@ def _at(product: Any, field: str) -> int:
 
 def test_an_upload_keeps_its_transparency_and_shape_and_loses_only_size():
     tall = Image.new("RGBA", (300, 900), (255, 0, 0, 0))
-    small = images.from_data_uri(shell.upload_address(tall))
+    small = images.from_data_uri(shell.upload_to_data_uri(tall))
     assert (small.mode, small.size) == ("RGBA", (85, 256))
     assert tall.size == (300, 900), "the picture on the page is left as it is"
-    assert images.from_data_uri(shell.upload_address(Image.new("L", (9, 5)))).size == (9, 5)
-    assert shell.upload_address(None) == ""
+    assert images.from_data_uri(shell.upload_to_data_uri(Image.new("L", (9, 5)))).size == (9, 5)
+    assert shell.upload_to_data_uri(None) == ""
 
 
 def test_no_picture_is_an_empty_setting_and_an_empty_control():
@@ -197,7 +197,7 @@ def test_an_empty_field_of_a_number_is_refused_by_name(name: str):
 def test_the_strength_that_is_brought_back_fits_its_slider(built: Built, method: str, most: float):
     settings = ColorSettings(method=method, guidance_scale=0.4 if most < 1 else 40.5)
     tab = built.tabs["color"]
-    update = alone(tab, tab.restored(settings))["guidance_scale"]
+    update = alone(tab, tab.control_updates(settings))["guidance_scale"]
     assert update["value"] == settings.guidance_scale
     assert update["maximum"] == most
     assert update["step"] <= 1
@@ -272,8 +272,8 @@ def test_a_random_seed_can_be_estimated_too():
 def test_a_record_is_put_into_the_controls_of_its_tab_alone(built: Built, name: str):
     settings = validate(ALL[name])
     tab = built.tabs[provenance.tab_of(settings)]
-    found = shell.bring_back(built.tabs, Record(provenance.tab_of(settings), settings), "en")
-    assert set(found) == {*tab.controls.values(), tab.shown.status}
+    found = shell.restore_run(built.tabs, Record(provenance.tab_of(settings), settings), "en")
+    assert set(found) == {*tab.controls.values(), tab.result.status}
     back = shell.settings_of(tab.product, values_of(tab, found))
     pictured = [
         f.name
@@ -287,11 +287,11 @@ def test_a_record_is_put_into_the_controls_of_its_tab_alone(built: Built, name: 
 @pytest.mark.usefixtures("tiny_checkpoints")
 def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Built):
     here = checkpoints.load("paintings").revision
-    status = built.tabs["color"].shown.status
+    status = built.tabs["color"].result.status
 
     def said(revision: str) -> str:
         found = Record("color", ColorSettings(), revision)
-        return shell.bring_back(built.tabs, found, "en")[status]
+        return shell.restore_run(built.tabs, found, "en")[status]
 
     same, other = (i18n.translate("en", f"status.{key}") for key in ("restored", "restored_other"))
     assert said(here) == said("") == status_line(same)
@@ -309,7 +309,7 @@ def test_a_saved_sweep_brings_its_axes_back_too(built: Built, axis: str, text: s
     columns = sweep.parse_axis(ColorSettings, "color", "teal; gold")
     facts = {"sweep": {"rows": dataclasses.asdict(rows), "columns": dataclasses.asdict(columns)}}
     panel = built.tabs["color"].sweep
-    found = shell.bring_back(built.tabs, Record("color", ColorSettings(), facts=facts), "en")
+    found = shell.restore_run(built.tabs, Record("color", ColorSettings(), facts=facts), "en")
     assert (found[panel.rows]["value"], found[panel.columns]["value"]) == (axis, "color")
     assert sweep.parse_axis(ColorSettings, axis, found[panel.row_values]["value"]) == rows
     back = sweep.parse_axis(ColorSettings, "color", found[panel.column_values]["value"])
@@ -333,7 +333,7 @@ def test_a_saved_sweep_brings_its_axes_back_too(built: Built, axis: str, text: s
     ids=str,
 )
 def test_a_sweep_that_is_damaged_is_left_out_and_the_run_brought_back(built: Built, saved: Any):
-    found = shell.bring_back(
+    found = shell.restore_run(
         built.tabs, Record("color", ColorSettings(seed=5), facts={"sweep": saved}), "en"
     )
     tab = built.tabs["color"]
@@ -347,9 +347,9 @@ def test_a_sweep_that_is_damaged_is_left_out_and_the_run_brought_back(built: Bui
 def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
     tab = built.tabs["color"]
     for language in i18n.LANGUAGES:
-        found = tab.said(language, new_token())
-        assert found[tab.shown.status] == status_line(i18n.translate(language, "status.ready"))
-        assert set(found) == {tab.how, tab.examples, tab.shown.status}
+        found = tab.translated(language, new_token())
+        assert found[tab.result.status] == status_line(i18n.translate(language, "status.ready"))
+        assert set(found) == {tab.explanation, tab.examples, tab.result.status}
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -357,12 +357,12 @@ def test_what_a_page_shows_is_said_anew_in_another_language(built: Built):
     tab = built.tabs["digits"]
     *_, last = tab.product.run(DigitsSettings(digits="7", num_inference_steps=2))
     token = runs.announce("")
-    runs.keep(token, last)
-    english, chinese = (tab.said(language, token) for language in ("en", "zh"))
-    assert set(english) == {tab.how, tab.examples, *tab.shown.outputs()}
-    assert "Handwritten digit 7" in english[tab.shown.pictures]
-    assert i18n.translate("zh", "digits.alt", digit="7") in chinese[tab.shown.pictures]
-    assert english[tab.shown.link] == chinese[tab.shown.link]
+    runs.remember(token, last)
+    english, chinese = (tab.translated(language, token) for language in ("en", "zh"))
+    assert set(english) == {tab.explanation, tab.examples, *tab.result.outputs()}
+    assert "Handwritten digit 7" in english[tab.result.pictures]
+    assert i18n.translate("zh", "digits.alt", digit="7") in chinese[tab.result.pictures]
+    assert english[tab.result.link] == chinese[tab.result.link]
 
 
 # --- the page around the tabs --------------------------------------------------------------------
@@ -390,7 +390,7 @@ def test_a_page_speaks_the_language_of_its_address_or_else_of_the_browser(
 
 def test_in_another_language_all_that_the_page_says_is_in_it(built: Built):
     found = built.opened("zh")
-    spoken = set(i18n.translatable(built.demo.blocks.values()))
+    spoken = set(i18n.translatable_blocks(built.demo.blocks.values()))
     assert len(spoken) > 80
     assert spoken <= set(found)
     for tab in built.tabs.values():
@@ -443,7 +443,7 @@ def test_a_wrong_link_is_told_on_the_page_and_changes_no_control(
 def test_all_that_events_of_the_page_answer_is_among_their_outputs(built: Built):
     """Or Gradio refuses the whole answer, and only when a visitor comes."""
     opened = built.opened("zh", tab="color", seed="7")
-    for event in ("open_page", "say_all", "open_picture"):
+    for event in ("open_page", "translate_page", "open_picture"):
         (block,) = [f for f in built.demo.fns.values() if f.name == event]
         assert set(opened) <= set(block.outputs)
         sweeps = {c for tab in built.tabs.values() for c in tab.sweep.axes()}
@@ -470,6 +470,6 @@ def test_a_saved_picture_is_opened_in_its_tab_and_another_file_is_told_about(
         told = opened(str(path), language)
         assert set(told) == {built.head.notice}
         assert (
-            i18n.sentence(language, provenance.RecordError("record_no_png"))
+            i18n.error_message(language, provenance.RecordError("record_no_png"))
             in told[built.head.notice]
         )

@@ -157,7 +157,7 @@ def test_what_a_picture_says_of_itself_is_right_in_less_precision(monkeypatch: p
     facts = PRODUCT.metadata(preview)
     assert facts["settings"] == dataclasses.asdict(PAINTING)
     assert facts["revision"] == checkpoints.load(PAINTING.model).revision
-    saved = results.answer(PRODUCT, preview)[0].path
+    saved = results.picture_files(PRODUCT, preview)[0].path
     assert provenance.read(saved).settings == PAINTING
     scores = [color.score(picture, PAINTING) for picture in preview.pictures]
     assert facts["score_after"] == [round(score, 3) for score in scores]

@@ -108,8 +108,8 @@ def test_an_error_of_a_setting_is_a_value_error_with_a_kind_and_parts():
 
 def test_an_error_is_said_in_the_language_asked_for():
     error = refused(DigitsSettings(cfg_scale=11))
-    assert i18n.sentence("en", error) == "cfg_scale must be a number from 0 to 10, got 11"
-    assert i18n.sentence("zh", error) == "cfg_scale 必须是 0 到 10 之间的数，收到的是 11"
+    assert i18n.error_message("en", error) == "cfg_scale must be a number from 0 to 10, got 11"
+    assert i18n.error_message("zh", error) == "cfg_scale 必须是 0 到 10 之间的数，收到的是 11"
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_an_error_is_said_in_the_language_asked_for():
 def test_what_came_is_said_in_that_language_too(settings: Any, english: str, chinese: str):
     error = refused(settings)
     assert str(error).endswith(english)
-    assert i18n.sentence("zh", error).endswith(chinese)
+    assert i18n.error_message("zh", error).endswith(chinese)
 
 
 def test_a_sentence_that_a_language_does_not_have_is_said_in_english():
     error = refused(DigitsSettings(cfg_scale=11))
-    assert i18n.sentence("xx", error) == str(error)
+    assert i18n.error_message("xx", error) == str(error)
 
 
 def test_words_in_a_sentence_are_text_like_any_other():
