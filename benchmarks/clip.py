@@ -1,8 +1,8 @@
-"""What the CLIP that comes with the app knows: its figures on pairs it was not trained on.
+"""Measures the bundled CLIP on pairs of pictures and sentences that it was not trained on.
 
     python -m benchmarks.clip
 
-Retrieval of sentences and pictures, and labels without training for them, each beside chance.
+Prints retrieval of sentences and pictures and zero-shot classification, each with its chance level.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Colour guidance, measured: how near the colour, how much contrast is kept, at what cost.
+"""Measures colour guidance: distance to the colour, loss of contrast, and cost.
 
     python -m benchmarks.color
 
-Twelve colours over the wheel, greys included, on a bundled model; the course's two variants at
-their best scale and 40 steps beside every preset of the studio. The course's scale and the
-settings of the race are chosen on a third of the colours and other seeds than those reported.
+Twelve colours, greys included, on a bundled model: every preset of the studio against the course's
+two variants at their best scale and 40 steps. The course's scale and the settings of the race are
+chosen on a third of the colours and with other seeds than those reported.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ RACE_HEADER = ("", "steps", "scale", "ΔE", "contrast", "seconds a picture", "ti
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to draw: a method, how strongly, in how many steps, towards which loss."""
+    """One setting of guidance: method, scale, number of steps and loss."""
 
     name: str
     method: Method
@@ -77,25 +77,26 @@ class Setting:
     repeats: int | None = None
 
     def guide(self, rgb: Sequence[int]) -> guidance.Guide:
-        wanted = images.from_uint8(torch.tensor(rgb))
-        chosen = losses.TargetColor if self.every_pixel else losses.MeanColor
+        target = images.from_uint8(torch.tensor(rgb))
+        loss = losses.TargetColor if self.every_pixel else losses.MeanColor
         return guidance.Guide(
-            self.method, [losses.Term(chosen(wanted))], self.scale, repeats=self.repeats
+            self.method, [losses.Term(loss(target))], self.scale, repeats=self.repeats
         )
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one setting reaches, means over all colours and seeds.
+    """The results of one setting, means over all colours and seeds.
 
     Attributes:
-        setting: which one.
+        setting: the setting.
         difference: CIEDE2000 between mean colour and target.
-        unguided: the same of the unguided pictures of the same seeds and solver.
-        spread: standard deviation of luma, of 255.
-        contrast: the same as a share of the unguided picture's.
-        edges: mean absolute difference of neighbouring pixels' luma, likewise.
-        evaluations: network evaluations a picture, and backward passes.
+        unguided: that of unguided pictures with the same seeds and solver.
+        spread: standard deviation of luma, on the scale of 0 to 255.
+        contrast: standard deviation of luma, as a share of the unguided pictures'.
+        edges: mean absolute difference of neighbouring pixels' luma, as a share of the unguided
+            pictures'.
+        evaluations: network evaluations and backward passes per picture.
         worst: the largest mean CIEDE2000 of any one colour.
     """
 
@@ -110,9 +111,9 @@ class Score:
 
 
 class Lab:
-    """A bundled model, and the unguided pictures that guided ones are compared with.
+    """A bundled model, with a cache of unguided pictures for comparison.
 
-    With `one_path`, fresh noise is the same Brownian path in every number of steps.
+    With `one_path`, fresh noise is the same Brownian path for every number of steps.
     """
 
     def __init__(self, model: str, seed: int, num_images: int, *, one_path: bool = False):
@@ -123,12 +124,12 @@ class Lab:
     def draw(
         self, setting: Setting, rgb: Sequence[int] | None, num_images: int | None = None
     ) -> Tensor:
-        """Pictures `(b, 3, h, w)` in [-1, 1]; unguided without a colour."""
+        """Returns pictures `(b, 3, h, w)` in [-1, 1]; unguided without a colour."""
         *_, last = self.steps(setting, rgb, num_images)
         return last.x_prev.clamp(-1, 1)
 
     def steps(self, setting: Setting, rgb: Sequence[int] | None, num_images: int | None = None):
-        """The run step by step."""
+        """Starts a run and returns its steps."""
         loaded, method = self.loaded, setting.method
         shape = (3, loaded.checkpoint.size_px, loaded.checkpoint.size_px)
         device = next(loaded.unet.parameters()).device
@@ -161,48 +162,48 @@ class Lab:
         return self._unguided[key]
 
     def score(self, setting: Setting, colors: Sequence[str] = COLORS) -> Score:
-        """What a setting reaches, over all of some colours."""
-        plain = self.unguided(setting)
-        found, before, spreads, contrasts, edges = [], [], [], [], []
+        """Draws with a setting towards the colours and returns the results."""
+        unguided = self.unguided(setting)
+        guided_differences, unguided_differences, spreads, contrasts, edges = [], [], [], [], []
         for text in colors:
             rgb = images.parse_color(text)
             guided = self.draw(setting, rgb)
-            found.append(statistics.mean(differences(guided, rgb)))
-            before.append(statistics.mean(differences(plain, rgb)))
+            guided_differences.append(statistics.mean(differences(guided, rgb)))
+            unguided_differences.append(statistics.mean(differences(unguided, rgb)))
             spreads.append(contrast(guided).mean().item() * 127.5)
-            contrasts.append((contrast(guided) / contrast(plain)).mean().item())
-            edges.append((edge_energy(guided) / edge_energy(plain)).mean().item())
+            contrasts.append((contrast(guided) / contrast(unguided)).mean().item())
+            edges.append((edge_energy(guided) / edge_energy(unguided)).mean().item())
         return Score(
             setting,
-            statistics.mean(found),
-            statistics.mean(before),
+            statistics.mean(guided_differences),
+            statistics.mean(unguided_differences),
             statistics.mean(spreads),
             statistics.mean(contrasts),
             statistics.mean(edges),
             evaluations(setting),
-            max(found),
+            max(guided_differences),
         )
 
 
 def differences(pictures: Tensor, rgb: Sequence[int]) -> list[float]:
-    """CIEDE2000 between each picture's mean colour, as saved in 8 bits, and a colour."""
+    """Returns CIEDE2000 between each picture's mean colour, in 8 bits, and a colour."""
     return [colorimetry.difference(images.mean_rgb(p), rgb) for p in images.to_pil(pictures)]
 
 
 def contrast(pictures: Tensor) -> Tensor:
-    """Standard deviation of luma `(b,)`."""
+    """Returns the standard deviation of luma `(b,)`."""
     return losses.luma(pictures).flatten(1).std(dim=1)
 
 
 def edge_energy(pictures: Tensor) -> Tensor:
-    """Mean absolute difference of horizontally and vertically neighbouring luma `(b,)`."""
+    """Returns the mean absolute difference of neighbouring luma, in both directions `(b,)`."""
     luma = losses.luma(pictures)  # (b, h, w)
     across, down = luma.diff(dim=2).abs().mean(dim=(1, 2)), luma.diff(dim=1).abs().mean(dim=(1, 2))
     return (across + down) / 2
 
 
 def evaluations(setting: Setting) -> str:
-    """Network evaluations a picture, and backward passes."""
+    """Returns the network evaluations and backward passes per picture, as text."""
     guide = setting.guide((0, 0, 0))
     passes = sum(guide.recurrence(i, setting.steps) for i in range(setting.steps))
     return f"{passes} and {passes} backward" if setting.method.differentiates else f"{passes}"
@@ -217,8 +218,7 @@ def course(name: str, scale: float) -> Setting:
 
 
 def best_course_scale(lab: Lab, name: str) -> float:
-    """The scale that comes nearest to the colours; larger ones than the first that is worse are
-    not tried."""
+    """Returns the scale with the smallest colour difference; stops at the first worse one."""
     best = lab.score(course(name, COURSE_SCALES[0]), TUNING_COLORS)
     for scale in COURSE_SCALES[1:]:
         score = lab.score(course(name, scale), TUNING_COLORS)
@@ -250,74 +250,77 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def medians(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of each, after a warm-up, taking turns."""
+    """Returns the median seconds of each function; they take turns after a warm-up."""
     return [statistics.median(times) for times in zip(*rounds(works, repeats), strict=True)]
 
 
 def rounds(works: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each, turn by turn, after a warm-up: `repeats` times as many as works."""
+    """Returns the seconds of each function per round, `(repeats, works)`, after a warm-up."""
     for work in works:
         work()
     return [[seconds_of(work) for work in works] for _ in range(repeats)]
 
 
 def cost_of_guidance(lab: Lab, steps: int, repeats: int) -> dict[str, float]:
-    """Time with guidance over time without, same steps, one picture, no step done twice."""
+    """Returns guided over unguided time of one picture, without recurrence, by method."""
     rgb, ratios = images.parse_color(ColorSettings.color), {}
     for name in OURS:
         setting = dataclasses.replace(ours(name, ColorSettings.guidance_scale, steps), repeats=1)
-        plain, guided = medians(
+        unguided, guided = medians(
             [
                 lambda setting=setting: lab.draw(setting, None, 1),
                 lambda setting=setting: lab.draw(setting, rgb, 1),
             ],
             repeats,
         )
-        ratios[name] = guided / plain
+        ratios[name] = guided / unguided
     return ratios
 
 
 def product_times(repeats: int) -> tuple[float, float]:
-    """Median seconds to the first preview and to the end of one picture at default settings.
+    """Returns the median seconds of one picture to the first preview and to the end.
 
-    The unguided picture beside it is drawn anew each time.
+    It uses the default settings; the unguided picture is not cached.
     """
-    firsts, wholes = [], []
+    firsts, totals = [], []
     for seed in range(repeats + 1):
         began = time.perf_counter()
         run = color.generate(ColorSettings(seed=1000 + seed))
         next(run)
         firsts.append(time.perf_counter() - began)
         list(run)
-        wholes.append(time.perf_counter() - began)
-    return statistics.median(firsts[1:]), statistics.median(wholes[1:])
+        totals.append(time.perf_counter() - began)
+    return statistics.median(firsts[1:]), statistics.median(totals[1:])
 
 
 def race(tuning: Lab, lab: Lab, name: str, scale: float, repeats: int) -> list[list[str]]:
-    """The course at its best scale, and our cheapest setting that is no worse in both figures.
+    """Returns rows of the course at its best scale, and of our cheapest setting that is as good.
 
-    Contrast is in absolute terms here, since fewer steps draw other pictures, guided or not.
+    It must be as good in colour and contrast. Contrast is absolute here, because unguided pictures
+    also differ with the number of steps.
     """
-    theirs = course(name, scale)
-    goal = tuning.score(theirs, TUNING_COLORS)
-    found: Setting | None = None
+    course_setting = course(name, scale)
+    goal = tuning.score(course_setting, TUNING_COLORS)
+    fastest: Setting | None = None
     for steps, our_scale in RACE:
         setting = ours("fast", our_scale, steps)
         score = tuning.score(setting, TUNING_COLORS)
         if score.difference <= goal.difference and score.spread >= goal.spread:
-            found = setting
+            fastest = setting
             break
-    if found is None:
-        return [[theirs.name, "", f"{scale:g}", "", "", "", "no setting of ours is as good"]]
+    if fastest is None:
+        return [
+            [course_setting.name, "", f"{scale:g}", "", "", "", "no setting of ours is as good"]
+        ]
     rgb = images.parse_color(COLORS[0])
     times = medians(
-        [lambda s=s: lab.draw(s, rgb, 1) for s in (theirs, found)],
+        [lambda s=s: lab.draw(s, rgb, 1) for s in (course_setting, fastest)],
         repeats,
     )
     rows = []
-    for setting, seconds in zip((theirs, found), times, strict=True):
+    for setting, seconds in zip((course_setting, fastest), times, strict=True):
         score = lab.score(setting)
-        less = "" if setting is theirs else f"{times[0] / times[1]:.1f}"
+        less = "" if setting is course_setting else f"{times[0] / times[1]:.1f}"
         rows.append(
             [
                 setting.name,
@@ -333,17 +336,17 @@ def race(tuning: Lab, lab: Lab, name: str, scale: float, repeats: int) -> list[l
 
 
 def card_figures(scores: Sequence[Score]) -> dict[str, tuple[str, str]]:
-    """What a model card says: each preset of the studio at its default strength."""
-    found = {}
+    """Returns the figures of a model card: each preset of the studio at its default scale."""
+    figures = {}
     for score in scores:
         name, default = score.setting.name, METHODS.get(score.setting.name)
         if default is None or score.setting.scale != default.default_scale:
             continue
         how = f"colour, `{name}`, {score.setting.steps} steps"
         label = f"{how}: CIEDE2000 to the wanted colour (unguided)"
-        found[f"color_{name}"] = (label, f"{score.difference:.1f} ({score.unguided:.1f})")
-        found[f"contrast_{name}"] = (f"{how}: contrast kept", f"{score.contrast:.2f}")
-    return found
+        figures[f"color_{name}"] = (label, f"{score.difference:.1f} ({score.unguided:.1f})")
+        figures[f"contrast_{name}"] = (f"{how}: contrast kept", f"{score.contrast:.2f}")
+    return figures
 
 
 def main(
@@ -362,21 +365,21 @@ def main(
     lab = Lab(model, REPORT_SEED, num_images)
     tuning = Lab(model, TUNING_SEED, max(1, num_images // 4))
     ratios = cost_of_guidance(lab, steps, repeats)
-    first, whole = product_times(repeats)
+    first, total = product_times(repeats)
     variants = list(COURSE) if through else ["shortcut"]
-    chosen = {name: best_course_scale(tuning, name) for name in tqdm(variants, desc="tune")}
+    scales = {name: best_course_scale(tuning, name) for name in tqdm(variants, desc="tune")}
     settings = [course("shortcut", METHODS["course"].default_scale)]
-    settings += [course(name, scale) for name, scale in chosen.items()]
+    settings += [course(name, scale) for name, scale in scales.items()]
     settings += [ours(name, scale, steps) for name in OURS for scale in OUR_SCALES]
     if through:
         settings.append(ours("thorough", METHODS["thorough"].default_scale, steps))
     scores = [lab.score(setting) for setting in tqdm(settings, desc="score")]
     print(markdown(HEADER, [row(score) for score in scores]), end="\n\n")
-    races = [line for n, s in chosen.items() for line in race(tuning, lab, n, s, repeats)]
+    races = [line for n, s in scales.items() for line in race(tuning, lab, n, s, repeats)]
     print(markdown(RACE_HEADER, races), end="\n\n")
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.2f} times the unguided run of the same {steps} steps")
-    print(f"one picture at default settings: first preview {first:.2f} s, whole run {whole:.2f} s")
+    print(f"one picture at default settings: first preview {first:.2f} s, whole run {total:.2f} s")
     machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"\n{len(COLORS)} colours, {num_images} seeds each, unguided ΔE "
@@ -397,7 +400,7 @@ def main(
                 "races": races,
                 "ratios": ratios,
                 "first_preview": first,
-                "whole_run": whole,
+                "whole_run": total,
                 "machine": machine,
             },
         )

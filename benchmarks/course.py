@@ -1,7 +1,7 @@
-"""The course's own recipe, the measure that ours is held against.
+"""The course's own sampling of digits, as the baseline.
 
-1,000 steps of diffusers' `DDPMScheduler`, no guidance, the label given to the network: the loop of
-the notebook on class-conditioned diffusion, on the network of the checkpoint.
+It is the loop of the notebook on class-conditioned diffusion, on the network of the checkpoint:
+1,000 steps of diffusers' `DDPMScheduler` without guidance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHUNK = 50
 
 
 def scheduler_of(loaded: checkpoints.Loaded) -> DDPMScheduler:
-    """A fresh `DDPMScheduler` from the checkpoint's configuration, at all its training steps."""
+    """Returns a new `DDPMScheduler` from the checkpoint's configuration, with all timesteps."""
     scheduler = DDPMScheduler.from_config(loaded.scheduler_config)
     return scheduler  # pyright: ignore[reportReturnType]
 
@@ -43,22 +43,22 @@ def denoise(
     generators: Sequence[torch.Generator] | None = None,
     bar: tqdm | None = None,
 ) -> Tensor:
-    """The notebook's loop over `timesteps`.
+    """Denoises with the notebook's loop over `timesteps`.
 
     Args:
         loaded: network and schedule.
-        x_t: `(b, 1, 28, 28)`, as noisy as the first timestep says, on the network's device.
+        x_t: `(b, 1, 28, 28)`, at the noise level of the first timestep, on the network's device.
         class_labels: `(b,)` whole numbers 0-9.
-        timesteps: `(s,)` falling; all of the scheduler's, for a finished picture.
+        timesteps: `(s,)` falling; a finished picture needs all of the scheduler's.
         scheduler: from `scheduler_of`.
         generators: of the fresh noise, one per image; None is PyTorch's global one, as in the
             notebook.
-        bar: moves on by one per step.
+        bar: a progress bar to update per step; None is off.
 
     Returns:
         `(b, 1, 28, 28)`, about [-1, 1] after the last step.
     """
-    each = None if generators is None else list(generators)
+    step_generators = None if generators is None else list(generators)
     for t in timesteps:
         with torch.no_grad():
             output = loaded.unet(x_t, t, class_labels).sample
@@ -66,7 +66,7 @@ def denoise(
             output,
             int(t),
             x_t,
-            generator=each,  # pyright: ignore[reportArgumentType]
+            generator=step_generators,  # pyright: ignore[reportArgumentType]
             return_dict=False,
         )[0]
         if bar is not None:
@@ -75,12 +75,12 @@ def denoise(
 
 
 def as_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """What people get: grey 8-bit pictures as `(b, 1, h, w)` uint8."""
+    """Returns grey 8-bit pictures as `(b, 1, h, w)` uint8."""
     return torch.stack([pil_to_tensor(picture) for picture in pictures])
 
 
 def _draw(loaded: checkpoints.Loaded, seed: int, first: int, last: int, bar: tqdm) -> Tensor:
-    """Images `first` to `last - 1` of a seed as 8-bit pixels `(last - first, 1, 28, 28)`."""
+    """Draws images `first` to `last - 1` as 8-bit pixels `(last - first, 1, 28, 28)`."""
     device = next(loaded.unet.parameters()).device
     generators = image_generators(seed + first, last - first)
     size_px = loaded.checkpoint.size_px
@@ -100,16 +100,16 @@ def _draw(loaded: checkpoints.Loaded, seed: int, first: int, last: int, bar: tqd
 
 
 def _stored(path: Path, count: int) -> Tensor | None:
-    """Pictures of an earlier run, or None if there are none that can be read."""
+    """Returns the pictures of an earlier run, or None if they are missing or unreadable."""
     try:
         pixels = load_file(path)["pixels"]
-    except Exception:  # missing, cut short, or something else altogether: drawn anew
+    except Exception:  # missing, truncated or another file: draw again
         return None
     return pixels if pixels.shape[0] == count and pixels.dtype == torch.uint8 else None
 
 
 def _store(path: Path, pixels: Tensor) -> None:
-    """Writes so that a kill at any moment leaves a whole file or none."""
+    """Writes atomically: an interruption leaves a complete file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     save_file({"pixels": pixels}, temporary)
@@ -117,10 +117,10 @@ def _store(path: Path, pixels: Tensor) -> None:
 
 
 def pictures(loaded: checkpoints.Loaded, *, count: int, seed: int, cache: Path) -> Tensor:
-    """`count` digits 0, 1, ... 9, 0, ... as 8-bit pixels `(count, 1, 28, 28)`.
+    """Returns `count` digits 0, 1, ... 9, 0, ... as 8-bit pixels `(count, 1, 28, 28)`.
 
-    Drawn in chunks, each kept under `cache`, so that a run goes on where the last one stopped and
-    a larger `count` reuses a smaller one. Image i depends on `seed + i` alone.
+    They are drawn in chunks and stored under `cache`, so that a run resumes where the last one
+    stopped and a larger `count` reuses a smaller one. Image i depends only on `seed + i`.
     """
     folder = cache / f"{loaded.checkpoint.key}-{loaded.revision}-seed{seed}-course"
     steps = len(scheduler_of(loaded).timesteps)

@@ -1,13 +1,13 @@
-"""The tables of the digits: how often a digit is what was asked for, how natural, how fast.
+"""Measures the digits: accuracy, Fréchet distance and time.
 
     python -m benchmarks.digits
     python -m benchmarks.digits --conditioning channels --course-digits 200
     python -m benchmarks.digits --conditioning embedding --sweep
 
-The judge is a classifier that generation never saw (`pipelines.models.judges`); the distance is the
+The judge is a classifier that guidance never uses (`pipelines.models.judges`); the distance is the
 Fréchet distance between its features of the pictures and of MNIST's test pictures. Pictures are
-judged as people get them, in 8 bits. `--sweep`, which serves to choose defaults, draws from other
-seeds than the report and measures the distance to training pictures instead.
+judged in 8 bits, as users get them. `--sweep`, for the choice of defaults, draws with other seeds
+than the report and measures the distance to training pictures instead.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ TIMING_HEADER = (
 
 
 def draw(settings: DigitsSettings, count: int, seed: int) -> Digits:
-    """`count` digits 0, 1, ... 9, 0, ... through the product; picture i takes `seed + i`."""
+    """Draws `count` digits 0, 1, ... 9, 0, ... with the product; picture i takes `seed + i`."""
     labels, parts = cycled_labels(count), []
     with tqdm(total=count, unit="digit", desc=f"ours {settings.conditioning}") as bar:
         for start in range(0, count, MAX_DIGITS):
-            asked = "".join(str(int(digit)) for digit in labels[start : start + MAX_DIGITS])
+            digits = "".join(str(int(digit)) for digit in labels[start : start + MAX_DIGITS])
             *_, last = generate(
-                dataclasses.replace(settings, digits=asked, seed=seed + start), compare=False
+                dataclasses.replace(settings, digits=digits, seed=seed + start), compare=False
             )
             parts.append(course.as_pixels(last.pictures))
-            bar.update(len(asked))
+            bar.update(len(digits))
     return Digits(torch.cat(parts), labels)
 
 
 def describe(settings: DigitsSettings) -> str:
-    """The settings that decide quality, in one table cell."""
+    """Returns the settings that determine quality, as text of a table cell."""
     return (
         f"{settings.conditioning}: {settings.num_inference_steps} steps of {settings.solver}, "
         f"CFG {settings.cfg_scale:g}"
@@ -76,9 +76,10 @@ def describe(settings: DigitsSettings) -> str:
 def score_conditioning(
     scorer: Scorer, conditioning: str, *, num_digits: int, course_digits: int, cache: Path
 ) -> list[Score]:
-    """Ours at default settings, then the course's.
+    """Returns the scores of our default settings and of the course.
 
-    If those are fewer, ours on as many come in between, so that the last two are comparable.
+    If the course draws fewer digits, the scores of as many of ours come in between, so that the
+    last two are comparable.
     """
     settings = DigitsSettings(conditioning=conditioning)
     ours = draw(settings, num_digits, REPORT_SEED)
@@ -90,23 +91,23 @@ def score_conditioning(
         scores.append(scorer.score(describe(settings), fewer))
     loaded = checkpoints.load(f"digits-{conditioning}")
     pixels = course.pictures(loaded, count=course_digits, seed=REPORT_SEED, cache=cache)
-    theirs = Digits(pixels, cycled_labels(course_digits))
+    course_data = Digits(pixels, cycled_labels(course_digits))
     return [
         *scores,
-        scorer.score(f"{conditioning}: course, 1000 steps of DDPM, no guidance", theirs),
+        scorer.score(f"{conditioning}: course, 1000 steps of DDPM, no guidance", course_data),
     ]
 
 
-def timing_row(found: timing.Timing, scores: Sequence[Score]) -> list[str]:
-    """One line of the time table, with the quality of both, on equal numbers, beside it."""
+def timing_row(measured: timing.Timing, scores: Sequence[Score]) -> list[str]:
+    """Returns a row of the table of times, with the quality of equally many digits of both."""
     pair: list[Score | None] = [scores[-2], scores[-1]] if len(scores) > 1 else [scores[0], None]
     shares = ["not run" if s is None else f"{100 * s.accuracy.value:.1f} %" for s in pair]
     distances = ["not run" if s is None else f"{s.distance.value:.2f}" for s in pair]
     return [
-        found.conditioning,
-        f"{found.seconds:.3f} s",
-        f"{found.course_seconds:.1f} s ({found.method})",
-        f"{found.ratio:.0f}",
+        measured.conditioning,
+        f"{measured.seconds:.3f} s",
+        f"{measured.course_seconds:.1f} s ({measured.method})",
+        f"{measured.ratio:.0f}",
         " / ".join(shares),
         " / ".join(distances),
     ]
@@ -115,7 +116,7 @@ def timing_row(found: timing.Timing, scores: Sequence[Score]) -> list[str]:
 def grid(
     cfg_scales: Sequence[float], steps: Sequence[int], solvers: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every combination, as changes to the default settings."""
+    """Returns all combinations, as changes to the default settings."""
     names = ("solver", "num_inference_steps", "cfg_scale")
     return [
         dict(zip(names, values, strict=True))
@@ -128,16 +129,16 @@ def sweep(
 ) -> list[Score]:
     """Scores every combination on the tuning seeds."""
     base = DigitsSettings(conditioning=conditioning)
-    each = [dataclasses.replace(base, **changes) for changes in combinations]
+    all_settings = [dataclasses.replace(base, **changes) for changes in combinations]
     scores = []
-    for settings in each:
+    for settings in all_settings:
         scores.append(scorer.score(describe(settings), draw(settings, num_digits, TUNING_SEED)))
         tqdm.write(" | ".join(scoring.row(scores[-1])), file=sys.stderr)
     return scores
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Writes raw numbers so that a kill at any moment leaves the old file or the new one whole."""
+    """Writes raw numbers atomically: an interruption leaves the old or the new file complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(figures, indent=2) + "\n")
@@ -145,7 +146,7 @@ def write_json(path: Path, figures: dict[str, Any]) -> None:
 
 
 def last_line() -> str:
-    """Where the figures come from."""
+    """Returns a sentence about the machine and the judge of the figures."""
     return (
         f"Measured on {devices.describe_device()}, PyTorch {torch.__version__}; the judge is right "
         f"on {100 * stored_accuracy():.2f} % of MNIST's test pictures."
@@ -180,7 +181,7 @@ def report(
         )
     lines = [scoring.row(score) for part in scores.values() for score in part]
     print(scoring.markdown(scoring.HEADER, lines), end="\n\n")
-    rows = [timing_row(found, scores[found.conditioning]) for found in timings]
+    rows = [timing_row(timed, scores[timed.conditioning]) for timed in timings]
     print(scoring.markdown(TIMING_HEADER, rows))
     if cards:
         write_cards(scores, timings)
@@ -203,10 +204,10 @@ def report_sweep(
 
 
 def check_counts(num_digits: int, course_digits: int) -> None:
-    """Refuses numbers that cannot be split evenly over the classes or compared.
+    """Checks that the numbers can be split evenly over the classes and compared.
 
     Raises:
-        typer.BadParameter: one sentence.
+        typer.BadParameter: if they cannot.
     """
     if num_digits % NUM_CLASSES or num_digits < 2 * NUM_CLASSES:
         raise typer.BadParameter(f"--num-digits must be a multiple of 10 from 20, got {num_digits}")

@@ -93,7 +93,7 @@ class Step:
         return found[-1] if found else None
 
     def words(self) -> list[str]:
-        """The value in exec form, or split as a shell would."""
+        """Returns the value in exec form, or split as a shell would."""
         return json.loads(self.value) if self.value.startswith("[") else shlex.split(self.value)
 
 
@@ -109,7 +109,7 @@ class Stage:
         return next(step for step in reversed(self.steps) if step.name == name)
 
     def environment(self) -> dict[str, str]:
-        """All ENV, with earlier ones filled in."""
+        """Returns all ENV variables, with earlier ones substituted."""
         env = dict(DEFAULT_ENV)
         for step in self.steps:
             if step.name == "ENV":
@@ -117,12 +117,12 @@ class Stage:
         return env
 
     def healthcheck(self) -> list[str]:
-        """The command of the HEALTHCHECK, in exec form."""
+        """Returns the command of the HEALTHCHECK, in exec form."""
         return json.loads(self.last("HEALTHCHECK").value.partition("CMD")[2])
 
 
 def parse(path: Path) -> list[Stage]:
-    """The stages of a Dockerfile, in order."""
+    """Returns the stages of a Dockerfile, in order."""
     structure = DockerfileParser(str(path)).structure
     stages: list[Stage] = []
     for row in structure:
@@ -142,7 +142,7 @@ def parse(path: Path) -> list[Stage]:
 
 
 def assignments(step: Step, env: dict[str, str]) -> dict[str, str]:
-    """What an ENV step sets; `$NAME` stands for what was set before it."""
+    """Returns the variables that an ENV step sets; `$NAME` is replaced by its earlier value."""
     pairs = [word.partition("=") for word in step.words()]
     return {
         name: re.sub(r"\$\{?(\w+)\}?", lambda found: env.get(found[1], ""), value)
@@ -157,7 +157,7 @@ def _as_regex(pattern: str) -> re.Pattern[str]:
 
 
 def context(root: Path) -> list[Path]:
-    """The files that `docker build` is sent: those that .dockerignore leaves, relative to root."""
+    """Returns the files that .dockerignore leaves for `docker build`, relative to root."""
     lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [
         (line.startswith("!"), _as_regex(line.lstrip("!").strip()))
@@ -181,7 +181,7 @@ def context(root: Path) -> list[Path]:
 
 
 def copied(step: Step, files: list[Path], workdir: str) -> dict[Path, str]:
-    """Where a COPY of the context puts each file. One source that is a folder gives its content.
+    """Returns the destination of each file of a COPY; a single folder is copied by its content.
 
     Raises:
         FileNotFoundError: a source that is not in the context.
@@ -205,7 +205,7 @@ def say(*words: object) -> None:
 
 
 def megabytes(*paths: Path) -> int:
-    """What they take on disk, a hard link once, in 10**6 bytes."""
+    """Returns their size on disk in 10**6 bytes; counts a hard link once."""
     done = subprocess.run(
         ["du", "-sxc", "--block-size=1", *map(str, paths)], capture_output=True, check=True
     )
@@ -223,7 +223,7 @@ class Builder:
         self.files = context(ROOT)
 
     def build(self, stage: Stage) -> Path:
-        """The root that the stage leaves."""
+        """Builds the stage and returns its root."""
         root = self.work / stage.name
         subprocess.run(["cp", "-a", str(self.base), str(root)], check=True)
         self.roots[stage.name] = root
@@ -301,12 +301,12 @@ class Builder:
 
 
 def inside(root: Path, path: str) -> Path:
-    """Where a path of the image lies on this machine."""
+    """Returns the path on this machine of a path in the image."""
     return root / path.lstrip("/")
 
 
 def entered(root: Path, env: dict[str, str], workdir: str, user: str) -> list[str]:
-    """The start of a command line that runs the rest in the root as a user."""
+    """Returns the start of a command line that runs the rest in the root as a user."""
     return [
         *("chroot", f"--userspec={user}:{user}", "--groups=", str(root)),
         *("/usr/bin/env", "-i", f"--chdir={workdir}"),
@@ -329,7 +329,7 @@ class Container:
         return int(task.read_text().split()[0])
 
     def run(self, command: list[str], *, quiet: bool = False) -> int:
-        """What `docker exec` does; the exit status."""
+        """Runs a command like `docker exec` and returns its exit status."""
         namespaces = ["nsenter", f"--target={self.first}", "--mount", "--net", "--pid"]
         errors = subprocess.DEVNULL if quiet else None
         whole = [*namespaces, *prefix(self.root, self.stage), *command]
@@ -343,7 +343,7 @@ def prefix(root: Path, stage: Stage) -> list[str]:
 
 @contextmanager
 def started(root: Path, stage: Stage, *, read_only: bool) -> Iterator[Container]:
-    """The CMD, with loopback and no other network; ended afterwards."""
+    """Runs the CMD with no network but loopback; ends it afterwards."""
     script = [
         "ip link set lo up",
         f"mount --bind {root} {root}",

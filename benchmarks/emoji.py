@@ -1,10 +1,10 @@
-"""Words and colours, measured on emoji: is a red heart a heart, and is it red?
+"""Measures text guidance on emoji: is a red heart a heart, and is it red?
 
     python -m benchmarks.emoji
 
-Twenty prompts, 8 seeds each, judged by a classifier that guidance never used
-(`benchmarks.judges.emoji_judge`). The course's recipe (50 steps, 4 cutouts, scale 8) is drawn in
-the same run with the same models.
+Twenty prompts with 8 seeds each, judged by a classifier that guidance never uses
+(`benchmarks.judges.emoji_judge`). The course's settings (50 steps, 4 cutouts, scale 8) are measured
+in the same run with the same models.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PROMPTS = {
     "a green tree": ("tree", "green"),
     "a red book": ("book", "red"),
 }
-"""What is asked for, and the thing and the colour that the judge must see."""
+"""Prompts, each with the thing and the colour that the judge must see."""
 
 REPORT_SEED = 0
 GRID_PICTURES = 6
@@ -61,13 +61,13 @@ HEADER = ("pictures", "steps", "scale", "thing", "colour", "both (95 %)")
 
 @dataclass(frozen=True)
 class Score:
-    """What a setting reaches.
+    """The results of a setting.
 
     Attributes:
         name: of the setting.
-        settings: which.
-        things: per prompt and picture, whether the thing is right.
-        colors: the same of the colour.
+        settings: the setting.
+        things: per prompt, whether the thing is right in each picture.
+        colors: per prompt, whether the colour is right in each picture.
         pictures: per prompt, `(n, 3, h, w)` in [-1, 1].
     """
 
@@ -78,14 +78,14 @@ class Score:
     pictures: dict[str, Tensor]
 
     def both(self, prompt: str) -> list[bool]:
-        """Per picture of a prompt, whether thing and colour are right."""
+        """Returns for each picture of a prompt whether thing and colour are right."""
         pairs = zip(self.things[prompt], self.colors[prompt], strict=True)
         return [thing and color for thing, color in pairs]
 
     @property
     def judged(self) -> frechet.Interval:
         """Share of all pictures with the right thing in the right colour."""
-        right = [found for prompt in self.things for found in self.both(prompt)]
+        right = [is_right for prompt in self.things for is_right in self.both(prompt)]
         return frechet.wilson(sum(right), len(right))
 
 
@@ -95,61 +95,61 @@ def score(
     settings: TextSettings,
     pictures: dict[str, Tensor],
 ) -> Score:
-    """What the judge sees in the pictures of every prompt."""
+    """Judges the pictures of every prompt."""
     things, colors = {}, {}
     for prompt, (thing, color) in PROMPTS.items():
-        seen_things, seen_colors = emoji_judge.classify(judge, pictures[prompt])
-        things[prompt] = [seen == thing for seen in seen_things]
-        colors[prompt] = [seen == color for seen in seen_colors]
+        judged_things, judged_colors = emoji_judge.classify(judge, pictures[prompt])
+        things[prompt] = [judged == thing for judged in judged_things]
+        colors[prompt] = [judged == color for judged in judged_colors]
     return Score(name, settings, things, colors, pictures)
 
 
-def share(found: dict[str, list[bool]]) -> float:
-    """Of all pictures of all prompts."""
-    every = [right for of in found.values() for right in of]
-    return sum(every) / len(every)
+def share(results: dict[str, list[bool]]) -> float:
+    """Returns the share of right pictures of all prompts."""
+    all_results = [right for prompt_results in results.values() for right in prompt_results]
+    return sum(all_results) / len(all_results)
 
 
-def row(found: Score, *, unguided: bool = False) -> list[str]:
-    settings, judged = found.settings, found.judged
+def row(score: Score, *, unguided: bool = False) -> list[str]:
+    settings, judged = score.settings, score.judged
     return [
-        found.name,
+        score.name,
         f"{settings.num_inference_steps}",
         "" if unguided else f"{settings.guidance_scale:g}",
-        f"{share(found.things):.0%}",
-        f"{share(found.colors):.0%}",
+        f"{share(score.things):.0%}",
+        f"{share(score.colors):.0%}",
         f"{judged.value:.0%} ({judged.low:.0%}-{judged.high:.0%})",
     ]
 
 
 def prompt_rows(scores: list[Score]) -> list[list[str]]:
-    """Per prompt, the share of pictures that are right, of each setting."""
+    """Returns a row per prompt: the share of right pictures of each setting."""
     rows = []
     for prompt in PROMPTS:
-        shares = [sum(found.both(prompt)) / len(found.both(prompt)) for found in scores]
-        rows.append([prompt, *(f"{of:.0%}" for of in shares)])
+        shares = [sum(score.both(prompt)) / len(score.both(prompt)) for score in scores]
+        rows.append([prompt, *(f"{share:.0%}" for share in shares)])
     return rows
 
 
-def grid(found: Score) -> Image.Image:
-    """The first pictures of every prompt, those of two prompts in each row."""
-    chosen = [pictures[:GRID_PICTURES] for pictures in found.pictures.values()]
+def grid(score: Score) -> Image.Image:
+    """Returns a sheet of the first pictures of every prompt, two prompts per row."""
+    chosen = [pictures[:GRID_PICTURES] for pictures in score.pictures.values()]
     return images.grid(images.to_pil(torch.cat(chosen)), columns=2 * len(chosen[0]))
 
 
 def card_figures(
     model: str, clip_model: str, scores: Sequence[Score]
 ) -> dict[str, tuple[str, str]]:
-    """What a model card says: the share with the right thing in the right colour."""
-    found = {}
+    """Returns the figures of a model card: the share of the right thing in the right colour."""
+    figures = {}
     for score in scores:
         if score.name != "course":
             how = f"thing and colour on `{model}` with `{clip_model}`, {score.name}"
-            found[f"emoji_{key_of(score.name)}"] = (
+            figures[f"emoji_{key_of(score.name)}"] = (
                 f"{how}: judged as asked",
                 f"{score.judged.value:.0%}",
             )
-    return found
+    return figures
 
 
 def main(
@@ -165,38 +165,40 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     lab, judge = Lab(model, clip_model, REPORT_SEED, num_images), emoji_judge.load()
-    plain = score(judge, "unguided", PRESETS[0], dict.fromkeys(PROMPTS, lab.unguided(PRESETS[0])))
+    unguided = score(
+        judge, "unguided", PRESETS[0], dict.fromkeys(PROMPTS, lab.unguided(PRESETS[0]))
+    )
     scores = []
     for settings in tqdm([*SETTINGS, COURSE], desc="score"):
         drawn = {prompt: lab.guided(settings, prompt) for prompt in PROMPTS}
         scores.append(score(judge, name_of(settings), settings, drawn))
-    print(markdown(HEADER, [row(plain, unguided=True), *map(row, scores)]), end="\n\n")
-    columns = ("prompt", "unguided", *(found.name for found in scores))
-    print(markdown(columns, prompt_rows([plain, *scores])), end="\n\n")
-    known = emoji_judge.stored_accuracies()
+    print(markdown(HEADER, [row(unguided, unguided=True), *map(row, scores)]), end="\n\n")
+    columns = ("prompt", "unguided", *(result.name for result in scores))
+    print(markdown(columns, prompt_rows([unguided, *scores])), end="\n\n")
+    accuracies = emoji_judge.stored_accuracies()
     machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"{len(PROMPTS)} prompts, {num_images} seeds each. Of real emoji that it was not trained "
-        f"on, the judge gets {known['all things']:.0%} of the things and {known['colours']:.0%} of "
-        f"the colours right. Measured on {machine}, weights {lab.loaded.revision}, CLIP "
-        f"{lab.clip.revision}."
+        f"on, the judge gets {accuracies['all things']:.0%} of the things and "
+        f"{accuracies['colours']:.0%} of the colours right. Measured on {machine}, weights "
+        f"{lab.loaded.revision}, CLIP {lab.clip.revision}."
     )
     if grid_path:
-        best = max(scores, key=lambda found: found.judged.value)
+        best = max(scores, key=lambda result: result.judged.value)
         print(f"The grid is of {best.name}.")
         grid(best).save(grid_path)
     if cards:
         for key in (model, clip_model):
-            record(key, card_figures(model, clip_model, [plain, *scores]))
+            record(key, card_figures(model, clip_model, [unguided, *scores]))
     if json_path:
         figures = {
-            found.name: {
-                "judged": found.judged.value,
-                "things": share(found.things),
-                "colors": share(found.colors),
-                "prompts": {p: sum(found.both(p)) / num_images for p in PROMPTS},
+            result.name: {
+                "judged": result.judged.value,
+                "things": share(result.things),
+                "colors": share(result.colors),
+                "prompts": {p: sum(result.both(p)) / num_images for p in PROMPTS},
             }
-            for found in (plain, *scores)
+            for result in (unguided, *scores)
         }
         write_json(json_path, {"scores": figures, "machine": machine})
 

@@ -1,18 +1,18 @@
-"""Guidance held against the truth: colour, where the right answer is known exactly.
+"""Measures colour guidance against the exact distribution, which is known for this model.
 
     python -m benchmarks.exact
     python -m benchmarks.exact --quick
 
-The model is a mixture of Gaussians (`benchmarks.mixture`), so the pictures that have a wanted mean
-colour follow a distribution that is known in closed form. A method should draw from it: hit the
-colour and otherwise leave the pictures as they are. Measured are the colour error and the Fréchet
-distance to that distribution, whose floor is the distance of equally many exact draws.
+The model is a mixture of Gaussians (`benchmarks.mixture`), so the distribution of the pictures with
+a wanted mean colour has a closed form. A perfect method draws from it: it reaches the colour and
+changes nothing else. The benchmark measures the colour error and the Fréchet distance to that
+distribution; its floor is the distance of equally many exact draws.
 
-Ours run at fixed scales. The methods of the literature run at the scale that is best for them, per
-number of steps, by the distance on other colours and other seeds than those reported. All follow
-the same loss, the squared error of the mean colour; the course's own, the absolute error of every
-pixel, asks for something else, so the course runs with both. FreeDoM, MPGD and TFG run without time
-travel, and TFG with one iteration and no smoothing, which a quadratic loss does not need.
+Our methods run at fixed scales. Published methods run at their best scale per number of steps,
+chosen by the distance with other colours and seeds than those reported. All follow the same loss,
+the squared error of the mean colour. The course's own loss, the absolute error of every pixel, has
+another target, so the course runs with both. FreeDoM, MPGD and TFG run without time travel, and TFG
+with one iteration and no smoothing, which a quadratic loss does not need.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ REPORT_SEED = 1_000_000
 TUNING_SEED = 500_000
 CONFIG: dict[str, Any] = {
     "num_train_timesteps": 1000,
-    "beta_schedule": "linear",  # which the methods of the literature are made for
+    "beta_schedule": "linear",  # the published methods are made for it
     "prediction_type": "sample",
 }
 
-# Scales that are tried for the methods of the literature; each unit is the method's own. The
-# course's are those of one image: its loss is a mean over the batch, which is undone here.
+# Scales to try for published methods, in each method's own unit. The course's scales are those of
+# one image: its loss is a mean over the batch, which `measure` undoes.
 OWN_LOSS = "course, its own loss"
 GRIDS: dict[str, Sequence[float]] = {
     OWN_LOSS: (3, 10, 30, 100, 300),
@@ -71,14 +71,14 @@ HEADER = ("method", "scale", *(f"{steps} steps" for steps in STEPS), "passes")
 
 @dataclass(frozen=True)
 class Task:
-    """A colour, and what pictures of that mean colour look like.
+    """A colour, and the distribution of pictures with that mean colour.
 
     Attributes:
         color: `(3,)` in [-1, 1].
         truth: moments of the exact distribution.
-        floor: Fréchet distance to it of as many exact draws as there are samples.
+        floor: Fréchet distance to it of `num_samples` exact draws.
         seed: of the first sample.
-        num_samples: how many are drawn.
+        num_samples: number of samples.
     """
 
     color: Tensor
@@ -90,13 +90,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What one method made of some tasks, in the mean.
+    """The mean results of one method over all tasks.
 
     Attributes:
-        method: its name.
-        scale: its strength.
-        num_inference_steps: steps.
-        color_error: root mean square over channels of the error of the mean colour, of 255.
+        method: name of the method.
+        scale: its guidance scale.
+        num_inference_steps: number of steps.
+        color_error: root mean square error of the mean colour, on the scale of 0 to 255.
         distance: Fréchet distance to the exact distribution.
         forward_passes: of the network, per picture.
         backward_passes: through the network, per picture.
@@ -112,7 +112,7 @@ class Result:
 
 
 class Counter:
-    """A predictor that counts its calls, and how often it is differentiated."""
+    """A predictor that counts its forward and backward passes."""
 
     def __init__(self, predict: PlainPredictor):
         self.forward = self.backward = 0
@@ -130,11 +130,11 @@ class Counter:
 
 
 def make_tasks(mixture: Mixture, *, count: int, num_samples: int, seed: int) -> list[Task]:
-    """Colours of pictures that the mixture draws, of those that are clearly off its centre."""
-    drawn = mixture.sample(64 * count, seed).mean(dim=(2, 3))  # (n, 3)
-    away = (drawn - drawn.mean(dim=0)).norm(dim=1)
-    inside = (drawn.abs() < 0.8).all(dim=1)
-    colors = drawn[(away > away.median()) & inside][:count]
+    """Returns tasks whose colours are those of pictures clearly off the mixture's mean."""
+    means = mixture.sample(64 * count, seed).mean(dim=(2, 3))  # (n, 3)
+    distances = (means - means.mean(dim=0)).norm(dim=1)
+    inside = (means.abs() < 0.8).all(dim=1)
+    colors = means[(distances > distances.median()) & inside][:count]
     tasks = []
     for i, color in enumerate(colors):
         posterior = mixture.given_mean_color(color)
@@ -145,14 +145,14 @@ def make_tasks(mixture: Mixture, *, count: int, num_samples: int, seed: int) -> 
 
 
 def distance_to(pictures: Tensor, truth: frechet.Gaussian) -> float:
-    """Fréchet distance of pictures `(n, 3, 8, 8)` to known moments; infinite if some diverged."""
+    """Returns the Fréchet distance of pictures `(n, 3, 8, 8)` to moments; infinite if diverged."""
     if not pictures.isfinite().all():
         return math.inf
     return frechet.between(frechet.fit(pictures.flatten(1).double().numpy()), truth)
 
 
 def color_error(pictures: Tensor, color: Tensor) -> float:
-    """Of 255: root mean square over pictures and channels of the mean colour minus `color`."""
+    """Returns the root mean square error of the mean colour, on the scale of 0 to 255."""
     return float((pictures.mean(dim=(2, 3)) - color).square().mean().sqrt()) * 127.5
 
 
@@ -165,7 +165,7 @@ def draw(
     num_samples: int,
     config: dict[str, Any] = CONFIG,
 ) -> Tensor:
-    """Guided pictures `(n, 3, 8, 8)`; picture i takes `seed + i`."""
+    """Draws guided pictures `(n, 3, 8, 8)`; picture i takes `seed + i`."""
     method = guide.method
     generators = image_generators(seed, num_samples)
     scheduler = make_schedule(
@@ -187,9 +187,9 @@ def draw(
 def measure(
     mixture: Mixture, tasks: Sequence[Task], name: str, *, scale: float, num_inference_steps: int
 ) -> Result:
-    """Runs one method on some tasks."""
+    """Runs one method on the tasks."""
     known = {**METHODS, **PUBLISHED, OWN_LOSS: METHODS["course"]}
-    # Nothing is clipped here, so neither is what the course differentiates.
+    # Nothing is clipped here, so the course's x0 is not clamped either.
     method = dataclasses.replace(known[name], clamped=False)
     counter = Counter(mixture.predictor(CONFIG))
     errors, distances = [], []
@@ -218,7 +218,7 @@ def measure(
 
 
 def tuned_scale(mixture: Mixture, tasks: Sequence[Task], name: str, steps: int) -> float:
-    """The scale of the method's grid with the smallest distance."""
+    """Returns the scale of the method's grid with the smallest distance."""
     results = [
         measure(mixture, tasks, name, scale=scale, num_inference_steps=steps)
         for scale in GRIDS[name]
@@ -227,7 +227,7 @@ def tuned_scale(mixture: Mixture, tasks: Sequence[Task], name: str, steps: int) 
 
 
 def row(results: Sequence[Result]) -> list[str]:
-    """One line of the table: a method at all numbers of steps; passes of the last."""
+    """Returns a row of the table: a method at all numbers of steps; passes of the last one."""
     scales, last = [f"{result.scale:g}" for result in results], results[-1]
     return [
         last.method,

@@ -1,8 +1,8 @@
-"""Draws the examples that the app answers with at once.
+"""Draws the bundled examples, which the app shows without computing.
 
     python -m benchmarks.examples
 
-Each becomes a PNG in `assets/examples` with its settings and all that the app shows of it inside.
+Each becomes a PNG in `assets/examples` that contains its settings and all that the app shows of it.
 Their titles stand in `assets/words/*/examples.toml`.
 """
 
@@ -64,7 +64,7 @@ EXAMPLES: dict[str, Any] = {
 
 
 def drawn() -> Iterator[tuple[str, Any]]:
-    """Name and finished run of each."""
+    """Draws all examples; yields the name and the finished run of each."""
     for name, settings in EXAMPLES.items():
         *_, last = _GENERATE[provenance.tab_of(settings)](settings)
         yield name, last

@@ -1,4 +1,4 @@
-"""From measured figures to model cards: writes `figures.json` beside the weights they measure."""
+"""Writes measured figures into model cards: `figures.json` in the folder of the weights."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from training import cards
 
 
 def figures_of(scores: Sequence[Score], timing: Timing) -> dict[str, dict[str, str]]:
-    """What a card says of one conditioning, in the format of `training.cards`."""
-    found: dict[str, dict[str, str]] = {}
+    """Returns the figures of one conditioning, in the format of `training.cards`."""
+    figures: dict[str, dict[str, str]] = {}
     for i, score in enumerate(scores):
         name, count, judged, _, distance = scoring.row(score)
-        found[f"accuracy_{i}"] = _figure(f"{name}, {count} digits: judged as asked", judged)
-        found[f"distance_{i}"] = _figure(f"{name}, {count} digits: Fréchet distance", distance)
+        figures[f"accuracy_{i}"] = _figure(f"{name}, {count} digits: judged as asked", judged)
+        figures[f"distance_{i}"] = _figure(f"{name}, {count} digits: Fréchet distance", distance)
     label = f"row 0-9: times less than {timing.course_steps:,} steps of DDPM"
-    found["ratio"] = _figure(label, f"{timing.ratio:.0f}")
-    return found
+    figures["ratio"] = _figure(label, f"{timing.ratio:.0f}")
+    return figures
 
 
 def _figure(label: str, value: Any) -> dict[str, str]:
@@ -30,25 +30,25 @@ def _figure(label: str, value: Any) -> dict[str, str]:
 
 
 def record(key: str, measured: Mapping[str, tuple[str, str]]) -> None:
-    """Puts figures into the card of a bundled checkpoint, beside those of other benchmarks.
+    """Adds figures to the card of a bundled checkpoint; keeps those of other benchmarks.
 
     Args:
         key: of the checkpoint, or of a CLIP.
-        measured: name to label and value; a figure of the same name is replaced.
+        measured: name to label and value; replaces a figure of the same name.
 
     Raises:
         OSError: if the card cannot be written.
     """
     folder = (TABLE | CLIPS)[key].folder
     path = folder / cards.FIGURES_FILE
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found |= {name: _figure(label, value) for name, (label, value) in measured.items()}
-    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    figures |= {name: _figure(label, value) for name, (label, value) in measured.items()}
+    path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     cards.write_card(folder)
 
 
 def write_cards(scores: dict[str, list[Score]], timings: Sequence[Timing]) -> None:
-    """Puts the figures into the bundled checkpoints' cards.
+    """Writes the figures of the digits into the cards of their checkpoints.
 
     Raises:
         OSError: if a card cannot be written.

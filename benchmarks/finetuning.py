@@ -1,10 +1,10 @@
-"""Does fine-tuning from scenes beat training from scratch? Both, on the same pictures and budget.
+"""Compares fine-tuning from scenes with training from scratch, with equal pictures and steps.
 
     python -m benchmarks.finetuning --figure assets/finetuning.png
 
-Trains both arms with `training.finetune_model`, resuming where it was stopped, and prints the
-error of the predicted picture on held-out ones at equal steps. The figure shows that and samples
-from the same noise. The two arms differ in nothing but the weights they start from.
+Trains both arms with `training.finetune_model`, resuming where it stopped, and prints the error of
+the predicted picture on held-out pictures at equal steps. The figure shows these errors, and
+samples from the same noise. The two arms differ only in their initial weights.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COLORS = ("#0f6fb5", "#b5500f")
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured of one arm.
+    """The measurements of one arm.
 
     Attributes:
         name: of the arm.
@@ -60,10 +60,10 @@ class Curve:
 
 
 def train(folder: Path, options: Sequence[str]) -> None:
-    """Trains one arm to its end; a finished one only writes its checkpoint anew.
+    """Trains one arm to its end; a finished one only writes its checkpoint again.
 
     Raises:
-        CalledProcessError: if the training fails; it has said why.
+        CalledProcessError: if the training fails; its output has the reason.
     """
     resume = ["--resume"] if (folder / STATE_FILE).is_file() else []
     command = [sys.executable, "-m", "training.finetune_model", *options, *resume]
@@ -71,7 +71,7 @@ def train(folder: Path, options: Sequence[str]) -> None:
 
 
 def read(name: str, folder: Path) -> Curve:
-    """The curve in TensorBoard's files in a run's folder, and the samples beside its weights."""
+    """Reads the curve from TensorBoard's files in a run's folder, and the run's samples."""
     log = EventAccumulator(str(folder / "logs"), size_guidance={"scalars": 0})
     log.Reload()
     errors: dict[int, dict[int, float]] = {}
@@ -84,13 +84,13 @@ def read(name: str, folder: Path) -> Curve:
 
 
 def check_alike(folders: Sequence[Path]) -> None:
-    """Makes sure that the arms have the same network, schedule and recipe.
+    """Checks that the arms have the same network, schedule and recipe.
 
     Raises:
-        ValueError: naming what differs.
+        ValueError: if they differ; it names the differences.
     """
-    one, other = (_what_was_trained(folder) for folder in folders)
-    differing = [name for name in one if one[name] != other[name]]
+    first, second = (_what_was_trained(folder) for folder in folders)
+    differing = [name for name in first if first[name] != second[name]]
     if differing:
         raise ValueError(
             f"arms must differ in their first weights alone, got another {', '.join(differing)}"
@@ -107,34 +107,34 @@ def _what_was_trained(folder: Path) -> dict[str, Any]:
 
 
 def _settings(config: str) -> dict[str, Any]:
-    """Without diffusers' own notes on version and origin."""
+    """Returns a config without diffusers' entries on version and origin."""
     return {name: value for name, value in json.loads(config).items() if name[:1] != "_"}
 
 
 def table(curves: Sequence[Curve]) -> str:
-    """Both arms at equal steps."""
+    """Returns the table of both arms at equal steps."""
     levels = sorted(next(iter(curves[0].errors.values())))
     header = ["arm", "steps", *(f"t = {level}" for level in levels), "mean"]
     rows = [
-        [curve.name, f"{step:,}", *(f"{found[t]:.4f}" for t in levels), f"{curve.means[step]:.4f}"]
+        [curve.name, f"{step:,}", *(f"{errors[t]:.4f}" for t in levels), f"{curve.means[step]:.4f}"]
         for curve in curves
-        for step, found in curve.errors.items()
+        for step, errors in curve.errors.items()
     ]
     return markdown(header, rows)
 
 
 def in_words(tuned: Curve, scratch: Curve) -> str:
-    """How many steps fine-tuning saves."""
+    """Returns a sentence about the steps that fine-tuning saves."""
     last, error = list(scratch.means.items())[-1]
     goal = f"the error that training from scratch has after {last:,} steps, {error:.4f}"
-    reached = [step for step, found in tuned.means.items() if found <= error]
+    reached = [step for step, tuned_error in tuned.means.items() if tuned_error <= error]
     if not reached:
         return f"Fine-tuning does not reach {goal}."
     return f"Fine-tuning reaches {goal}, by step {reached[0]:,}."
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
-    """The figure of the README: curves beside samples, on white whatever the page is."""
+    """Draws the figure of the README, curves and samples, on an opaque white background."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -171,13 +171,13 @@ def _draw_errors(axes: Any, curves: Sequence[Curve]) -> None:
 
 
 def _label(step: int, steps: Sequence[int]) -> str:
-    """The step, where there is room for it on an axis that grows by factors."""
+    """Returns the label of a step, or nothing if a logarithmic axis has no room for it."""
     doubled = {steps[0] * 2**i for i in range(len(steps))}
     return f"{step:,}" if step in doubled or step == steps[-1] else ""
 
 
 def _corner(sheet: Image.Image) -> Image.Image:
-    """The first samples of the first rows, large enough to be seen, with white between them."""
+    """Returns the first samples of the first rows, with white between them."""
     pitch = (sheet.width + GAP) // SAMPLE_COLUMNS
     side = SHOWN * pitch - GAP
     corner = Image.new("RGB", (side, side), "white")

@@ -1,4 +1,4 @@
-"""How far apart two sets of pictures are, how often something is true, and how sure that is."""
+"""Fréchet distances and proportions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Gaussian:
 
 
 def fit(features: Array) -> Gaussian:
-    """The Gaussian of a feature set `(n, d)`.
+    """Returns the Gaussian with mean and covariance of features `(n, d)`.
 
     Raises:
         ValueError: for fewer than two rows, another shape, or values that are not finite.
@@ -44,16 +44,16 @@ def fit(features: Array) -> Gaussian:
 
 
 def _square_root(matrix: Array) -> Array:
-    """Of a symmetric matrix without negative eigenvalues; those from rounding count as 0."""
+    """Returns the root of a positive semidefinite matrix; clamps negative rounding errors."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
 def between(first: Gaussian, second: Gaussian) -> float:
-    """Fréchet distance of two Gaussians (Heusel et al. 2017, arXiv:1706.08500, eq. 6), 0 or more.
+    """Returns the Fréchet distance of two Gaussians (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
 
-    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2)`: the symmetric form, which stays real
-    and finite when a covariance is singular.
+    It is `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2)`, 0 or more. This symmetric form is
+    real and finite even if a covariance is singular.
     """
     root = _square_root(first.covariance)
     cross = np.linalg.eigvalsh(root @ second.covariance @ root).clip(min=0)  # (d,)
@@ -62,9 +62,9 @@ def between(first: Gaussian, second: Gaussian) -> float:
 
 
 def frechet_distance(first: Array, second: Array) -> float:
-    """Fréchet distance of two feature sets `(n, d)` and `(m, d)`.
+    """Returns the Fréchet distance of two feature sets `(n, d)` and `(m, d)`.
 
-    Few rows make it larger: compare only distances that come from the same numbers of rows.
+    Few rows make it larger: compare only distances from the same number of rows.
     """
     return between(fit(first), fit(second))
 
@@ -72,11 +72,11 @@ def frechet_distance(first: Array, second: Array) -> float:
 def bootstrap_distance(
     features: Array, reference: Gaussian, *, num_resamples: int = 200, seed: int = 0
 ) -> Interval:
-    """Fréchet distance of `features` `(n, d)` to a fixed reference, with a 95 % interval.
+    """Returns the Fréchet distance of `features` `(n, d)` to a reference, with a 95 % interval.
 
-    Resampling repeats rows, which raises every resampled distance by about the bias that n rows
-    have in any case. The percentiles are therefore moved so that their centre is the estimate: the
-    interval says how much the distance varies between sets of n pictures.
+    Resampling repeats rows, which raises every resampled distance by about the bias of n rows. So
+    the percentiles are moved until their mean is the estimate: the interval is the variation of the
+    distance between sets of n pictures.
     """
     estimate = between(fit(features), reference)
     rng = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def bootstrap_distance(
 
 
 def wilson(successes: int, trials: int) -> Interval:
-    """A proportion with its 95 % interval (Wilson 1927), sensible at 0 % and 100 % too.
+    """Returns a proportion with its 95 % interval (Wilson 1927), valid at 0 % and 100 % too.
 
     Raises:
         ValueError: unless 0 <= successes <= trials and there is a trial.

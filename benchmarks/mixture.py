@@ -1,11 +1,11 @@
-"""A model whose every answer is known: a mixture of Gaussians fitted to small pictures.
+"""A model with exactly known answers: a mixture of Gaussians fitted to small pictures.
 
     python -m benchmarks.mixture
 
-For such data the best denoiser there can be has a closed form, and so has the distribution of
-those pictures whose mean colour is a wanted one. So guidance can be held against the truth, which
-no trained network allows. The mixture is fitted to paintings of 8x8 pixels and comes along with
-the code; neither tests nor benchmarks need the paintings.
+For such data the optimal denoiser has a closed form, and so has the distribution of the pictures
+with a wanted mean colour. So guidance can be compared with the exact answer, which no trained
+network allows. The mixture is fitted to paintings of 8x8 pixels and bundled with the code; neither
+tests nor benchmarks need the paintings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WEIGHTS = Path(__file__).resolve().parent / "weights" / "mixture.safetensors"
 SHAPE = (3, 8, 8)
 _NUM_VALUES = math.prod(SHAPE)
 _PRIOR = 50.0
-_RIDGE = 1e-4  # added to every variance, so that no direction is without any
+_RIDGE = 1e-4  # added to every variance, so that none is 0
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,26 @@ class Mixture:
         return values.clamp(min=0), vectors
 
     def denoised(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """`E[x0 | x_t]`, `(n, 3, 8, 8)`, of noisy pictures `(n, 3, 8, 8)`; can be differentiated.
+        """Returns `E[x0 | x_t]`, `(n, 3, 8, 8)`, for noisy pictures; differentiable.
 
-        Each Gaussian shrinks towards its mean along its axes; they are averaged as likely as each
-        makes `x_t`.
+        Each Gaussian shrinks towards its mean along its axes; the results are averaged, weighted by
+        the likelihood of `x_t` under each Gaussian.
 
         Args:
-            x_t: `alpha * x0 + sigma * eps`, of any float type, in which it is computed.
+            x_t: `alpha * x0 + sigma * eps`, `(n, 3, 8, 8)`, of the float type to compute in.
             alpha: signal level `()`.
             sigma: noise level `()`.
         """
         weights, means, values, rotation, centres = self._prepared(x_t.dtype)
-        turned = (x_t.flatten(1) @ rotation).view(-1, *means.shape) - alpha * centres  # (n, k, d)
+        rotated = (x_t.flatten(1) @ rotation).view(-1, *means.shape) - alpha * centres  # (n, k, d)
         spread = alpha**2 * values + sigma**2  # (k, d)
-        energy = (turned.square() / spread).sum(dim=2) + spread.log().sum(dim=1)  # (n, k)
+        energy = (rotated.square() / spread).sum(dim=2) + spread.log().sum(dim=1)  # (n, k)
         shares = torch.softmax(weights.log() - energy / 2, dim=1)
-        shrunk = shares[:, :, None] * (alpha * values / spread) * turned  # (n, k, d)
+        shrunk = shares[:, :, None] * (alpha * values / spread) * rotated  # (n, k, d)
         return (shrunk.flatten(1) @ rotation.T + shares @ means).view_as(x_t)
 
     def _prepared(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """What `denoised` needs, with all axes side by side in one matrix `(d, k * d)`."""
+        """Returns the constants of `denoised`, with all axes in one matrix `(d, k * d)`."""
         if dtype not in self._by_dtype:
             values, vectors = self._axes
             rotation = vectors.permute(1, 0, 2).flatten(1)  # (d, k * d)
@@ -93,10 +93,10 @@ class Mixture:
         return {}
 
     def predictor(self, config: Mapping[str, Any]) -> PlainPredictor:
-        """The best network there can be, predicting "sample".
+        """Returns the optimal network, with prediction type "sample".
 
         Args:
-            config: of a scheduler: how noisy each timestep is.
+            config: of a scheduler, for the noise level of each timestep.
         """
         scheduler: Any = DDIMScheduler.from_config(dict(config))
         alphas_cumprod = scheduler.alphas_cumprod.double()
@@ -108,56 +108,58 @@ class Mixture:
         return predict
 
     def given_mean_color(self, color: Tensor) -> Mixture:
-        """The exact distribution of the pictures whose mean colour is `color` `(3,)`.
+        """Returns the exact distribution of the pictures whose mean colour is `color` `(3,)`.
 
-        Conditioning a Gaussian on a linear function of it gives a Gaussian; each counts as much as
-        it makes that colour likely.
+        A Gaussian conditioned on a linear function of it is a Gaussian; its weight is multiplied by
+        the likelihood of the colour under it.
         """
         averaging = mean_color_matrix()  # (3, d)
         color = color.double()
-        seen = self.means @ averaging.T  # (k, 3)
+        mean_colors = self.means @ averaging.T  # (k, 3)
         cross = self.covariances @ averaging.T  # (k, d, 3)
         spread = averaging @ cross  # (k, 3, 3)
         gain = torch.linalg.solve(spread, cross.mT).mT  # (k, d, 3)
-        likely = torch.distributions.MultivariateNormal(seen, spread).log_prob(color)  # (k,)
+        log_likelihood = torch.distributions.MultivariateNormal(mean_colors, spread).log_prob(
+            color
+        )  # (k,)
         return Mixture(
-            torch.softmax(self.weights.log() + likely, dim=0),
-            self.means + torch.einsum("kdc,kc->kd", gain, color - seen),
+            torch.softmax(self.weights.log() + log_likelihood, dim=0),
+            self.means + torch.einsum("kdc,kc->kd", gain, color - mean_colors),
             self.covariances - gain @ cross.mT,
         )
 
     def sample(self, count: int, seed: int) -> Tensor:
-        """Pictures `(count, 3, 8, 8)` float32, the same ones for the same seed."""
+        """Draws pictures `(count, 3, 8, 8)` float32, the same ones for the same seed."""
         generator = torch.Generator().manual_seed(seed)
         values, vectors = self._axes
         chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        drawn = torch.randn(count, _NUM_VALUES, generator=generator, dtype=torch.float64)
-        scaled = drawn * values.sqrt()[chosen]  # (n, d)
+        noise = torch.randn(count, _NUM_VALUES, generator=generator, dtype=torch.float64)
+        scaled = noise * values.sqrt()[chosen]  # (n, d)
         pixels = self.means[chosen]
         for k in range(len(self.weights)):
             pixels[chosen == k] += scaled[chosen == k] @ vectors[k].T
         return pixels.float().view(count, *SHAPE)
 
     def moments(self) -> frechet.Gaussian:
-        """Mean and covariance of all of it."""
+        """Returns the mean and covariance of the mixture."""
         mean = self.weights @ self.means  # (d,)
-        apart = self.means - mean  # (k, d)
-        between = torch.einsum("k,kd,ke->de", self.weights, apart, apart)
+        offsets = self.means - mean  # (k, d)
+        between = torch.einsum("k,kd,ke->de", self.weights, offsets, offsets)
         within = torch.einsum("k,kde->de", self.weights, self.covariances)
         return frechet.Gaussian(mean.numpy(), (between + within).numpy())
 
 
 def mean_color_matrix() -> Tensor:
-    """`(3, d)` float64: a flattened picture to its mean colour."""
+    """Returns the matrix `(3, d)` float64 from a flattened picture to its mean colour."""
     pixels = SHAPE[1] * SHAPE[2]
     return torch.eye(3, dtype=torch.float64).repeat_interleave(pixels, dim=1) / pixels
 
 
 def load_mixture(path: Path = WEIGHTS) -> Mixture:
-    """The fitted mixture.
+    """Returns the fitted mixture.
 
     Raises:
-        FileNotFoundError: if it was never fitted; the message says how to.
+        FileNotFoundError: if it was never fitted; the message names the command.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; python -m benchmarks.mixture makes it")
@@ -171,7 +173,7 @@ def load_mixture(path: Path = WEIGHTS) -> Mixture:
 
 
 def save_mixture(mixture: Mixture, path: Path, metadata: dict[str, str]) -> None:
-    """Writes one half of each covariance, and leaves the old file or the new one whole."""
+    """Writes the mixture atomically, with one half of each covariance."""
     rows, columns = torch.tril_indices(_NUM_VALUES, _NUM_VALUES)
     tensors = {
         "weights": mixture.weights.float(),
@@ -185,16 +187,16 @@ def save_mixture(mixture: Mixture, path: Path, metadata: dict[str, str]) -> None
 
 
 def fit(pixels: Tensor, *, num_components: int, rounds: int, seed: int) -> Mixture:
-    """Expectation maximisation, beginning at the clusters of k-means.
+    """Fits a mixture by expectation maximisation, initialised with k-means.
 
-    Each covariance is drawn a little towards that of all pictures, as if `_PRIOR` pictures more
-    had been seen; without that, some Gaussians shrink onto single pictures.
+    Each covariance is regularised towards that of all pictures, as if by `_PRIOR` more pictures;
+    otherwise some Gaussians would collapse onto single pictures.
 
     Args:
         pixels: `(n, d)` float64.
         num_components: k.
-        rounds: of k-means, and then of expectation and maximisation.
-        seed: of the pictures it begins at.
+        rounds: number of rounds of k-means, then of expectation maximisation.
+        seed: of the initial centres.
     """
     generator = torch.Generator().manual_seed(seed)
     centres = pixels[torch.randperm(len(pixels), generator=generator)[:num_components]]
@@ -219,21 +221,21 @@ def fit(pixels: Tensor, *, num_components: int, rounds: int, seed: int) -> Mixtu
 
 
 def _maximised(pixels: Tensor, shares: Tensor) -> Mixture:
-    """The mixture of pictures `(n, d)` that belong to its Gaussians in these shares `(n, k)`."""
+    """Returns the mixture of pictures `(n, d)` from their shares `(n, k)` in each Gaussian."""
     counts = shares.sum(dim=0)  # (k,)
     means = shares.T @ pixels / counts[:, None]
     ridge = _RIDGE * torch.eye(pixels.shape[1], dtype=pixels.dtype)
     prior = _PRIOR * pixels.T.cov()
     covariances = []
     for mean, share in zip(means, shares.T, strict=True):
-        apart = pixels - mean
-        scatter = (apart * share[:, None]).T @ apart
+        offsets = pixels - mean
+        scatter = (offsets * share[:, None]).T @ offsets
         covariances.append((scatter + prior) / (share.sum() + _PRIOR) + ridge)
     return Mixture(counts / len(pixels), means, torch.stack(covariances))
 
 
 def read_pictures(dataset_name: str) -> Tensor:
-    """All pictures of a data set, averaged down to `SHAPE`: `(n, 3, 8, 8)` in [-1, 1]."""
+    """Reads all pictures of a data set, averaged down to `SHAPE`: `(n, 3, 8, 8)` in [-1, 1]."""
     from datasets import Image as ImageFeature
     from datasets import load_dataset
 
@@ -247,7 +249,7 @@ def read_pictures(dataset_name: str) -> Tensor:
 
 
 def default_pictures() -> str:
-    """The paintings on this machine, under `STUDIO_DATA` or `../shared/data`."""
+    """Returns the folder of the paintings, under `STUDIO_DATA` or `../shared/data`."""
     return str(Path(os.environ.get("STUDIO_DATA", "../shared/data")) / "wikiart")
 
 

@@ -1,7 +1,7 @@
-"""Fresh noise that is the same Brownian path in few steps and in many.
+"""Fresh noise from the same Brownian path for every number of steps.
 
-Runs that differ in their steps alone then differ by their steps alone, not by chance as well, so
-that fewer pictures tell them apart.
+Runs with different numbers of steps then differ only by their steps and not also by chance, so that
+fewer pictures are needed to compare them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor
 from pipelines.diffusion.noise import seeded, spawn
 from pipelines.diffusion.schedules import Schedule
 
-_STREAM = 7  # of the offspring of an image's generator, so that its first noise is another one
+_STREAM = 7  # a stream apart from that of the initial noise
 
 
 class BrownianPaths:
     """One Brownian path per image, for one run from noise to picture.
 
-    Its clock is `exp(2 * eta**2 * half_log_snr)`: fresh noise is even in half log-SNR, but what
-    comes early in a step has faded by its end. A step takes the sum of what lies on its way, one
-    draw a training timestep, made standard normal again: many steps or few draw the same numbers in
-    the same order, and where x0 stands still come to the same picture.
+    Its clock is `exp(2 * eta**2 * half_log_snr)`: fresh noise is even in half log-SNR, but noise
+    from early in a step has faded by its end. The noise of a step is a weighted sum of one draw per
+    training timestep, scaled to a standard normal. So any number of steps uses the same draws in
+    the same order, and gives the same picture if x0 is constant.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class BrownianPaths:
             seeds: of the images.
             shape: of one image, `(c, h, w)`.
             alphas_cumprod: `(num_timesteps,)`, falling.
-            eta: of the run, of a multistep solver; above 0, without which there is no fresh noise.
+            eta: of the run, with a multistep solver; above 0.
         """
         self._generators = [spawn(g, _STREAM) for g in seeded(seeds)]
         self._shape = tuple(shape)
@@ -45,14 +45,14 @@ class BrownianPaths:
         self._t = len(clock) - 1
 
     def __call__(self, scheduler: Schedule, index: int) -> Tensor:
-        """The fresh noise `(b, c, h, w)` of a step, standard normal; there is no way back."""
+        """Returns the fresh noise `(b, c, h, w)` of a step; steps must come in order."""
         timesteps = scheduler.timesteps.tolist()
         self._between(self._t, timesteps[index])  # before the first step
         following = timesteps[index + 1] if index + 1 < len(timesteps) else 0
         return self._between(timesteps[index], following)
 
     def _between(self, t: int, following: int) -> Tensor:
-        """What lies between two timesteps, the noisier first; the path goes on to the second."""
+        """Returns the noise between two timesteps, noisier first, and moves on to the second."""
         if following > t:
             raise ValueError(f"the path stands at timestep {t}, beyond {following}")
         self._t = following

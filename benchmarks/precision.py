@@ -1,11 +1,11 @@
-"""What arithmetic and memory layout a network should run in, on the device at hand.
+"""Compares arithmetic and memory layouts of a network on this device.
 
     python -m benchmarks.precision
     python -m benchmarks.precision --size 256 --num-images 4
 
-For `paintings`, or a network of the size of `google/ddpm-*` with random weights (`--size 256`):
-time of one evaluation in fp32, bf16 and, on a graphics card, fp16, each with and without
-`channels_last`; how far the outputs are from those of fp32; and the memory of the card.
+For `paintings`, or for a network of the size of `google/ddpm-*` with random weights (`--size 256`),
+it prints the time of one evaluation in fp32, bf16 and, on a graphics card, fp16, each with and
+without `channels_last`, the difference of the outputs to fp32, and the memory of the card.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PUBLIC_256: dict[str, Any] = {
 
 
 def network(size: int) -> nn.Module:
-    """`paintings` at 64 px; at 256 px one of that kind with random weights."""
+    """Returns `paintings` for 64 px; for 256 px, a larger network with random weights."""
     if size == 64:
         return checkpoints.load("paintings").unet
     from diffusers import UNet2DModel
@@ -51,22 +51,22 @@ def network(size: int) -> nn.Module:
 
 
 def variants(device: torch.device) -> Iterator[tuple[str, bool]]:
-    """Arithmetic, and whether `channels_last`."""
+    """Yields the arithmetic, and whether the layout is `channels_last`."""
     for name in ("fp32", "bf16", *(("fp16",) if device.type == "cuda" else ())):
         yield name, False
         yield name, True
 
 
 def evaluate(unet: nn.Module, x_t: Tensor, name: str) -> Tensor:
-    """The network's output, `(b, c, h, w)` float32."""
+    """Returns the network's output, `(b, c, h, w)` float32."""
     dtype = devices.PRECISIONS[name]
-    around = torch.autocast(x_t.device.type, dtype=dtype) if dtype else nullcontext()
-    with torch.no_grad(), around:
+    context = torch.autocast(x_t.device.type, dtype=dtype) if dtype else nullcontext()
+    with torch.no_grad(), context:
         return unet(x_t, _T).sample.float()
 
 
 def timed(unet: nn.Module, x_t: Tensor, name: str) -> float:
-    """Seconds of one evaluation."""
+    """Returns the seconds of one evaluation."""
     _wait(x_t.device)
     began = time.perf_counter()
     evaluate(unet, x_t, name)
@@ -86,39 +86,39 @@ def _memory_mib(device: torch.device) -> str:
 
 
 def measure(size: int, num_images: int) -> list[tuple[str, ...]]:
-    """The rows of the table; the variants take turns in every round."""
+    """Returns the rows of the table; the variants take turns in every round."""
     device, unet = devices.device(), network(size)
     x_t = torch.randn(num_images, 3, size, size, generator=torch.Generator().manual_seed(0))
-    x_t, chosen = x_t.to(device), list(variants(device))
+    x_t, all_variants = x_t.to(device), list(variants(device))
     layouts = {False: torch.contiguous_format, True: torch.channels_last}
-    seconds: dict[tuple[str, bool], list[float]] = {variant: [] for variant in chosen}
+    seconds: dict[tuple[str, bool], list[float]] = {variant: [] for variant in all_variants}
     outputs, memory = {}, {}
     for round_number in range(_ROUNDS + 1):
-        for name, last in chosen:
-            unet.to(memory_format=layouts[last])  # pyright: ignore[reportCallIssue]
-            shaped = x_t.contiguous(memory_format=layouts[last])
-            if round_number == 0:  # warms up, and is looked at
+        for name, channels_last in all_variants:
+            unet.to(memory_format=layouts[channels_last])  # pyright: ignore[reportCallIssue]
+            inputs = x_t.contiguous(memory_format=layouts[channels_last])
+            if round_number == 0:  # warm-up, also for outputs and memory
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats(device)
-                outputs[name, last] = evaluate(unet, shaped, name)
-                memory[name, last] = _memory_mib(device)
+                outputs[name, channels_last] = evaluate(unet, inputs, name)
+                memory[name, channels_last] = _memory_mib(device)
             else:
-                seconds[name, last].append(timed(unet, shaped, name))
+                seconds[name, channels_last].append(timed(unet, inputs, name))
     base = ("fp32", False)
     ratios = {
         v: statistics.median(a / b for a, b in zip(seconds[v], seconds[base], strict=True))
-        for v in chosen
+        for v in all_variants
     }
     return [
         (
             name,
-            "channels_last" if last else "contiguous",
-            f"{1000 * statistics.median(seconds[name, last]):.1f} ms",
-            f"{ratios[name, last]:.2f}",
-            f"{float((outputs[name, last] - outputs[base]).abs().max()):.4f}",
-            memory[name, last],
+            "channels_last" if channels_last else "contiguous",
+            f"{1000 * statistics.median(seconds[name, channels_last]):.1f} ms",
+            f"{ratios[name, channels_last]:.2f}",
+            f"{float((outputs[name, channels_last] - outputs[base]).abs().max()):.4f}",
+            memory[name, channels_last],
         )
-        for name, last in chosen
+        for name, channels_last in all_variants
     ]
 
 

@@ -1,13 +1,13 @@
-"""Which recipe learns most in a given time? Trains each at the same cost, from scratch.
+"""Compares training recipes: trains each from scratch at the same cost.
 
     python -m benchmarks.recipes
 
-Every arm is the base recipe with one thing changed, and gets as many steps as cost what
-`base_steps` of the base recipe cost; they are timed in turns, since the speed of a machine changes
-more than most arms differ. Judged by the error of the predicted picture on held-out ones, per noise
-level, and by the Fréchet distance of drawn pictures to real ones in the features of
-`benchmarks.judges.genre_judge`. An arm that is done is kept in a file and not trained again; to
-have all of them anew, delete the file.
+Every arm is the base recipe with one change. It gets as many steps as cost the same as `base_steps`
+of the base recipe; both are timed in turns, because the speed of a machine varies more than most
+arms differ. The measures are the error of the predicted picture on held-out pictures, per noise
+level, and the Fréchet distance of drawn to real pictures in the features of
+`benchmarks.judges.genre_judge`. Results are stored in a file and not measured again; delete the
+file to measure all arms again.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _FORWARDS = 15
 
 @dataclass(frozen=True)
 class Arm:
-    """The base recipe with something changed.
+    """The base recipe with one change.
 
     Attributes:
-        name: what is changed.
+        name: names the change.
         network: arguments of `SpaceToDepthUNet2DModel`.
         schedule: arguments of `DDPMScheduler`.
         recipe: fields of `Recipe`.
@@ -107,16 +107,16 @@ ARMS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one arm.
+    """The measurements of one arm.
 
     Attributes:
         name: of the arm.
         parameters: of the network.
-        forward: what one evaluation of one picture costs, as a multiple of the base's.
-        steps: of training, at the cost that all arms had.
-        errors: level of noise to mean squared error of the predicted picture in [-1, 1].
+        forward: cost of one network evaluation of one picture, as a multiple of the base's.
+        steps: training steps, at the same cost for all arms.
+        errors: noise level to mean squared error of the predicted picture in [-1, 1].
         distance: Fréchet distance of drawn pictures to real ones.
-        device: that trained it.
+        device: that it was trained on.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Result:
 def base(
     dataset_name: str, image_size: int, batch_size: int, precision: Precision, seed: int
 ) -> Recipe:
-    """What every arm changes one thing of; its length follows from the cost."""
+    """Returns the base recipe; its number of steps is set later."""
     return Recipe(
         start_model="",
         dataset_name=dataset_name,
@@ -152,7 +152,7 @@ def base(
 
 
 def trainer_of(arm: Arm, common: Recipe, data: Pictures) -> Trainer:
-    """A run of an arm, at its first step."""
+    """Returns the trainer of an arm, at its first step."""
     recipe = replace(common, **arm.recipe)
     torch.manual_seed(recipe.seed)
     unet = SpaceToDepthUNet2DModel(sample_size=recipe.image_size, **arm.network)
@@ -163,26 +163,26 @@ def trainer_of(arm: Arm, common: Recipe, data: Pictures) -> Trainer:
     )
 
 
-def cost_beside(dear: Callable[[], object], base: Callable[[], object], turns: int) -> float:
-    """What one thing takes as a multiple of another: the median of turns taken."""
+def cost_beside(work: Callable[[], object], base: Callable[[], object], turns: int) -> float:
+    """Returns the cost of one function as a multiple of another's: the median of all turns."""
     ratios = []
     for _ in range(turns):
         began = time.perf_counter()
         base()
-        between = time.perf_counter()
-        dear()
-        ratios.append((time.perf_counter() - between) / (between - began))
+        middle = time.perf_counter()
+        work()
+        ratios.append((time.perf_counter() - middle) / (middle - began))
     return statistics.median(ratios)
 
 
 def affordable_steps(trial: Trainer, base: Trainer, base_steps: int) -> int:
-    """How many steps of an arm cost what `base_steps` of the base recipe cost."""
+    """Returns how many steps of an arm cost the same as `base_steps` of the base recipe."""
     return max(1, round(base_steps / cost_beside(trial.train_step, base.train_step, STEPS_TIMED)))
 
 
 @torch.no_grad()
 def forward_beside(trial: Trainer, base: Trainer) -> float:
-    """What one evaluation of one picture costs, as a multiple of the base's."""
+    """Returns the cost of one network evaluation of one picture, as a multiple of the base's."""
 
     def forward(trainer: Trainer) -> Callable[[], object]:
         unet, size = trainer.averaged(), trainer.recipe.image_size
@@ -194,7 +194,7 @@ def forward_beside(trial: Trainer, base: Trainer) -> float:
 
 
 def errors_of(trainer: Trainer) -> dict[str, float]:
-    """The errors at the same levels of noise for every arm, whatever its schedule."""
+    """Returns the errors at the same noise levels for every arm, whatever its schedule."""
     sigmas = (1 - trainer.alpha_bar).sqrt().cpu()  # (num_timesteps,)
     nearest = {level: int((sigmas - level).abs().argmin()) for level in NOISE_LEVELS}
     errors = trainer.validate(sorted(set(nearest.values())))
@@ -202,7 +202,7 @@ def errors_of(trainer: Trainer) -> dict[str, float]:
 
 
 def looks(pictures: Tensor) -> frechet.Gaussian:
-    """What pictures `(n, 3, size, size)` look like to the genre judge, which sees them at 64 px."""
+    """Returns the moments of the genre judge's features of pictures, resized to 64 px."""
     side = (genre_judge.SIZE_PX, genre_judge.SIZE_PX)
     if pictures.shape[-2:] != side:
         pictures = interpolate(pictures, side, mode="bicubic", antialias=True).clamp(-1, 1)
@@ -212,10 +212,10 @@ def looks(pictures: Tensor) -> frechet.Gaussian:
 def measure(
     arm: Arm, common: Recipe, data: Pictures, base_steps: int, count: int, real: frechet.Gaussian
 ) -> Result:
-    """Trains an arm at the cost that all have, and judges it."""
-    trial, beside = trainer_of(arm, common, data), trainer_of(ARMS[0], common, data)
-    steps = affordable_steps(trial, beside, base_steps) if arm != ARMS[0] else base_steps
-    forward = forward_beside(trial, beside) if arm != ARMS[0] else 1.0
+    """Trains an arm at the common cost, and measures it."""
+    trial, base_trainer = trainer_of(arm, common, data), trainer_of(ARMS[0], common, data)
+    steps = affordable_steps(trial, base_trainer, base_steps) if arm != ARMS[0] else base_steps
+    forward = forward_beside(trial, base_trainer) if arm != ARMS[0] else 1.0
     trainer = trainer_of(arm, replace(common, max_steps=steps), data)
     for _ in tqdm(range(steps), desc=arm.name, unit="step", leave=False):
         trainer.train_step()
@@ -232,7 +232,7 @@ def measure(
 
 
 def table(results: Sequence[Result]) -> str:
-    """All arms, best distance first."""
+    """Returns the table of all arms, best distance first."""
     levels = list(results[0].errors)
     header = [
         "recipe",
@@ -244,20 +244,20 @@ def table(results: Sequence[Result]) -> str:
     ]
     rows = [
         [
-            found.name,
-            f"{found.parameters / 1e6:.1f}",
-            f"{found.forward:.2f}×",
-            f"{found.steps:,}",
-            *(f"{found.errors[level]:.4f}" for level in levels),
-            f"{found.distance:.2f}",
+            result.name,
+            f"{result.parameters / 1e6:.1f}",
+            f"{result.forward:.2f}×",
+            f"{result.steps:,}",
+            *(f"{result.errors[level]:.4f}" for level in levels),
+            f"{result.distance:.2f}",
         ]
-        for found in sorted(results, key=lambda found: found.distance)
+        for result in sorted(results, key=lambda result: result.distance)
     ]
     return markdown(header, rows)
 
 
 def kept(path: Path, conditions: Mapping[str, Any]) -> list[Result]:
-    """The arms that were measured before under the same conditions."""
+    """Returns the stored results that were measured under the same conditions."""
     if not path.is_file():
         return []
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -265,9 +265,9 @@ def kept(path: Path, conditions: Mapping[str, Any]) -> list[Result]:
 
 
 def keep(path: Path, conditions: Mapping[str, Any], results: Sequence[Result]) -> None:
-    """Stores what was measured so far."""
+    """Stores the results so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {"conditions": conditions, "arms": [vars(found) for found in results]}
+    stored = {"conditions": conditions, "arms": [vars(result) for result in results]}
     path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
@@ -304,18 +304,18 @@ def main(
     }
     data = load_pictures(str(dataset), image_size=image_size)
     common = base(str(dataset), image_size, batch_size, mixed_precision, seed)
-    shown = data.take(torch.arange(min(len(data), 2000)))
-    real = looks(images.from_uint8(shown))
+    sample = data.take(torch.arange(min(len(data), 2000)))
+    real = looks(images.from_uint8(sample))
     results = kept(output, conditions)
-    known = {found.name for found in results}
-    wanted = [arm for arm in ARMS if any(part.strip() in arm.name for part in only.split(","))]
-    for arm in (arm for arm in wanted if arm.name not in known):
+    measured = {result.name for result in results}
+    selected = [arm for arm in ARMS if any(part.strip() in arm.name for part in only.split(","))]
+    for arm in (arm for arm in selected if arm.name not in measured):
         results.append(measure(arm, common, data, base_steps, count, real))
         keep(output, conditions, results)
     print(table(results))
-    trained_on = ", ".join(sorted({found.device for found in results}))
-    told = ", ".join(f"{name} {value}" for name, value in conditions.items())
-    print(f"\n{told}. Trained on {trained_on}.")
+    trained_on = ", ".join(sorted({result.device for result in results}))
+    conditions_text = ", ".join(f"{name} {value}" for name, value in conditions.items())
+    print(f"\n{conditions_text}. Trained on {trained_on}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the judge says of a set of digits, and how that is printed."""
+"""Scores sets of digits with the judge, and prints tables."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HEADER = ("digits", "n", "judged as asked (95 %)", "worst class", "Fréchet dist
 
 @dataclass(frozen=True)
 class Score:
-    """What the judge says of one set of pictures.
+    """The judge's results for one set of pictures.
 
     Attributes:
-        name: which pictures.
-        num_digits: how many.
-        accuracy: share judged to be the digit that was asked for.
-        worst_digit: the class with the lowest such share.
-        worst_accuracy: that share.
+        name: of the set.
+        num_digits: number of digits.
+        accuracy: share judged to be the wanted digit.
+        worst_digit: the class with the lowest accuracy.
+        worst_accuracy: its accuracy.
         distance: Fréchet distance to the reference pictures.
     """
 
@@ -39,20 +39,20 @@ class Score:
 
 
 class Scorer:
-    """Judge and reference pictures, ready to score sets of pictures."""
+    """A judge and reference pictures to score sets of pictures with."""
 
     def __init__(self, judge: DigitJudge, reference: Digits):
         self.judge = judge
         self.reference = frechet.fit(features(judge, from_uint8(reference.pixels)).numpy())
 
     def score(self, name: str, data: Digits) -> Score:
-        """Scores 8-bit pictures, whose labels are what was asked for; every class must occur."""
+        """Scores 8-bit pictures; the labels are the wanted digits, and every class must occur."""
         pixels = from_uint8(data.pixels)
         right = classify(self.judge, pixels) == data.labels  # (n,)
         shares = [_share(right[data.labels == digit]) for digit in range(NUM_CLASSES)]
         worst = min(range(NUM_CLASSES), key=lambda digit: shares[digit].value)
-        found = features(self.judge, pixels).numpy()  # (n, 64)
-        distance = frechet.bootstrap_distance(found, self.reference)
+        embedded = features(self.judge, pixels).numpy()  # (n, 64)
+        distance = frechet.bootstrap_distance(embedded, self.reference)
         return Score(name, len(data), _share(right), worst, shares[worst], distance)
 
 
@@ -61,12 +61,12 @@ def _share(right: Tensor) -> frechet.Interval:
 
 
 def cycled_labels(count: int, start: int = 0) -> Tensor:
-    """`(count,)` labels 0, 1, ... 9, 0, 1, ...: picture i is asked to be i modulo 10."""
+    """Returns labels `(count,)` 0, 1, ... 9, 0, 1, ...: picture i has the label i modulo 10."""
     return torch.arange(start, start + count) % NUM_CLASSES
 
 
 def balanced_sample(data: Digits, count: int, seed: int = 0) -> Digits:
-    """`count` of the pictures, as many of each class, the same ones for the same seed.
+    """Returns `count` of the pictures, equally many of each class, determined by the seed.
 
     Raises:
         ValueError: if some class has too few.
@@ -80,7 +80,7 @@ def balanced_sample(data: Digits, count: int, seed: int = 0) -> Digits:
 
 
 def row(score: Score) -> list[str]:
-    """One line of the table under `HEADER`."""
+    """Returns a row of the table with `HEADER`."""
     accuracy, distance = score.accuracy, score.distance
     return [
         score.name,
@@ -92,6 +92,6 @@ def row(score: Score) -> list[str]:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

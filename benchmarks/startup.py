@@ -1,10 +1,10 @@
-"""How soon the app answers and how much memory it takes.
+"""Measures the app's start-up time and memory.
 
     python -m benchmarks.startup
 
-Starts `python app.py` as a person would, several times, and waits for its page; then draws one row
-of digits with every conditioning, a picture with every bundled model and one of words, and reads
-the process's memory. Linux only: memory is read from `/proc`.
+Starts `python app.py` several times and waits for its page; then draws one row of digits with every
+conditioning, a picture with every bundled model and one with text guidance, and reads the memory of
+the process. Linux only: memory is read from `/proc`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Start:
-    """One start of the app; memory in MiB resident.
+    """One start of the app; memory is resident memory in MiB.
 
     Attributes:
-        seconds: from starting Python to the page being served.
-        idle_mib: then.
-        used_mib: after one run with every bundled model.
+        seconds: from the start of Python until the page is served.
+        idle_mib: memory at that moment.
+        used_mib: memory after one run with every bundled model.
     """
 
     seconds: float
@@ -58,7 +58,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_app(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """`python app.py` on a port; ended afterwards."""
+    """Runs `python app.py` on a port; ends it afterwards."""
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port)}
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
@@ -74,13 +74,13 @@ def wait_for_page(url: str) -> None:
     """Returns once the page is served.
 
     Raises:
-        TimeoutError: if it is not within two minutes.
+        TimeoutError: if it is not served within `TIMEOUT_SECONDS`.
     """
-    ends = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < ends:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                answer.read()
+            with urllib.request.urlopen(url, timeout=5) as response:
+                response.read()
                 return
         except OSError:
             time.sleep(0.05)
@@ -88,16 +88,16 @@ def wait_for_page(url: str) -> None:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process that lies in RAM, in MiB."""
+    """Returns the resident memory of a process, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    if found is None:
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    if match is None:
         raise ValueError(f"pid must be a running process, got {pid}")
-    return int(found.group(1)) / 1024
+    return int(match.group(1)) / 1024
 
 
 def measure() -> Start:
-    """One start, in a process of its own."""
+    """Measures one start, in its own process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     began = time.monotonic()
@@ -110,12 +110,12 @@ def measure() -> Start:
             client.predict(conditioning=conditioning, api_name="/digits")
         for model in filter(TABLE.get, rule(ColorSettings, "model").options):
             client.predict(model=model, api_name="/color")
-        client.predict(api_name="/text")  # the CLIP that comes with the app
+        client.predict(api_name="/text")  # with the bundled CLIP
         return Start(seconds, idle, resident_mib(process.pid))
 
 
 def main(repeats: Annotated[int, typer.Option(min=1, help="starts")] = 3) -> None:
-    """Prints the median over several starts, the first of which may find cold files."""
+    """Prints the median of several starts; the first may read files from disk."""
     starts = [measure() for _ in range(repeats)]
     seconds = ", ".join(f"{start.seconds:.1f}" for start in starts)
     print("| start of the app | |\n| --- | --- |")

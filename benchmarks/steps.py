@@ -1,13 +1,13 @@
-"""How few steps are enough? Quality over the number of steps, for every bundled model of pictures.
+"""Measures quality over the number of steps for every bundled model: how few are enough?
 
     python -m benchmarks.steps --figure assets/steps.png
 
-Unguided with every solver and as the studio's `balanced` draws, and guided towards four colours
-with `balanced` and `fast`; digits with classifier-free guidance. Fresh noise is one Brownian path
-for every number of steps, so that it is the steps alone that differ.
-Quality is the Fréchet distance to real pictures, of the same seeds for every number of steps, in
-the features of `benchmarks.judges.genre_judge`, for digits of `pipelines.models.judges`. What was
-measured is kept in a file and not drawn again with the same weights and settings.
+Pictures are drawn unguided with every solver and with the studio's `balanced`, and guided towards
+four colours with `balanced` and `fast`; digits with classifier-free guidance. Fresh noise is one
+Brownian path for every number of steps, so that runs differ only by their steps.
+Quality is the Fréchet distance to real pictures, with the same seeds for every number of steps, in
+the features of `benchmarks.judges.genre_judge`, for digits of `pipelines.models.judges`. Results
+are stored in a file and not measured again with the same weights and settings.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SHARES = (1, 1.5, 2, 3, 5)
 _PLAIN = METHODS["balanced"]
 GUIDED = {"balanced, guided": _PLAIN, "fast, guided": METHODS["fast"]}
 STUDIO = {"balanced": _PLAIN, **GUIDED}
-"""How the studio draws pictures: unguided, beside colours and words, and towards colours."""
+"""The studio's ways to draw: unguided, as for comparison, and guided towards colours."""
 
 ARMS = {
     "DDIM": replace(_PLAIN, solver="ddim", eta=0.0),
@@ -72,13 +72,13 @@ ARMS = {
     THIRD_ORDER: replace(_PLAIN, eta=0.0),
     **STUDIO,
 }
-"""How pictures are drawn, unguided but for `GUIDED`."""
+"""Ways to draw pictures, unguided except those in `GUIDED`."""
 
 DIGIT_ARMS = {
     "DDIM": DigitsSettings(solver="ddim"),
     "DPM-Solver++": DigitsSettings(solver="dpm++"),
 }
-"""How digits are drawn, all of them guided."""
+"""Ways to draw digits, all with classifier-free guidance."""
 
 COMPARED_WITH = {
     "DDIM, leading": "DDIM",
@@ -87,12 +87,12 @@ COMPARED_WITH = {
     THIRD_ORDER: "DDIM",
     "fast, guided": "balanced, guided",
 }
-"""Ways to draw that are not run for the most steps: those whose pictures stand for theirs there."""
+"""Ways to draw that are not run with the most steps; each uses the result of the other there."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one way to draw reaches in one number of steps.
+    """The result of one way to draw with one number of steps.
 
     Attributes:
         model: key of the checkpoint.
@@ -101,8 +101,8 @@ class Point:
         distance: Fréchet distance to real pictures.
         difference: CIEDE2000 to the wanted colours; 0 if unguided.
         revision: of the checkpoint's weights.
-        count: pictures it was measured with.
-        settings: solver and fresh noise it was drawn with.
+        count: number of pictures.
+        settings: solver and fresh noise, as text.
     """
 
     model: str
@@ -116,14 +116,14 @@ class Point:
 
 
 def look(model: str, pictures: Tensor) -> frechet.Gaussian:
-    """What pictures look like to a network that knows their kind."""
+    """Returns the moments of a judge's features of pictures."""
     if model in DIGITS:
         return frechet.fit(judge.features(load_judge(), pictures).double().numpy())
     return looks(pictures)
 
 
 def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
-    """What the pictures that a model learned from look like; digits, those of the test set."""
+    """Returns the moments of a model's training pictures; for digits, of the test pictures."""
     if model in DIGITS:
         digits = load_digits(default_mnist(), "test")
         return look(model, images.from_uint8(digits.pixels))
@@ -138,64 +138,66 @@ def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
 
 
 def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:
-    """Pictures `(count, 3, h, w)` in [-1, 1] and how far they are from the wanted colours.
+    """Draws pictures `(count, 3, h, w)` in [-1, 1]; returns them and their colour difference.
 
     Digits are `(count, 1, h, w)`.
     """
     if model in DIGITS:
         conditioning = model.removeprefix("digits-")
-        chosen = {"conditioning": conditioning, "num_inference_steps": steps}
-        digits = draw_digits(replace(DIGIT_ARMS[arm], **chosen), count, REPORT_SEED)
+        changes = {"conditioning": conditioning, "num_inference_steps": steps}
+        digits = draw_digits(replace(DIGIT_ARMS[arm], **changes), count, REPORT_SEED)
         return images.from_uint8(digits.pixels), 0.0
     wanted = [images.parse_color(text) for text in COLORS] if arm in GUIDED else [None]
     setting = Setting(arm, ARMS[arm], SCALE, steps)
-    pictures, off = [], []
+    pictures, color_differences = [], []
     for number, rgb in enumerate(wanted):
         left = count // len(wanted)
         seed = REPORT_SEED + number * left
         while left:
             part = min(left, _BATCH)
             drawn = Lab(model, seed, part, one_path=True).draw(setting, rgb)
-            off += differences(drawn, rgb) if rgb else []
+            color_differences += differences(drawn, rgb) if rgb else []
             pictures.append(drawn)
             left, seed = left - part, seed + part
-    return torch.cat(pictures), statistics.mean(off) if off else 0.0
+    return torch.cat(pictures), statistics.mean(color_differences) if color_differences else 0.0
 
 
 def arms_of(model: str) -> Sequence[str]:
-    """How pictures of a model are drawn."""
+    """Returns the ways to draw pictures of a model."""
     return tuple(DIGIT_ARMS if model in DIGITS else ARMS)
 
 
 def settings_of(model: str, arm: str) -> str:
-    """What pictures are drawn with, as it is kept beside what they reach."""
-    of = (DIGIT_ARMS if model in DIGITS else ARMS)[arm]
-    return f"{of.solver}, eta {of.eta:g}" + (", fresh noise of the SDE, one path" if of.eta else "")
+    """Returns solver and fresh noise as text, for the stored results."""
+    settings = (DIGIT_ARMS if model in DIGITS else ARMS)[arm]
+    return f"{settings.solver}, eta {settings.eta:g}" + (
+        ", fresh noise of the SDE, one path" if settings.eta else ""
+    )
 
 
 def count_of(model: str, arm: str, count: int) -> int:
-    """How many are drawn where `count` are wanted: more of the studio's pictures, to tell 5 %."""
+    """Returns the number of pictures: more for `STUDIO`, to resolve differences of 5 %."""
     if model in DIGITS:
         return _DIGIT_COUNT
     return len(COLORS) * count if arm in STUDIO else count
 
 
 def steps_of(arm: str) -> Sequence[int]:
-    """Numbers of steps that pictures of one way to draw are drawn in."""
+    """Returns the numbers of steps of one way to draw."""
     return STEPS[:-1] if arm in COMPARED_WITH else STEPS
 
 
 def curve(points: Sequence[Point], model: str, arm: str) -> list[Point]:
-    """One way to draw, from the fewest steps to the most; nothing if any is not measured yet."""
-    of = {point.steps: point for point in points if (point.model, point.arm) == (model, arm)}
+    """Returns the results of one way to draw by rising steps; empty if any is missing."""
+    by_steps = {point.steps: point for point in points if (point.model, point.arm) == (model, arm)}
     if arm in COMPARED_WITH:
         limits = curve(points, model, COMPARED_WITH[arm])
-        of |= {point.steps: replace(point, arm=arm) for point in limits[-1:]}
-    return [of[steps] for steps in STEPS] if of.keys() >= set(STEPS) else []
+        by_steps |= {point.steps: replace(point, arm=arm) for point in limits[-1:]}
+    return [by_steps[steps] for steps in STEPS] if by_steps.keys() >= set(STEPS) else []
 
 
 def fewest(points: Sequence[Point]) -> int:
-    """The fewest steps of a curve from which on all are within 5 % of the most, or nearer."""
+    """Returns the fewest steps from which on all distances are within 5 % of the last one."""
     enough = points[-1].distance * (1 + TOLERANCE)
     needed = points[-1].steps
     for point in reversed(points):
@@ -206,55 +208,61 @@ def fewest(points: Sequence[Point]) -> int:
 
 
 def rows(points: Sequence[Point]) -> list[list[str]]:
-    """One per model and way to draw: the distance of each number of steps, and what is enough."""
+    """Returns rows per model and way to draw: distances, and the steps that are enough."""
     lines = []
     for model in MODELS:
         for arm in arms_of(model):
-            of = curve(points, model, arm)
-            if of:
-                cells = [f"{point.distance:.2f}" for point in of]
-                lines.append([model, arm, *cells, f"{fewest(of)}"])
+            arm_curve = curve(points, model, arm)
+            if arm_curve:
+                cells = [f"{point.distance:.2f}" for point in arm_curve]
+                lines.append([model, arm, *cells, f"{fewest(arm_curve)}"])
     return lines
 
 
 def card_figures(points: Sequence[Point], model: str) -> dict[str, tuple[str, str]]:
-    """What a model card says: how near unguided pictures come, and how many steps that takes."""
-    of = curve(points, model, CARD_ARM)
-    if not of:
+    """Returns the figures of a model card: the distance, and the steps that are enough."""
+    arm_curve = curve(points, model, CARD_ARM)
+    if not arm_curve:
         return {}
-    kind, others = ("digits", "MNIST's test pictures")
+    kind, reference = ("digits", "MNIST's test pictures")
     if model in REAL:
-        kind, others = "unguided pictures", f"`{REAL[model]}`"
-    drawn = f"{of[-1].count} {kind}, {CARD_ARM}"
-    distance = f"{drawn}, {of[-1].steps} steps: Fréchet distance to {others}"
+        kind, reference = "unguided pictures", f"`{REAL[model]}`"
+    label = f"{arm_curve[-1].count} {kind}, {CARD_ARM}"
+    distance = f"{label}, {arm_curve[-1].steps} steps: Fréchet distance to {reference}"
     return {
-        "steps_distance": (distance, f"{of[-1].distance:.1f}"),
-        "steps_enough": (f"{drawn}: steps from which on it is within 5 %", f"{fewest(of)}"),
+        "steps_distance": (distance, f"{arm_curve[-1].distance:.1f}"),
+        "steps_enough": (f"{label}: steps from which on it is within 5 %", f"{fewest(arm_curve)}"),
     }
 
 
 def figure(points: Sequence[Point], path: Path) -> None:
-    """Distance over steps, as a share of that of the most, one panel a model.
+    """Draws the distance over steps, as a share of that with the most steps, one panel per model.
 
-    Shares tell how many steps are enough whatever the number of pictures, on which distances hang;
-    below the dotted line is within 5 %. Opaque and white, to be read on any ground.
+    Shares do not depend on the number of pictures, as distances do. Below the dotted line is within
+    5 %. The background is opaque white.
     """
     from matplotlib.figure import Figure
 
     curves = {
-        model: [of for arm in arms_of(model) if (of := curve(points, model, arm))]
+        model: [arm_curve for arm in arms_of(model) if (arm_curve := curve(points, model, arm))]
         for model in MODELS
     }
     measured = [model for model in MODELS if curves[model]]
-    lines = max(1, math.ceil(len(measured) / _COLUMNS))
-    size = (3 * _COLUMNS, 3 * lines)
+    num_rows = max(1, math.ceil(len(measured) / _COLUMNS))
+    size = (3 * _COLUMNS, 3 * num_rows)
     drawing = Figure(figsize=size, layout="constrained", facecolor="white")
-    panels = drawing.subplots(lines, _COLUMNS, squeeze=False).flatten()
+    panels = drawing.subplots(num_rows, _COLUMNS, squeeze=False).flatten()
     for panel, model in zip(panels, measured, strict=False):
-        for of in curves[model]:
-            color = f"C{[*ARMS].index(of[0].arm)}"  # the same in every panel, as the legend says
-            shown = {"marker": ".", "label": of[0].arm, "color": color}
-            panel.plot([p.steps for p in of], [p.distance / of[-1].distance for p in of], **shown)
+        for arm_curve in curves[model]:
+            color = (
+                f"C{[*ARMS].index(arm_curve[0].arm)}"  # the same in every panel, as the legend says
+            )
+            style = {"marker": ".", "label": arm_curve[0].arm, "color": color}
+            panel.plot(
+                [p.steps for p in arm_curve],
+                [p.distance / arm_curve[-1].distance for p in arm_curve],
+                **style,
+            )
         panel.axhline(1 + TOLERANCE, color="black", linewidth=1, linestyle=":")
         panel.set_xscale("log")
         panel.set_yscale("log")
@@ -273,7 +281,7 @@ def figure(points: Sequence[Point], path: Path) -> None:
 
 
 def kept(path: Path, revisions: Mapping[str, str], count: int) -> list[Point]:
-    """What was measured before with these weights, settings, and so many pictures."""
+    """Returns the stored results with these weights, settings and number of pictures."""
     if not path.is_file():
         return []
     points = [Point(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
@@ -281,7 +289,7 @@ def kept(path: Path, revisions: Mapping[str, str], count: int) -> list[Point]:
 
 
 def _now(point: Point, revisions: Mapping[str, str], count: int) -> Point:
-    """The same point as it would be kept now."""
+    """Returns a point with the current revision, count and settings."""
     return replace(
         point,
         revision=revisions.get(point.model, ""),
@@ -291,7 +299,7 @@ def _now(point: Point, revisions: Mapping[str, str], count: int) -> Point:
 
 
 def keep(path: Path, points: Sequence[Point]) -> None:
-    """Stores what was measured so far."""
+    """Stores the results so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = ",\n".join(json.dumps(vars(point)) for point in points)
     path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
@@ -311,29 +319,29 @@ def main(
         torch.set_num_threads(threads)
     revisions = {model: checkpoints.load(model).revision for model in MODELS}
     points = kept(output, revisions, count)
-    known = {(point.model, point.arm, point.steps) for point in points}
+    measured = {(point.model, point.arm, point.steps) for point in points}
     for model in (model for model in MODELS if only in model):
-        wanted = [
+        missing = [
             (arm, steps)
             for arm in arms_of(model)
             for steps in steps_of(arm)
-            if (model, arm, steps) not in known
+            if (model, arm, steps) not in measured
         ]
-        if not wanted:
+        if not missing:
             continue
         reference = real(data_folder, model)
-        for arm, steps in tqdm(wanted, desc=model, unit="point"):
+        for arm, steps in tqdm(missing, desc=model, unit="point"):
             pictures, difference = draw(model, arm, steps, count_of(model, arm, count))
             distance = frechet.between(look(model, pictures), reference)
-            found = _now(Point(model, arm, steps, distance, difference), revisions, count)
-            points.append(found)
+            point_now = _now(Point(model, arm, steps, distance, difference), revisions, count)
+            points.append(point_now)
             keep(output, points)
     header = ("model", "drawn with", *(f"{steps}" for steps in STEPS), "enough")
     print(markdown(header, rows(points)))
-    told = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
+    revisions_text = ", ".join(f"`{model}` {revision}" for model, revision in revisions.items())
     print(
         f"\n{count} pictures a cell, as the studio draws {len(COLORS)} times as many (guided, "
-        f"{count} of each colour), {_DIGIT_COUNT} digits, weights {told}."
+        f"{count} of each colour), {_DIGIT_COUNT} digits, weights {revisions_text}."
     )
     if figure_path:
         figure(points, figure_path)

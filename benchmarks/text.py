@@ -1,10 +1,10 @@
-"""Text guidance, measured: do the pictures show what was asked for, and at what cost.
+"""Measures text guidance: do the pictures show the prompt, and at what cost?
 
     python -m benchmarks.text
 
-Six prompts, 16 seeds each, judged by two networks that guidance never used
-(`benchmarks.judges.painting_judges`): a classifier of genres and a second CLIP. The
-course's recipe (50 steps, 4 cutouts, scale 8) is drawn in the same run with the same models.
+Six prompts with 16 seeds each, judged by two networks that guidance never uses
+(`benchmarks.judges.painting_judges`): a classifier of genres and a second CLIP. The course's
+settings (50 steps, 4 cutouts, scale 8) are measured in the same run with the same models.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ GRID_COLUMNS, GRID_SCALE = 8, 2
 
 
 class Lab:
-    """A bundled model and a CLIP, drawing the same seeds for every prompt and setting."""
+    """A bundled model and a CLIP, with the same seeds for every prompt and setting."""
 
     def __init__(self, model: str, clip_model: str, seed: int, num_images: int):
         self.loaded, self.clip = checkpoints.load(model), clip.load(clip_model)
@@ -73,22 +73,22 @@ class Lab:
         self._unguided: dict[tuple[str, int, float], Tensor] = {}
 
     def run(self, settings: TextSettings) -> Run:
-        """Ready to draw, the seeds having been tried; see `Run`."""
+        """Returns a run that is ready to draw, after the seed search if there is one."""
         target = text.target_of(settings, self.clip)
         seeds: Sequence[int] = seeds_of(settings)
         if settings.tries > 1:
-            *_, found = text.try_seeds(settings, self.loaded, self.clip, target)
-            seeds = found.seeds
+            *_, state = text.try_seeds(settings, self.loaded, self.clip, target)
+            seeds = state.seeds
         return text.run_of(settings, self.loaded, self.clip, target, seeds)
 
     def guided(self, settings: TextSettings, prompt: str) -> Tensor:
-        """`(n, 3, h, w)` in [-1, 1]."""
+        """Returns guided pictures `(n, 3, h, w)` in [-1, 1]."""
         seeds = {"seed": self.seed, "num_images": self.num_images}
         *_, last = self.run(dataclasses.replace(settings, prompt=prompt, **seeds)).steps()
         return last.x_prev.clamp(-1, 1)
 
     def unguided(self, settings: TextSettings) -> Tensor:
-        """The same seeds, solver and steps without guidance."""
+        """Returns unguided pictures with the same seeds, solver and steps."""
         method = TEXT_METHODS[settings.method]
         key = (method.solver, settings.num_inference_steps, method.eta)
         if key not in self._unguided:
@@ -99,23 +99,23 @@ class Lab:
 
 
 def name_of(settings: TextSettings) -> str:
-    """How the tables call a setting."""
+    """Returns the name of a setting in the tables."""
     return f"{settings.method}, best of {settings.tries}" if settings.tries > 1 else settings.method
 
 
 def key_of(name: str) -> str:
-    """The same as a key of a card's figures."""
+    """Returns the name as a key of a card's figures."""
     return name.replace(",", "").replace(" ", "_")
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a setting reaches.
+    """The results of a setting.
 
     Attributes:
         name: of the setting.
-        settings: which.
-        shares: per prompt.
+        settings: the setting.
+        shares: per prompt, the results of the judges.
         distance: Fréchet distance of all its pictures to real paintings.
         contrast: standard deviation of luma as a share of the unguided pictures'.
         pictures: per prompt, `(n, 3, h, w)` in [-1, 1].
@@ -136,63 +136,63 @@ def score(lab: Lab, judges: Judges, name: str, settings: TextSettings) -> Score:
 
 
 def score_unguided(lab: Lab, judges: Judges, settings: TextSettings) -> Score:
-    """The same of the unguided pictures: how often they are of each kind by chance."""
-    plain = lab.unguided(settings)
-    pictures = dict.fromkeys(PROMPTS, plain)
+    """Judges the unguided pictures, for the shares by chance."""
+    unguided = lab.unguided(settings)
+    pictures = dict.fromkeys(PROMPTS, unguided)
     return _judged(lab, judges, "unguided", settings, pictures)
 
 
 def _judged(
     lab: Lab, judges: Judges, name: str, settings: TextSettings, pictures: dict[str, Tensor]
 ) -> Score:
-    every = torch.cat(list(pictures.values()))
-    plain = contrast(lab.unguided(settings)).repeat(len(pictures))
+    all_pictures = torch.cat(list(pictures.values()))
+    unguided_contrast = contrast(lab.unguided(settings)).repeat(len(pictures))
     return Score(
         name,
         settings,
         {prompt: judges.shares(pictures[prompt], kind) for prompt, kind in PROMPTS.items()},
-        judges.distance(every),
-        (contrast(every) / plain).mean().item(),
+        judges.distance(all_pictures),
+        (contrast(all_pictures) / unguided_contrast).mean().item(),
         pictures,
     )
 
 
-def row(found: Score) -> list[str]:
-    shares, settings = mean(list(found.shares.values())), found.settings
-    unguided = found.name == "unguided"
+def row(score: Score) -> list[str]:
+    shares, settings = mean(list(score.shares.values())), score.settings
+    unguided = score.name == "unguided"
     return [
-        found.name,
+        score.name,
         f"{settings.num_inference_steps}",
         "" if unguided else f"{settings.guidance_scale:g}",
         f"{shares.genre:.0%}",
         f"{shares.clip:.0%}",
         f"{shares.judged:.0%}",
         f"{shares.guide:.0%}",
-        f"{found.distance:.1f}",
-        f"{found.contrast:.2f}",
+        f"{score.distance:.1f}",
+        f"{score.contrast:.2f}",
     ]
 
 
-def prompt_rows(judges: Judges, unguided: Score, ours: Score, theirs: Score) -> list[list[str]]:
-    """Per prompt: real paintings, unguided, the course's, ours."""
+def prompt_rows(judges: Judges, unguided: Score, ours: Score, course: Score) -> list[list[str]]:
+    """Returns a row per prompt: real paintings, unguided, the course's and ours."""
     real = judges.reference.shares
     rows = []
     for prompt in PROMPTS:
-        row_of = [f.shares[prompt].judged for f in (unguided, theirs, ours)]
+        shares = [f.shares[prompt].judged for f in (unguided, course, ours)]
         rows.append(
-            [prompt, f"{real[PROMPTS[prompt]].judged:.0%}", *(f"{share:.0%}" for share in row_of)]
+            [prompt, f"{real[PROMPTS[prompt]].judged:.0%}", *(f"{share:.0%}" for share in shares)]
         )
     return rows
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one picture costs; the ratios are medians of those of turns taken.
+    """The cost of one picture; ratios are medians over turns.
 
     Attributes:
-        seconds: guided, median.
-        of_unguided: as often as the same steps unguided take.
-        of_course: as often as the course's recipe takes.
+        seconds: median with guidance.
+        of_unguided: as a multiple of the same steps without guidance.
+        of_course: as a multiple of the course's settings.
     """
 
     seconds: float
@@ -201,18 +201,22 @@ class Cost:
 
 
 def cost_of(lab: Lab, settings: TextSettings, repeats: int) -> Cost:
-    """Times a setting against no guidance, and against the course's recipe.
+    """Times a setting against no guidance, and against the course's settings.
 
-    They take turns, since the speed of a machine changes more than they differ.
+    They take turns, because the speed of a machine varies more than they differ.
     """
-    asked = [settings, dataclasses.replace(settings, guidance_scale=0.0, tries=1), COURSE]
-    single = [dataclasses.replace(s, num_images=1, prompt=next(iter(PROMPTS))) for s in asked]
-    ours, plain, theirs = (lambda s=s: list(lab.run(s).steps()) for s in single)
-    beside_plain, beside_course = (rounds([ours, other], repeats) for other in (plain, theirs))
+    all_settings = [settings, dataclasses.replace(settings, guidance_scale=0.0, tries=1), COURSE]
+    single = [
+        dataclasses.replace(s, num_images=1, prompt=next(iter(PROMPTS))) for s in all_settings
+    ]
+    ours, unguided, course = (lambda s=s: list(lab.run(s).steps()) for s in single)
+    against_unguided, against_course = (
+        rounds([ours, other], repeats) for other in (unguided, course)
+    )
     return Cost(
-        statistics.median(seconds for seconds, _ in beside_plain),
-        statistics.median(seconds / other for seconds, other in beside_plain),
-        statistics.median(seconds / other for seconds, other in beside_course),
+        statistics.median(seconds for seconds, _ in against_unguided),
+        statistics.median(seconds / other for seconds, other in against_unguided),
+        statistics.median(seconds / other for seconds, other in against_course),
     )
 
 
@@ -220,24 +224,24 @@ def cost_row(name: str, cost: Cost) -> list[str]:
     return [name, f"{cost.seconds:.2f} s", f"{cost.of_unguided:.2f}", f"{cost.of_course:.2f}"]
 
 
-def grid(found: Score) -> Image.Image:
-    """A row of pictures per prompt."""
-    chosen = [p[:GRID_COLUMNS] for p in found.pictures.values()]
+def grid(score: Score) -> Image.Image:
+    """Returns a sheet with a row of pictures per prompt."""
+    chosen = [p[:GRID_COLUMNS] for p in score.pictures.values()]
     return images.grid(images.to_pil(torch.cat(chosen)), columns=len(chosen[0]), scale=GRID_SCALE)
 
 
 def card_figures(
     model: str, clip_model: str, scores: Sequence[Score]
 ) -> dict[str, tuple[str, str]]:
-    """What a model card says: the share judged as asked, of everything but the course's."""
-    found = {}
+    """Returns the figures of a model card: the share judged as asked, without the course's."""
+    figures = {}
     for score in scores:
         if score.name == "course":
             continue
         label = f"words on `{model}` with `{clip_model}`, {score.name}: judged as asked"
         shares = mean(list(score.shares.values()))
-        found[f"words_{key_of(score.name)}"] = (label, f"{shares.judged:.0%}")
-    return found
+        figures[f"words_{key_of(score.name)}"] = (label, f"{shares.judged:.0%}")
+    return figures
 
 
 def main(
@@ -257,13 +261,13 @@ def main(
     judges = Judges(lab.clip)
     costs = {name_of(settings): cost_of(lab, settings, repeats) for settings in PRESETS}
     unguided = score_unguided(lab, judges, PRESETS[0])
-    drawn = tqdm([*PRESETS, COURSE], desc="score")
-    scores = [score(lab, judges, name_of(settings), settings) for settings in drawn]
-    ours, theirs = scores[0], scores[-1]
-    print(markdown(HEADER, [row(found) for found in (unguided, *scores)]), end="\n\n")
+    bar = tqdm([*PRESETS, COURSE], desc="score")
+    scores = [score(lab, judges, name_of(settings), settings) for settings in bar]
+    ours, course = scores[0], scores[-1]
+    print(markdown(HEADER, [row(result) for result in (unguided, *scores)]), end="\n\n")
     columns = ("prompt", "real paintings", "unguided", "course", "balanced")
-    print(markdown(columns, prompt_rows(judges, unguided, ours, theirs)), end="\n\n")
-    print(markdown(COST_HEADER, [cost_row(*of) for of in costs.items()]), end="\n\n")
+    print(markdown(columns, prompt_rows(judges, unguided, ours, course)), end="\n\n")
+    print(markdown(COST_HEADER, [cost_row(*cost) for cost in costs.items()]), end="\n\n")
     machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
     print(
         f"{len(PROMPTS)} prompts, {num_images} seeds each. Measured on {machine}, weights "
@@ -276,15 +280,15 @@ def main(
             record(key, card_figures(model, clip_model, [unguided, *scores]))
     if json_path:
         figures = {
-            found.name: {
-                "judged": mean(list(found.shares.values())).judged,
-                "shares": {p: dataclasses.asdict(s) for p, s in found.shares.items()},
-                "distance": found.distance,
-                "contrast": found.contrast,
+            result.name: {
+                "judged": mean(list(result.shares.values())).judged,
+                "shares": {p: dataclasses.asdict(s) for p, s in result.shares.items()},
+                "distance": result.distance,
+                "contrast": result.contrast,
             }
-            for found in (unguided, *scores)
+            for result in (unguided, *scores)
         }
-        cost_figures = {name: dataclasses.asdict(of) for name, of in costs.items()}
+        cost_figures = {name: dataclasses.asdict(cost) for name, cost in costs.items()}
         write_json(json_path, {"scores": figures, "costs": cost_figures, "machine": machine})
 
 

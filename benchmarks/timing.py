@@ -1,4 +1,4 @@
-"""Seconds for the row 0-9: the product at default settings, and the course's 1,000-step loop."""
+"""Times the row 0-9: the product at default settings, and the course's 1,000-step loop."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROW = "0123456789"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for the row 0-9 on one network, both ways.
+    """Seconds for the row 0-9 on one network, ours and the course's.
 
     Attributes:
-        conditioning: which network.
-        seconds: ours at default settings, median.
-        course_seconds: the course's loop, whole.
-        course_steps_timed: how many of its steps were run; fewer than all are scaled up.
-        course_steps: how many it has.
+        conditioning: of the network.
+        seconds: median of ours at default settings.
+        course_seconds: of the course's full loop.
+        course_steps_timed: how many of its steps were timed; fewer than all are scaled up.
+        course_steps: number of its steps.
     """
 
     conditioning: str
@@ -44,7 +44,7 @@ class Timing:
 
     @property
     def method(self) -> str:
-        """How the course's seconds were found, in words."""
+        """How the course's seconds were measured, as text."""
         if self.course_steps_timed == self.course_steps:
             return f"all {self.course_steps} steps timed"
         return f"scaled up from {self.course_steps_timed} steps"
@@ -65,7 +65,7 @@ class CourseLoop:
         self.x_t = course.denoise(
             self.loaded, self.x_t, self.labels, timesteps, scheduler=self.scheduler
         )
-        self.x_t.sum().item()  # waits until a GPU is done
+        self.x_t.sum().item()  # waits for a GPU to finish
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -75,22 +75,22 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def time_row(conditioning: str, *, repeats: int, course_steps_timed: int) -> Timing:
-    """Times both, after a warm-up, taking turns, so that a busy machine slows both alike.
+    """Times both in turns after a warm-up, so that a busy machine slows both equally.
 
-    Ours is the median of `repeats`. The course's loop is cut into as many pieces; all of them are
-    summed if they make up the whole loop, else the median time of a step is scaled up.
+    Ours is the median of `repeats`. The course's loop is cut into as many pieces; their times are
+    summed if they make up the full loop, else the median time of a step is scaled up.
     """
     settings = DigitsSettings(digits=ROW, conditioning=conditioning)
     warm_up, loop = CourseLoop(conditioning), CourseLoop(conditioning)
     timesteps = loop.scheduler.timesteps
     warm_up.advance(timesteps[:5])
     list(generate(settings, compare=False))
-    ours, theirs, per_step = [], [], []
+    ours, course_seconds, per_step = [], [], []
     pieces = timesteps[:course_steps_timed].chunk(repeats)
     for piece in tqdm(pieces, unit="repeat", desc=f"time {conditioning}"):
         ours.append(_seconds(lambda: list(generate(settings, compare=False))))
-        theirs.append(_seconds(lambda piece=piece: loop.advance(piece)))
-        per_step.append(theirs[-1] / len(piece))
+        course_seconds.append(_seconds(lambda piece=piece: loop.advance(piece)))
+        per_step.append(course_seconds[-1] / len(piece))
     timed, total = min(course_steps_timed, len(timesteps)), len(timesteps)
-    whole = sum(theirs) if timed == total else statistics.median(per_step) * total
-    return Timing(conditioning, statistics.median(ours), whole, timed, total)
+    course_total = sum(course_seconds) if timed == total else statistics.median(per_step) * total
+    return Timing(conditioning, statistics.median(ours), course_total, timed, total)

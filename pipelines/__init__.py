@@ -1,8 +1,8 @@
 """Sampling, guidance and models without Gradio, usable from a notebook.
 
 Folders in the order in which they import one another: `core`, `diffusion`, `models`, `runs`,
-`products`. Code written for version 0.2, where all modules lay in this folder, goes on working:
-`from pipelines import sampling` gives the module where it lies now.
+`products`. Code written for version 0.2, where all modules were in this folder, still works:
+`from pipelines import sampling` imports the module from its new place.
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ _MOVED = {
 def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module(f"{__name__}.products")  # which tells the other folders what there is
+    import_module(f"{__name__}.products")  # registers the products in `runs`
     return import_module(f"{__name__}.{_MOVED[name]}")

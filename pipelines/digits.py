@@ -1,3 +1,3 @@
-"""Where notebooks and cards written for version 0.2 find the digits."""
+"""The digits, for notebooks and model cards written for version 0.2."""
 
 from pipelines.products.digits import *  # noqa: F403

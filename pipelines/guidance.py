@@ -1,4 +1,4 @@
-"""Where notebooks written for version 0.2 find guidance and its methods."""
+"""Guidance and its methods, for notebooks written for version 0.2."""
 
 from pipelines.diffusion.guidance import *  # noqa: F403
 from pipelines.diffusion.methods import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Where notebooks written for version 0.2 find the sampler and all that it needs."""
+"""The sampler and what it needs, for notebooks written for version 0.2."""
 
 from pipelines.diffusion.denoisers import *  # noqa: F403
 from pipelines.diffusion.noise import *  # noqa: F403

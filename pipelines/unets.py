@@ -1,3 +1,3 @@
-"""Where cards written for version 0.2 find the networks."""
+"""The networks, for model cards written for version 0.2."""
 
 from pipelines.diffusion.unets import *  # noqa: F403

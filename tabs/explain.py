@@ -95,12 +95,12 @@ def _end(statement: ast.stmt) -> int:
     return statement.end_lineno or statement.lineno
 
 
-_LOOP = Excerpt("loop", sampling.sample, "seen = look", "x_t, before = step.x_prev")
+_LOOP = Excerpt("loop", sampling.sample, "prediction = denoise", "x_t, before = step.x_prev")
 
 EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     "color": (
         _LOOP,
-        Excerpt("project", guidance.Guide._displacement, "whole = ", "return whole"),
+        Excerpt("project", guidance.Guide._displacement, "full = ", "return full"),
         Excerpt("solver", ddim_step, "eps = ", "return alpha_prev * x0"),
     ),
     "text": (

@@ -1,11 +1,12 @@
-"""A classifier of emoji, by thing and by colour, that judges what words made of them.
+"""A classifier of emoji, by thing and by colour, that judges text guidance.
 
     python -m benchmarks.judges.emoji_judge
 
-Guidance never sees it: it is a plain convolutional network that learns labels, not sentences. What
-`training.held_out` names is not trained on: its designer, FxEmoji, is looked at once, at the end,
-for the accuracies that are stored with the weights. So is an older set of Noto, which the first
-judge of version 0.2 did not see either, so that the two can be compared.
+Guidance never uses it: it is a plain convolutional network that learns labels, not sentences. It is
+not trained on the emoji that `training.held_out` names. Those of the held-out designer, FxEmoji,
+are used once, at the end, for the accuracies that are stored with the weights. So is an older set
+of Noto, which was also held out from the first judge of version 0.2, so that the two can be
+compared.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ THINGS: dict[str, re.Pattern[str]] = {
     "book": re.compile(r"(closed|green|blue|orange|red|open) book|books|notebook.*|ledger"),
     "cloud": re.compile(r"cloud( with .*)?|sun behind .*cloud|fog"),
 }
-"""What a picture can be judged to be, and the names of the emoji that are it, whole and in any
-case of letters; the first that fits."""
+"""Things that the judge tells apart, each with a pattern of the full names of its emoji; the first
+match counts."""
 
 KINDS = (*THINGS, OTHER)
 COLORS = tuple(dict.fromkeys(name.split()[-1] for name in captions.COLORS))
@@ -73,7 +74,7 @@ _PX = 64
 
 
 class EmojiJudge(genre_judge.GenreJudge):
-    """A small residual classifier of 64x64 pictures; its logits are of things, then of colours."""
+    """A small residual classifier of 64x64 pictures, with logits of things, then of colours."""
 
     def __init__(self) -> None:
         super().__init__(len(KINDS) + len(COLORS), _WIDTHS)
@@ -81,12 +82,12 @@ class EmojiJudge(genre_judge.GenreJudge):
 
 @dataclass(frozen=True)
 class Emoji:
-    """Emoji and what they are.
+    """Emoji with labels.
 
     Attributes:
         pixels: `(n, 4, px, px)` uint8, RGBA.
-        things: `(n,)` int64, numbers in `KINDS`.
-        colors: `(n,)` int64, numbers in `COLORS`; -1 where none fills enough.
+        things: `(n,)` int64, indices in `KINDS`.
+        colors: `(n,)` int64, indices in `COLORS`; -1 without a dominant colour.
     """
 
     pixels: Tensor
@@ -98,7 +99,7 @@ class Emoji:
 
 
 def thing_of(name: str) -> int:
-    """The number in `KINDS` of what an emoji of that name is."""
+    """Returns the index in `KINDS` of an emoji of that name."""
     for number, pattern in enumerate(THINGS.values()):
         if pattern.fullmatch(name):
             return number
@@ -106,18 +107,18 @@ def thing_of(name: str) -> int:
 
 
 def color_of(picture: Tensor) -> int:
-    """The number in `COLORS` of what fills most of a picture `(4, h, w)` uint8; -1 is none."""
-    found = captions.dominant_colors(picture)
-    return COLORS.index(found[0].split()[-1]) if found else -1
+    """Returns the index in `COLORS` of a picture's dominant colour, `(4, h, w)` uint8, or -1."""
+    colors = captions.dominant_colors(picture)
+    return COLORS.index(colors[0].split()[-1]) if colors else -1
 
 
 def load_emoji(data_folder: Path, sets: Collection[str] = ()) -> Emoji:
-    """The emoji of some sets as they are, or those to train on, which come in more colours, too.
+    """Returns the emoji of some sets unchanged, or the training emoji, also in other colours.
 
     Args:
-        data_folder: where the data sets lie.
-        sets: whose emoji are wanted; empty is all those to train on: of neither `OLDER_SET` nor
-            what `held_out` names.
+        data_folder: of the data sets.
+        sets: the sets to load; empty loads the training emoji: all but those of `OLDER_SET` and
+            those that `held_out` names.
 
     Raises:
         ValueError: if they cannot be read.
@@ -127,8 +128,8 @@ def load_emoji(data_folder: Path, sets: Collection[str] = ()) -> Emoji:
     for name in SOURCES:
         rows = read_split(str((data_folder / name).resolve()), "train")
         rows = rows.cast_column("image", ImageFeature(mode="RGBA"))
-        shown: Iterable[Any] = tqdm(rows, desc=name, unit="picture")
-        for number, row in enumerate(shown):
+        bar: Iterable[Any] = tqdm(rows, desc=name, unit="picture")
+        for number, row in enumerate(bar):
             pictures = _asked(row, sets) if sets else _trained_on(row, number, held_out.load())
             pixels += pictures
             things += [thing_of(row["name"])] * len(pictures)
@@ -142,12 +143,12 @@ def _asked(row: captions.Row, sets: Collection[str]) -> list[Tensor]:
 
 
 def _trained_on(row: captions.Row, number: int, held: HeldOut) -> list[Tensor]:
-    """An emoji in its own colours and in others, less those that are held out."""
+    """Returns an emoji in its own colours and in others, without held-out ones."""
     if row["set"] == OLDER_SET or held.has_emoji(row):
         return []
-    chance = random.Random(number)
-    turns = [0.0, *(chance.random() for _ in range(RECOLORED))]
-    pictures = [fitted(recolored(row["image"], turn)) for turn in turns]
+    rng = random.Random(number)
+    hue_shifts = [0.0, *(rng.random() for _ in range(RECOLORED))]
+    pictures = [fitted(recolored(row["image"], hue_shift)) for hue_shift in hue_shifts]
     thing = captions.everyday(row)
     if thing not in held.things:
         return pictures
@@ -155,65 +156,65 @@ def _trained_on(row: captions.Row, number: int, held: HeldOut) -> list[Tensor]:
 
 
 def load(path: Path = WEIGHTS) -> EmojiJudge:
-    """The trained judge, frozen, in evaluation mode, on the CPU.
+    """Returns the trained judge, frozen, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: if it was never trained; the message says how to.
+        FileNotFoundError: without a weights file; the message says how to train it.
     """
     return judges.with_weights(EmojiJudge(), path, "python -m benchmarks.judges.emoji_judge")
 
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
-    """Share of the held-out emoji it got right after training, by thing, and of colours."""
+    """Returns the judge's accuracies on held-out emoji after training, by thing and of colours."""
     return judge.stored_accuracies(path)
 
 
 @torch.no_grad()
-def classify(found: EmojiJudge, pixels: Tensor) -> tuple[list[str], list[str]]:
-    """Thing and colour of each picture of `(n, 3, 64, 64)` in [-1, 1]."""
-    logits = torch.cat([found(part) for part in pixels.split(250)])
+def classify(model: EmojiJudge, pixels: Tensor) -> tuple[list[str], list[str]]:
+    """Returns the thing and the colour of each picture, `(n, 3, 64, 64)` in [-1, 1]."""
+    logits = torch.cat([model(part) for part in pixels.split(250)])
     things, colors = logits.split([len(KINDS), len(COLORS)], dim=1)
     return [KINDS[i] for i in things.argmax(1).tolist()], [
         COLORS[i] for i in colors.argmax(1).tolist()
     ]
 
 
-def accuracies(found: EmojiJudge, emoji: Emoji, seed: int = 0) -> dict[str, float]:
-    """Share of things and colours it gets right, on grounds of any colour."""
+def accuracies(model: EmojiJudge, emoji: Emoji, seed: int = 0) -> dict[str, float]:
+    """Returns the judge's accuracies of things and colours, on backgrounds of any colour."""
     grounds = draw_grounds(len(emoji), torch.Generator().manual_seed(seed))
-    shown = F.interpolate(laid_on(emoji.pixels, grounds), size=_PX, mode="area")
-    things, colors = classify(found, shown)
+    pictures = F.interpolate(laid_on(emoji.pixels, grounds), size=_PX, mode="area")
+    things, colors = classify(model, pictures)
     right = torch.tensor([KINDS.index(thing) for thing in things]) == emoji.things
-    known = emoji.colors >= 0
+    has_color = emoji.colors >= 0
     matched = torch.tensor([COLORS.index(color) for color in colors]) == emoji.colors
-    of = {kind: right[emoji.things == number] for number, kind in enumerate(KINDS)}
-    of |= {"all things": right, "colours": matched[known]}
-    return {name: share.double().mean().item() for name, share in of.items() if len(share)}
+    by_name = {kind: right[emoji.things == number] for number, kind in enumerate(KINDS)}
+    by_name |= {"all things": right, "colours": matched[has_color]}
+    return {name: share.double().mean().item() for name, share in by_name.items() if len(share)}
 
 
 def train(
     emoji: Emoji, *, epochs: int, batch_size: int, lr: float, seed: int, bf16: bool = False
 ) -> EmojiJudge:
-    """Trains a judge; rare things are shown more often than they occur."""
+    """Trains a judge; oversamples rare things."""
     torch.manual_seed(seed)
-    found = EmojiJudge().train()
-    chance = genre_judge.rare_first(emoji.things, len(KINDS))
+    model = EmojiJudge().train()
+    probabilities = genre_judge.rare_first(emoji.things, len(KINDS))
 
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
-        chosen = torch.multinomial(chance, batch_size, generator=generator)
-        shown = laid_on(emoji.pixels[chosen], draw_grounds(batch_size, generator))
+        chosen = torch.multinomial(probabilities, batch_size, generator=generator)
+        pictures = laid_on(emoji.pixels[chosen], draw_grounds(batch_size, generator))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = found(degraded(shown, _PX, generator)).float()
+            logits = model(degraded(pictures, _PX, generator)).float()
         things, colors = logits.split([len(KINDS), len(COLORS)], dim=1)
-        of_things = F.cross_entropy(things, emoji.things[chosen], label_smoothing=_SMOOTHING)
-        of_colors = F.cross_entropy(
+        thing_loss = F.cross_entropy(things, emoji.things[chosen], label_smoothing=_SMOOTHING)
+        color_loss = F.cross_entropy(
             colors, emoji.colors[chosen], ignore_index=-1, label_smoothing=_SMOOTHING
         )
-        return of_things + of_colors
+        return thing_loss + color_loss
 
     steps = epochs * math.ceil(len(emoji) / batch_size)
-    return judge.fit(found, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+    return judge.fit(model, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
 
 
 def main(
@@ -230,12 +231,12 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     emoji = load_emoji(data_folder)
-    found = train(emoji, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, bf16=bf16)
+    model = train(emoji, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, bf16=bf16)
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    measured = accuracies(found, load_emoji(data_folder, held_out.load().sets))
-    older = accuracies(found, load_emoji(data_folder, {OLDER_SET}))
+    measured = accuracies(model, load_emoji(data_folder, held_out.load().sets))
+    older = accuracies(model, load_emoji(data_folder, {OLDER_SET}))
     measured |= {f"{OLDER_SET}: {name}": older[name] for name in ("all things", "colours")}
-    judge.save_measured(found, output, " and ".join(SOURCES) + ", not held out", recipe, measured)
+    judge.save_measured(model, output, " and ".join(SOURCES) + ", not held out", recipe, measured)
 
 
 if __name__ == "__main__":

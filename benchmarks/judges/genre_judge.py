@@ -1,10 +1,10 @@
-"""A classifier of painting genres that judges what words made of the paintings.
+"""A classifier of painting genres that judges text guidance.
 
     python -m benchmarks.judges.genre_judge
 
-Guidance never sees it. It shares nothing with the CLIP that guides: it is a plain convolutional
+Guidance never uses it. It shares nothing with the CLIP that guides: it is a plain convolutional
 network that learns labels, not sentences. It is trained on paintings that are not held out; the
-others are looked at once, at the end, for the accuracies that are stored with the weights.
+held-out ones are used once, at the end, for the accuracies that are stored with the weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZE_PX = 64
 
 
 class _Block(nn.Module):
-    """Two convolutions and a way around them (He et al. 2016, arXiv:1512.03385)."""
+    """Two convolutions with a skip connection (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -75,65 +75,65 @@ class GenreJudge(judges.Judge):
         self.head = nn.Linear(before, num_classes)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, widths[-1])`, of `(n, 3, 64, 64)` in [-1, 1]."""
+        """Returns the last layer but one, `(n, widths[-1])`, for `(n, 3, 64, 64)` in [-1, 1]."""
         return self.body(pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, num_classes)` of `(n, 3, 64, 64)` in [-1, 1]."""
+        """Returns logits `(n, num_classes)` for `(n, 3, 64, 64)` in [-1, 1]."""
         return self.head(self.features(pixels))
 
 
 def load(path: Path = WEIGHTS) -> GenreJudge:
-    """The trained judge, frozen, in evaluation mode, on the CPU.
+    """Returns the trained judge, frozen, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: if it was never trained; the message says how to.
+        FileNotFoundError: without a weights file; the message says how to train it.
     """
     return judges.with_weights(GenreJudge(), path, "python -m benchmarks.judges.genre_judge")
 
 
 def stored_accuracies(path: Path = WEIGHTS) -> dict[str, float]:
-    """Share of the held-out paintings of each kind it got right after training, and "all"."""
+    """Returns the judge's accuracies on held-out paintings after training, by kind and "all"."""
     return judge.stored_accuracies(path)
 
 
 def labelled(pairs: Pairs) -> tuple[Pairs, Tensor]:
-    """The paintings whose genre is known, and its number in `KINDS` `(n,)` int64."""
-    numbers = {said[0]: number for number, said in enumerate(GENRES.values())}
-    kept = [i for i, label in enumerate(pairs.labels) if label]
-    chosen = pairs.select(torch.tensor(kept))
-    return chosen, torch.tensor([numbers[label] for label in chosen.labels])
+    """Returns the paintings of known genre, and the genres as indices in `KINDS` `(n,)` int64."""
+    numbers = {texts[0]: number for number, texts in enumerate(GENRES.values())}
+    indices = [i for i, label in enumerate(pairs.labels) if label]
+    selected = pairs.select(torch.tensor(indices))
+    return selected, torch.tensor([numbers[label] for label in selected.labels])
 
 
-def accuracies(found: GenreJudge, pairs: Pairs, labels: Tensor) -> dict[str, float]:
-    """Share it gets right of each kind, and of all."""
-    right = judge.classify(found, centred(pairs.pixels)) == labels
-    of = {kind: right[labels == i] for i, kind in enumerate(KINDS)} | {"all": right}
-    return {kind: r.double().mean().item() for kind, r in of.items() if len(r)}
+def accuracies(model: GenreJudge, pairs: Pairs, labels: Tensor) -> dict[str, float]:
+    """Returns the judge's accuracies, by kind and "all"."""
+    right = judge.classify(model, centred(pairs.pixels)) == labels
+    by_kind = {kind: right[labels == i] for i, kind in enumerate(KINDS)} | {"all": right}
+    return {kind: r.double().mean().item() for kind, r in by_kind.items() if len(r)}
 
 
 def train(
     pairs: Pairs, labels: Tensor, *, epochs: int, batch_size: int, lr: float, seed: int
 ) -> GenreJudge:
-    """Trains a judge; rare kinds are shown more often than they occur."""
+    """Trains a judge; oversamples rare kinds."""
     torch.manual_seed(seed)
-    found = GenreJudge().train()
-    chance = rare_first(labels, len(KINDS))
+    model = GenreJudge().train()
+    probabilities = rare_first(labels, len(KINDS))
 
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
-        chosen = torch.multinomial(chance, batch_size, generator=generator)
-        shown = degraded(from_uint8(pairs.pixels[chosen]), SIZE_PX, generator)
+        chosen = torch.multinomial(probabilities, batch_size, generator=generator)
+        pictures = degraded(from_uint8(pairs.pixels[chosen]), SIZE_PX, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = found(shown).float()
+            logits = model(pictures).float()
         return F.cross_entropy(logits, labels[chosen], label_smoothing=_SMOOTHING)
 
     steps = epochs * math.ceil(len(pairs) / batch_size)
-    return judge.fit(found, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+    return judge.fit(model, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
 
 
 def rare_first(labels: Tensor, num_classes: int) -> Tensor:
-    """How likely each of `(n,)` is shown: a class by the root of how often it occurs."""
+    """Returns sampling weights `(n,)`, so that a class has the root of its frequency."""
     return torch.bincount(labels, minlength=num_classes).float().rsqrt()[labels]
 
 
@@ -149,11 +149,11 @@ def main(
     """Trains the judge, prints its accuracies on held-out paintings and stores both."""
     if threads:
         torch.set_num_threads(threads)
-    known, unseen = (labelled(part) for part in load_pairs(data_folder, "wikiart"))
-    found = train(*known, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    train_data, held_out_data = (labelled(part) for part in load_pairs(data_folder, "wikiart"))
+    model = train(*train_data, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    measured = accuracies(found, *unseen)
-    judge.save_measured(found, output, "wikiart, not held out", recipe, measured)
+    measured = accuracies(model, *held_out_data)
+    judge.save_measured(model, output, "wikiart, not held out", recipe, measured)
 
 
 if __name__ == "__main__":

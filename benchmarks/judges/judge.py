@@ -2,8 +2,8 @@
 
     python -m benchmarks.judges.judge
 
-Generation never sees it. It is trained on the training pictures of MNIST only; the test pictures
-are looked at once, at the end, for the accuracy that is stored with the weights.
+Guidance never uses it. It is trained only on the training pictures of MNIST; the test pictures are
+used once, at the end, for the accuracy that is stored with the weights.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ J = TypeVar("J", bound=Judge)
 _BATCH = 500
 _WEIGHT_DECAY = 0.02
 
-# Augmentation: the most that a picture is turned, moved, sheared and scaled.
+# Augmentation: maximum rotation, shift, shear and scaling of a picture.
 _MAX_DEGREES = 12.0
 _MAX_SHIFT_PX = 2.0
 _MAX_SHEAR = 0.15
@@ -41,25 +41,25 @@ _MAX_SCALE = 0.12
 
 
 def classify(judge: Judge, pixels: Tensor) -> Tensor:
-    """The class it sees in each picture, `(n,)` int64, of `(n, c, h, w)` in [-1, 1]."""
+    """Returns the predicted class of each picture, `(n,)` int64, for `(n, c, h, w)` in [-1, 1]."""
     with torch.no_grad():
         return torch.cat([judge(part).argmax(1) for part in pixels.split(_BATCH)])
 
 
 def features(judge: Judge, pixels: Tensor) -> Tensor:
-    """The space distances are measured in: `(n, d)` float32 of `(n, c, h, w)` in [-1, 1]."""
+    """Returns features for distances, `(n, d)` float32, for `(n, c, h, w)` in [-1, 1]."""
     with torch.no_grad():
         return torch.cat([judge.features(part) for part in pixels.split(_BATCH)])
 
 
 def accuracy(judge: DigitJudge, data: Digits) -> float:
-    """Share of the pictures that it classifies right, in [0, 1]."""
-    seen = classify(judge, from_uint8(data.pixels))
-    return (seen == data.labels).double().mean().item()
+    """Returns the judge's accuracy, in [0, 1]."""
+    predicted = classify(judge, from_uint8(data.pixels))
+    return (predicted == data.labels).double().mean().item()
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture a little turned, sheared, scaled and moved; black comes in at the edges.
+    """Returns the pictures randomly rotated, sheared, scaled and shifted, with black borders.
 
     Args:
         pixels: `(b, 1, h, w)` in [-1, 1], where -1 is the background.
@@ -75,12 +75,12 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
         torch.stack([width * cos, width * (shear * cos - sin), shift[0]], dim=1),
         torch.stack([height * sin, height * (shear * sin + cos), shift[1]], dim=1),
     ]
-    where = F.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels + 1, where, align_corners=False) - 1
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels + 1, grid, align_corners=False) - 1
 
 
 def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -> DigitJudge:
-    """A judge trained with AdamW on a one-cycle schedule."""
+    """Trains a judge with AdamW on a one-cycle schedule."""
     torch.manual_seed(seed)
     judge = DigitJudge().train()
     judge.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -97,12 +97,12 @@ def train(data: Digits, *, epochs: int, batch_size: int, lr: float, seed: int) -
 def fit(
     judge: J, loss_of: Callable[[int], Tensor], *, steps: int, lr: float, weight_decay: float
 ) -> J:
-    """Trains with AdamW on a one-cycle schedule, and freezes.
+    """Trains a judge with AdamW on a one-cycle schedule, and freezes it.
 
     Args:
         judge: in training mode.
-        loss_of: from the number of a step, from 0, to its loss `()`.
-        steps: how many.
+        loss_of: maps the index of a step, from 0, to its loss `()`.
+        steps: number of steps.
         lr: peak learning rate.
         weight_decay: of AdamW.
     """
@@ -121,7 +121,7 @@ def fit(
 
 
 def stored_accuracies(path: Path) -> dict[str, float]:
-    """What `save_measured` stored."""
+    """Returns the accuracies that `save_measured` stored."""
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["accuracies"])
 
@@ -129,14 +129,14 @@ def stored_accuracies(path: Path) -> dict[str, float]:
 def save_measured(
     judge: Judge, path: Path, data: str, recipe: Mapping[str, Any], accuracies: Mapping[str, float]
 ) -> None:
-    """Writes the weights in half precision with the accuracies found, and prints these.
+    """Writes the weights in half precision with the accuracies, and prints the accuracies.
 
     Args:
         judge: trained.
         path: of the file.
-        data: what it was trained on.
-        recipe: how.
-        accuracies: shares it got right, by name.
+        data: its training data.
+        recipe: its training settings.
+        accuracies: by name, in [0, 1].
     """
     rounded = {name: round(share, 4) for name, share in accuracies.items()}
     metadata = {"accuracies": json.dumps(rounded), "data": data}
@@ -146,7 +146,7 @@ def save_measured(
 
 
 def save(judge: Judge, path: Path, metadata: dict[str, str]) -> None:
-    """Writes the weights so that a kill at any moment leaves the old file or the new one whole."""
+    """Writes the weights atomically: an interruption leaves the old or the new file complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, temporary, metadata)

@@ -1,11 +1,11 @@
-"""A judge of names: is a picture what was asked for, or rather one of a thousand other things?
+"""A judge of names: does a picture show what the prompt names, or rather another of 1,000 things?
 
     python -m benchmarks.judges.name_judge
 
-The CLIP judge of `benchmarks.judges.painting_judges`, which guidance never used, chooses among the
-name that was asked for and those of all other emoji. The command writes these down, so that no
-benchmark needs the data, and prints how often the judge is right on real emoji that it was not
-trained on: of the held-out designer, and of the held-out names. Both are beside chance.
+The CLIP judge of `benchmarks.judges.painting_judges`, which guidance never uses, chooses among the
+wanted name and the names of all other emoji. The command stores the names, so that no benchmark
+needs the data, and prints the judge's accuracy on real emoji that it was not trained on, those of
+the held-out designer and those of the held-out names, each with its chance level.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from training.pairs import SOURCES, fitted
 NAMES = Path(__file__).resolve().parent / "weights" / "emoji_names.txt"
 TEMPLATES = ("{}", "a {}", "an emoji of a {}", "a drawing of a {}")
 NEAREST = 5
-_SAME_MEANING = 0.9  # cosine from which on another name is no wrong answer
+_SAME_MEANING = 0.9  # names with at least this cosine mean the same thing
 _BATCH = 200
 
 
 @dataclass(frozen=True)
 class Share:
-    """How often pictures are judged to be what was asked for.
+    """The shares of pictures that the judge takes for what they should show.
 
     Attributes:
-        first: the name asked for is nearest of all.
-        in_nearest: it is among the `NEAREST`.
-        choices: how many names there were to choose among, on average.
+        first: share whose wanted name is the nearest of all.
+        in_nearest: share whose wanted name is among the `NEAREST`.
+        choices: mean number of names to choose from.
     """
 
     first: float
@@ -55,21 +55,21 @@ class Share:
 
     @property
     def chance(self) -> tuple[float, float]:
-        """What guessing would give of both."""
+        """The shares of random guesses, `first` and `in_nearest`."""
         return 1 / self.choices, min(1.0, NEAREST / self.choices)
 
 
 def load_judge(folder: Path = CLIP_JUDGE) -> Clip:
-    """The CLIP that judges."""
+    """Returns the CLIP judge."""
     row = Checkpoint("clip-judge", "", 64, "", "", weights="open_clip_model.safetensors")
     return clip.open_folder(row, folder)
 
 
 def known_names(path: Path = NAMES) -> list[str]:
-    """The names of all emoji, as the command wrote them down.
+    """Returns the names of all emoji, as the command stored them.
 
     Raises:
-        FileNotFoundError: if it was never run; the message says how to.
+        FileNotFoundError: if the command was never run; the message names it.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -79,11 +79,11 @@ def known_names(path: Path = NAMES) -> list[str]:
 
 
 class NameJudge:
-    """Judges whether pictures are what they should be, by any name.
+    """Judges whether pictures show what they should, by any name.
 
     Args:
-        model: the CLIP that judges.
-        distractors: names that a picture may be taken for instead.
+        model: the CLIP judge.
+        distractors: names of other things that a picture may show.
     """
 
     def __init__(self, model: Clip, distractors: Sequence[str]):
@@ -91,11 +91,11 @@ class NameJudge:
         self._distractors = embed_names(model, distractors)  # (n, d)
 
     def ranks(self, pictures: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """How many other names are nearer to a picture than its own.
+        """Returns how many other names are nearer to each picture than its own name.
 
         Args:
             pictures: `(b, 3, h, w)` in [-1, 1].
-            names: what each should show, `b` of any words.
+            names: the wanted name of each picture, any words.
 
         Returns:
             Ranks `(b,)`, 0 is the nearest, and the number of other names `(b,)`.
@@ -104,15 +104,15 @@ class NameJudge:
             parts = pictures.split(_BATCH)
             images = [clip.encode_images(self._model, p.to(self._model.device)) for p in parts]
         different = list(dict.fromkeys(names))
-        asked = embed_names(self._model, different)[[different.index(name) for name in names]]
+        targets = embed_names(self._model, different)[[different.index(name) for name in names]]
         image = torch.cat(images)  # (b, d)
-        other = asked @ self._distractors.T < _SAME_MEANING  # (b, n)
-        own = (image * asked).sum(dim=1, keepdim=True)
-        nearer = (image @ self._distractors.T > own) & other
-        return nearer.sum(dim=1).cpu(), other.sum(dim=1).cpu()
+        is_other = targets @ self._distractors.T < _SAME_MEANING  # (b, n)
+        target_cosines = (image * targets).sum(dim=1, keepdim=True)
+        is_nearer = (image @ self._distractors.T > target_cosines) & is_other
+        return is_nearer.sum(dim=1).cpu(), is_other.sum(dim=1).cpu()
 
     def share(self, pictures: Tensor, names: Sequence[str]) -> Share:
-        """How often pictures `(b, 3, h, w)` in [-1, 1] are judged to be what they should."""
+        """Returns the shares of pictures `(b, 3, h, w)` in [-1, 1] that show their names."""
         ranks, others = self.ranks(pictures, names)
         first, nearest = ranks == 0, ranks < NEAREST
         choices = others.double().mean().item() + 1
@@ -120,7 +120,7 @@ class NameJudge:
 
 
 def embed_names(model: Clip, names: Sequence[str]) -> Tensor:
-    """`(n, d)`: of each name the mean over some ways to say it, of length 1."""
+    """Returns embeddings `(n, d)` of names, of length 1: each is a mean over templates."""
     texts = [template.format(name) for name in names for template in TEMPLATES]
     means = clip.encode_texts(model, texts).unflatten(0, (len(names), -1)).mean(dim=1)
     return F.normalize(means, dim=1)
@@ -131,8 +131,8 @@ class Emoji:
     """Emoji with names.
 
     Attributes:
-        pictures: `(n, 3, 64, 64)` in [-1, 1], each on some ground.
-        names: of each.
+        pictures: `(n, 3, 64, 64)` in [-1, 1], each on a random background.
+        names: of the emoji.
     """
 
     pictures: Tensor
@@ -140,7 +140,7 @@ class Emoji:
 
 
 def load_emoji(data_folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> Emoji:
-    """The emoji of those rows that are wanted, each on a ground of its own.
+    """Returns the emoji of all rows that are `wanted`, each on its own background.
 
     Raises:
         ValueError: if the data cannot be read.
@@ -149,14 +149,14 @@ def load_emoji(data_folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -
     names: list[str] = []
     for name in _emoji_sources():
         rows = read_split(str((data_folder / name).resolve()), "train")
-        told: Any = rows.select_columns(["set", "name", "category"])
-        chosen: Any = rows.select([i for i, row in enumerate(told) if wanted(row)])
+        columns: Any = rows.select_columns(["set", "name", "category"])
+        chosen: Any = rows.select([i for i, row in enumerate(columns) if wanted(row)])
         for row in chosen.cast_column("image", ImageFeature(mode="RGBA")):
             pixels.append(fitted(row["image"]))
             names.append(row["name"])
     stacked = torch.stack(pixels)
-    shown = laid_on(stacked, draw_grounds(len(stacked), torch.Generator().manual_seed(0)))
-    return Emoji(F.interpolate(shown, size=64, mode="area"), names)
+    pictures = laid_on(stacked, draw_grounds(len(stacked), torch.Generator().manual_seed(0)))
+    return Emoji(F.interpolate(pictures, size=64, mode="area"), names)
 
 
 def _emoji_sources() -> list[str]:
@@ -164,19 +164,21 @@ def _emoji_sources() -> list[str]:
 
 
 def write_names(data_folder: Path, path: Path = NAMES) -> list[str]:
-    """Writes the names of all emoji but people and flags, and returns them."""
-    found: set[str] = set()
+    """Writes the names of all emoji except people and flags, and returns them."""
+    unique_names: set[str] = set()
     for source in _emoji_sources():
-        told: Any = read_split(str((data_folder / source).resolve()), "train")
-        rows = told.select_columns(["name", "category"])
-        found |= {row["name"] for row in rows if row["category"] not in ("People & Body", "Flags")}
-    names = sorted(found)
+        data: Any = read_split(str((data_folder / source).resolve()), "train")
+        rows = data.select_columns(["name", "category"])
+        unique_names |= {
+            row["name"] for row in rows if row["category"] not in ("People & Body", "Flags")
+        }
+    names = sorted(unique_names)
     path.write_text("\n".join(names) + "\n", encoding="utf-8")
     return names
 
 
 def parts(held: HeldOut) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
-    """The kinds of real emoji that the judge was not trained on."""
+    """Returns filters of the real emoji that the judge was not trained on, by title."""
 
     def is_thing(row: Mapping[str, Any]) -> bool:
         return row["category"] not in ("People & Body", "Flags")
@@ -203,14 +205,14 @@ def main(
     rows = []
     for title, wanted in parts(held_out.load()).items():
         emoji = load_emoji(data_folder, wanted)
-        found = judge.share(emoji.pictures, emoji.names)
-        first, nearest = found.chance
+        share = judge.share(emoji.pictures, emoji.names)
+        first, nearest = share.chance
         rows.append(
             [
                 title,
                 f"{len(emoji.names)}",
-                f"{found.first:.1%} ({first:.1%})",
-                f"{found.in_nearest:.1%} ({nearest:.1%})",
+                f"{share.first:.1%} ({first:.1%})",
+                f"{share.in_nearest:.1%} ({nearest:.1%})",
             ]
         )
     header = ("real emoji", "pictures", "right (chance)", f"among {NEAREST} nearest (chance)")

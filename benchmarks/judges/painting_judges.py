@@ -1,18 +1,19 @@
-"""Who judges what words made of the paintings, and what they say of real ones.
+"""The judges of text guidance on paintings, and their results for real paintings.
 
     python -m benchmarks.judges.painting_judges
 
-Two networks that guidance never used: a classifier of genres (`benchmarks.judges.genre_judge`),
-and a CLIP with another kind of tower for pictures (RegNet, Radosavovic et al. 2020,
-arXiv:2003.13678), trained with another seed and without half-formed pictures:
+They are two networks that guidance never uses: a classifier of genres
+(`benchmarks.judges.genre_judge`), and a CLIP with another kind of image encoder (RegNet,
+Radosavovic et al. 2020, arXiv:2003.13678), trained with another seed and without half-formed
+pictures:
 
     python -m training.train_clip --architecture regnet --half-formed-by "" --seed 1 \\
       --model-save-name clip-judge --max-steps 1800
     python -m training.export_clip runs/clip-judge benchmarks/weights/clip-judge
 
-Both are asked to choose among all kinds of painting. The command stores what they say of paintings
-that neither they nor the CLIP that guides were trained on, and what those look like to the genre
-judge, so that the benchmark needs no data.
+Both choose among all kinds of painting. The command stores their results for paintings that neither
+they nor the guiding CLIP were trained on, and the genre judge's features of these, so that the
+benchmark needs no data.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ _BATCH = 200
 
 @dataclass(frozen=True)
 class Shares:
-    """Which share of pictures is of the kind that was asked for.
+    """The share of pictures of the wanted kind.
 
     Attributes:
-        genre: as the genre judge sees it.
-        clip: as the CLIP judge does.
-        guide: as the CLIP that guided does; NaN if there is none.
+        genre: according to the genre judge.
+        clip: according to the CLIP judge.
+        guide: according to the guiding CLIP; NaN without one.
     """
 
     genre: float
@@ -64,24 +65,24 @@ class Shares:
 
     @property
     def judged(self) -> float:
-        """The mean of the two judges; the guide has no say."""
+        """The mean of the two judges, without the guide."""
         return (self.genre + self.clip) / 2
 
 
 def mean(shares: Sequence[Shares]) -> Shares:
-    """Of every figure by itself."""
+    """Returns the mean of each share."""
     columns = zip(*map(dataclasses.astuple, shares), strict=True)
     return Shares(*(statistics.mean(values) for values in columns))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real paintings that neither the judges nor the CLIP that guides were trained on.
+    """Results for real paintings that neither the judges nor the guiding CLIP were trained on.
 
     Attributes:
-        shares: per kind, what the judges say of them.
-        features: what they look like to the genre judge.
-        counts: per kind, how many there are.
+        shares: per kind, the results of the judges.
+        features: moments of the genre judge's features.
+        counts: per kind, the number of paintings.
     """
 
     shares: dict[str, Shares]
@@ -90,10 +91,10 @@ class Reference:
 
 
 class Judges:
-    """The two judges, and what the guide itself thinks.
+    """The two judges, and the guide for comparison.
 
     Args:
-        guide: the CLIP that guides; None if nothing was guided.
+        guide: the guiding CLIP; None without guidance.
     """
 
     def __init__(self, guide: Clip | None = None):
@@ -107,35 +108,37 @@ class Judges:
         return load_reference()
 
     def shares(self, pictures: Tensor, kind: str) -> Shares:
-        """What each says of pictures `(n, 3, 64, 64)` in [-1, 1]."""
+        """Returns the shares of pictures `(n, 3, 64, 64)` in [-1, 1] of a kind, by judge."""
         wanted = KINDS.index(kind)
-        seen = [judge.classify(self._genre, pictures.cpu())]
-        seen += [nearest_kind(model, pictures) for model in (self._clip, self._guide) if model]
-        return Shares(*((found == wanted).double().mean().item() for found in seen))
+        predictions = [judge.classify(self._genre, pictures.cpu())]
+        predictions += [
+            nearest_kind(model, pictures) for model in (self._clip, self._guide) if model
+        ]
+        return Shares(*((predicted == wanted).double().mean().item() for predicted in predictions))
 
     def features(self, pictures: Tensor) -> frechet.Gaussian:
-        """What pictures look like to the genre judge."""
+        """Returns the moments of the genre judge's features of pictures."""
         return frechet.fit(judge.features(self._genre, pictures.cpu()).numpy())
 
     def distance(self, pictures: Tensor) -> float:
-        """Fréchet distance to the real paintings, in the features of the genre judge."""
+        """Returns the Fréchet distance to the real paintings, in the genre judge's features."""
         return frechet.between(self.features(pictures), self.reference.features)
 
 
 def nearest_kind(model: Clip, pictures: Tensor) -> Tensor:
-    """The number in `KINDS` of what a CLIP sees, `(n,)`, of `(n, 3, h, w)` in [-1, 1]."""
-    said = [[clip.encode_text(model, text) for text in GENRES[kind]] for kind in KINDS]
-    kinds = F.normalize(torch.stack([torch.stack(texts).mean(0) for texts in said]), dim=1)
+    """Returns a CLIP's predictions as indices in `KINDS`, `(n,)`, for `(n, 3, h, w)` in [-1, 1]."""
+    embeddings = [[clip.encode_text(model, text) for text in GENRES[kind]] for kind in KINDS]
+    kinds = F.normalize(torch.stack([torch.stack(texts).mean(0) for texts in embeddings]), dim=1)
     with torch.no_grad():
         parts = [clip.encode_images(model, p.to(model.device)) for p in pictures.split(_BATCH)]
     return (torch.cat(parts) @ kinds.T).argmax(dim=1).cpu()
 
 
 def load_reference(path: Path = REFERENCE) -> Reference:
-    """What the command stored.
+    """Returns the results that the command stored.
 
     Raises:
-        FileNotFoundError: if it was never run; the message says how to.
+        FileNotFoundError: if the command was never run; the message names it.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -144,7 +147,7 @@ def load_reference(path: Path = REFERENCE) -> Reference:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         arrays = [file.get_tensor(name).double().numpy() for name in ("mean", "covariance")]
-    shares = {kind: Shares(*of) for kind, of in json.loads(metadata["shares"]).items()}
+    shares = {kind: Shares(*values) for kind, values in json.loads(metadata["shares"]).items()}
     return Reference(shares, frechet.Gaussian(*arrays), json.loads(metadata["counts"]))
 
 
@@ -156,23 +159,25 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     judges = Judges()
-    _, unseen = load_pairs(data_folder, "wikiart")
-    features = judges.features(centred(unseen.pixels))
-    known, labels = genre_judge.labelled(unseen)
-    pictures = {k: centred(known.pixels[labels == i]) for i, k in enumerate(KINDS)}
-    shares = {kind: judges.shares(of, kind) for kind, of in pictures.items() if len(of)}
+    _, held_out = load_pairs(data_folder, "wikiart")
+    features = judges.features(centred(held_out.pixels))
+    labelled_pairs, labels = genre_judge.labelled(held_out)
+    pictures = {k: centred(labelled_pairs.pixels[labels == i]) for i, k in enumerate(KINDS)}
+    shares = {kind: judges.shares(values, kind) for kind, values in pictures.items() if len(values)}
     tensors = {
         "mean": torch.from_numpy(features.mean).float(),
         "covariance": torch.from_numpy(features.covariance).float(),
     }
     metadata = {
-        "shares": json.dumps({kind: (of.genre, of.clip) for kind, of in shares.items()}),
-        "counts": json.dumps({kind: len(of) for kind, of in pictures.items()}),
+        "shares": json.dumps(
+            {kind: (values.genre, values.clip) for kind, values in shares.items()}
+        ),
+        "counts": json.dumps({kind: len(values) for kind, values in pictures.items()}),
     }
     save_file(tensors, REFERENCE, metadata)
-    REFERENCE.chmod(0o644)  # safetensors lets nobody else read it
-    for kind, of in shares.items():
-        print(f"{kind:20} {len(pictures[kind]):4}  {of.genre:.0%}  {of.clip:.0%}")
+    REFERENCE.chmod(0o644)  # safetensors makes it readable only for the owner
+    for kind, values in shares.items():
+        print(f"{kind:20} {len(pictures[kind]):4}  {values.genre:.0%}  {values.clip:.0%}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Results that are kept for the next time, safe from several threads."""
+"""A cache of results; safe to use from several threads."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class Cache(Generic[T]):
-    """Values by key; where room is short, the one that was used longest ago is dropped.
+    """Values by key; when the cache is full, the least recently used one is dropped.
 
     Args:
-        max_size: of all values together; without one, nothing is dropped.
-        size_of: of one value, in the units of `max_size`; without one, each counts 1.
+        max_size: limit on the size of all values together; infinite never drops anything.
+        size_of: the size of one value, in the units of `max_size`; None counts each as 1.
     """
 
     def __init__(self, max_size: float = math.inf, size_of: Callable[[T], float] | None = None):
@@ -27,31 +27,31 @@ class Cache(Generic[T]):
         self._making: defaultdict[Hashable, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, key: Hashable) -> T | None:
-        """The value of a key, if it is here."""
+        """Returns the value of a key, or None if it is not cached."""
         with self._lock:
             return self._values.get(key)
 
     def put(self, key: Hashable, value: T) -> None:
-        """Keeps a value; one that is larger than all room is left out."""
+        """Stores a value; one that is larger than the whole cache is not stored."""
         with self._lock:
             if self._values.getsizeof(value) <= self._values.maxsize:
                 self._values[key] = value
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of a key, made when it is first asked for: one thread makes it, others wait.
+        """Returns the value of a key; the first thread that needs it makes it, the others wait.
 
-        A failure is not kept, so that a repaired file works at the next try.
+        A failure is not cached, so that a repaired file works at the next try.
         """
         with self._lock:
             making = self._making[key]
         with making:
-            found = self.get(key)
-            if found is None:
-                found = make()
-                self.put(key, found)
-            return found
+            value = self.get(key)
+            if value is None:
+                value = make()
+                self.put(key, value)
+            return value
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Drops all values."""
         with self._lock:
             self._values.clear()

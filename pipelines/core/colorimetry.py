@@ -1,4 +1,4 @@
-"""How different two colours look: sRGB to CIELAB, and CIEDE2000."""
+"""Perceived colour difference: sRGB to CIELAB, and CIEDE2000."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _cube_root(value: float) -> float:
 
 
 def lab(rgb: Sequence[float]) -> Lab:
-    """CIELAB of an sRGB colour; fractions of a step are fine."""
+    """Returns the CIELAB value of an sRGB colour, 0 to 255 each; fractions are accepted."""
     linear = [_linear(value) for value in rgb]
     xyz = [sum(m * v for m, v in zip(row, linear, strict=True)) for row in _XYZ_OF_RGB]
     x, y, z = (_cube_root(v / white) for v, white in zip(xyz, _WHITE, strict=True))
@@ -37,7 +37,10 @@ def lab(rgb: Sequence[float]) -> Lab:
 
 
 def ciede2000(first: Lab, second: Lab) -> float:
-    """CIEDE2000 (Sharma, Wu & Dalal 2005): about 1 is just visible, above 20 another colour."""
+    """Returns the CIEDE2000 difference (Sharma, Wu & Dalal 2005).
+
+    About 1 is just visible; above 20 is another colour.
+    """
     (l1, a1, b1), (l2, a2, b2) = first, second
     chroma7 = ((math.hypot(a1, b1) + math.hypot(a2, b2)) / 2) ** 7
     stretch = 1.5 - 0.5 * math.sqrt(chroma7 / (chroma7 + 25**7))
@@ -58,12 +61,12 @@ def ciede2000(first: Lab, second: Lab) -> float:
 
 
 def _polar(a: float, b: float) -> tuple[float, float]:
-    """Chroma, and hue in degrees (0 for grey)."""
+    """Returns chroma, and hue in degrees (0 for grey)."""
     return math.hypot(a, b), math.degrees(math.atan2(b, a)) % 360 if a or b else 0.0
 
 
 def _hues(c1: float, h1: float, c2: float, h2: float) -> tuple[float, float]:
-    """Difference and mean of two hues in degrees, the short way round."""
+    """Returns difference and mean of two hues in degrees, along the shorter arc."""
     if c1 * c2 == 0:
         return 0.0, h1 + h2
     delta = h2 - h1
@@ -87,5 +90,5 @@ def _hue_weight(hue: float) -> float:
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> float:
-    """CIEDE2000 of two sRGB colours, 0 to 255 each."""
+    """Returns the CIEDE2000 difference of two sRGB colours, 0 to 255 each."""
     return ciede2000(lab(first), lab(second))

@@ -1,7 +1,7 @@
-"""Where computing happens: the device, and one lock for each.
+"""The device that models run on, one lock per device, precision and memory.
 
-A step of a diffusion model wants the whole device. Two runs at once take turns step by step, so
-neither fails nor doubles the memory.
+A step of a diffusion model uses the whole device. Two runs at once take turns step by step, so that
+neither fails and memory does not double.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 import torch
 
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-"""Whether this is a Space that is lent a graphics card for every run anew."""
+"""Whether this is a Hugging Face Space on ZeroGPU, which lends a graphics card for each run."""
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _locks_guard = threading.Lock()
-_lent = threading.Event()  # set in the processes that have a card
+_lent = threading.Event()  # set in the processes that were lent a card
 
-# Beside what has an exception of its own: on a CPU, and where a card is too full to begin with.
+# Out-of-memory errors without an exception class: on a CPU, and on a card that is already full.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def device() -> torch.device:
-    """The device that models run on: `STUDIO_DEVICE` if set, else CUDA if there is any, else CPU.
+    """Returns the device that models run on: `STUDIO_DEVICE` if set, else CUDA, else the CPU.
 
-    On ZeroGPU it is the CPU outside the processes that were lent a card, though PyTorch seems to
-    have CUDA there.
+    On ZeroGPU it is the CPU outside the processes that were lent a card, although PyTorch reports
+    CUDA there.
 
     Raises:
         ValueError: if `STUDIO_DEVICE` names no device that PyTorch knows.
@@ -51,9 +51,10 @@ def device() -> torch.device:
 
 
 def describe_device(where: torch.device | None = None) -> str:
-    """A device (None is `device()`) in words: `CPU, 2 threads` or the graphics card's name."""
-    lent = where is None and ZERO_GPU and torch.cuda.is_available()  # its name is known before
-    where = torch.device("cuda") if lent else where or device()
+    """Returns the name of a device (None: `device()`): `CPU, 2 threads`, or that of the card."""
+    # PyTorch knows the card's name even before a card is lent.
+    name_known = where is None and ZERO_GPU and torch.cuda.is_available()
+    where = torch.device("cuda") if name_known else where or device()
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
     threads = torch.get_num_threads()
@@ -61,16 +62,16 @@ def describe_device(where: torch.device | None = None) -> str:
 
 
 def device_lock(where: torch.device) -> threading.Lock:
-    """The lock of one device; every caller gets the same one."""
+    """Returns the lock of a device; every caller gets the same one."""
     with _locks_guard:
         return _locks[str(where)]
 
 
 def precision(where: torch.device) -> torch.dtype | None:
-    """What the networks compute in: `STUDIO_PRECISION`, fp32, bf16 or fp16; None is fp32.
+    """Returns the dtype that networks compute in, from `STUDIO_PRECISION`; None is fp32.
 
     Raises:
-        ValueError: if it is none of these, or fp16 without a graphics card.
+        ValueError: if it is not fp32, bf16 or fp16, or is fp16 without a graphics card.
     """
     name = os.environ.get("STUDIO_PRECISION", "") or "fp32"
     if name not in PRECISIONS or (name == "fp16" and where.type == "cpu"):
@@ -80,15 +81,15 @@ def precision(where: torch.device) -> torch.dtype | None:
 
 
 def autocast(where: torch.device) -> AbstractContextManager[Any]:
-    """Around a network: it computes in `precision`, and its weights stay as they are."""
+    """Returns a context in which networks compute in `precision`; their weights do not change."""
     dtype = precision(where)
     return nullcontext() if dtype is None else torch.autocast(where.type, dtype=dtype)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a run failed since the device, or the machine, has too little memory for it.
+    """Returns whether a run failed because the device or the machine has too little memory.
 
-    So it did if the error was raised from one of these, such as that of a file taken as damaged.
+    Also follows `__cause__`: a loader may report out-of-memory as a damaged file.
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
@@ -98,7 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(error: BaseException) -> None:
-    """Gives back what a failed run held; its error, which still holds it, must let go."""
+    """Frees the memory of a failed run: clears the frames that its error still refers to."""
     link: BaseException | None = error
     while link is not None:
         traceback.clear_frames(link.__traceback__)
@@ -112,14 +113,13 @@ def free_memory(error: BaseException) -> None:
 def on_lent_gpu(
     seconds: Callable[..., int], prepare: Callable[[], None]
 ) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
-    """A decorator of generators that compute: on ZeroGPU each run is lent a graphics card.
+    """Returns a decorator for generators: on ZeroGPU each run is lent a graphics card.
 
-    There the generator runs in a forked process, so that what it takes and yields must be
-    picklable, and of an error its caller learns no more than the name. Elsewhere the decorator
-    changes nothing.
+    There the generator runs in a forked process. Its arguments and values must be picklable, and
+    its caller learns only the name of an error. Elsewhere the decorator changes nothing.
 
     Args:
-        seconds: the generator's arguments to how long it may take.
+        seconds: maps the generator's arguments to the time it may take.
         prepare: called in every process that gets a card, before its first run.
     """
 

@@ -1,6 +1,6 @@
-"""What errors say: one English sentence per kind, with places for what differs.
+"""Error messages: one English sentence per kind, with placeholders for the parts.
 
-Whoever shows an error in another language finds its kind and parts on it.
+An error carries its kind and parts, so that the app can show it in another language.
 """
 
 from __future__ import annotations
@@ -163,11 +163,11 @@ MESSAGES: dict[str, str] = {
     "hub_disk_full": "the disk is full",
     "hub_disk_closed": "the app may not write into the folder for what is fetched",
     "hub_token": "it does not know the app's token",
-    # What came, where that is said and not quoted.
+    # Descriptions of a value, in place of a quotation.
     "nothing": "nothing",
     "that_many_characters": "{count} characters",
     "that_many": "{count} of them",
-    # Files and links that bring a run back.
+    # Files and links that restore a run.
     "record_no_png": "The file must be a PNG picture that can be read.",
     "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
     "record_no_facts": (
@@ -190,8 +190,8 @@ class UserError(Exception):
     """An error whose message is one sentence for people, safe to show.
 
     Args:
-        kind: which sentence, a key of `SENTENCES`.
-        parts: what stands in its places.
+        kind: key of `MESSAGES`.
+        parts: values of the placeholders.
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
@@ -208,15 +208,15 @@ class CheckpointError(UserError):
 
 
 class Message(str):
-    """A part of a sentence that is words itself, and so remembers its kind and its own parts."""
+    """A translatable part of an error message; carries its own kind and parts."""
 
     kind: str
     parts: dict[str, Any]
 
     def __new__(cls, kind: str, **parts: Any) -> Message:
-        said = super().__new__(cls, MESSAGES[kind].format(**parts))
-        said.kind, said.parts = kind, parts
-        return said
+        message = super().__new__(cls, MESSAGES[kind].format(**parts))
+        message.kind, message.parts = kind, parts
+        return message
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         return (self.kind,), self.parts

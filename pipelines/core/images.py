@@ -1,4 +1,4 @@
-"""The only place where value ranges change: [-1, 1] tensors to pictures and back, PNG metadata."""
+"""Conversion of [-1, 1] tensors to pictures and back (only here), colours, and PNG metadata."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from PIL import Image, ImageColor, PngImagePlugin
 from torch import Tensor
 
 METADATA_KEY = "guided_diffusion_studio"
-"""Name of the PNG text entry that holds a picture's settings as one JSON object."""
+"""Name of the PNG text entry with a picture's settings as one JSON object."""
 
-_READABLE = ("PNG", "JPEG", "WEBP")  # no format whose reader starts other programs
+_READABLE = ("PNG", "JPEG", "WEBP")  # PIL's readers of some other formats start programs
 _MAX_PIXELS = 4096 * 4096
 _RGB = re.compile(r"rgba?\((?P<parts>[^()]*)\)", re.IGNORECASE)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Pictures of a batch: clamped, then rounded to 8 bits.
+    """Returns the pictures of a batch: clamped, then rounded to 8 bits.
 
     Args:
         images: `(b, c, h, w)` in [-1, 1], with 1 channel (grey) or 3 (RGB), on any device.
@@ -38,7 +38,7 @@ def to_pil(images: Tensor) -> list[Image.Image]:
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """A picture of any mode as `(1, 3, h, w)` in [-1, 1]; what is transparent becomes white."""
+    """Returns a picture of any mode as `(1, 3, h, w)` in [-1, 1]; transparency becomes white."""
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -48,43 +48,43 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Pictures of any shape in [-1, 1], clamped, as 8-bit pixels."""
+    """Returns images of any shape in [-1, 1], clamped, as 8-bit pixels."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def from_uint8(pixels: Tensor) -> Tensor:
-    """8-bit pixels of any shape as float32 in [-1, 1]; the inverse of `to_pil`'s rounding."""
+    """Returns 8-bit pixels of any shape as float32 in [-1, 1]; the inverse of `to_uint8`."""
     return pixels.float() / 127.5 - 1
 
 
 def crops(
     x0: Tensor, side: Tensor, angle: Tensor, mirrored: Tensor, shift: Tensor, size_px: int
 ) -> Tensor:
-    """Square crops, turned and mirrored, `(b, c, size_px, size_px)`, differentiable.
+    """Returns square crops, rotated and mirrored, `(b, c, size_px, size_px)`, differentiable.
 
-    What lies beyond the edges is the picture mirrored.
+    Beyond its edges the picture continues as its mirror image.
 
     Args:
         x0: `(b, c, h, w)`.
-        side: `(b,)`, of each crop, as a share of the picture's.
-        angle: `(b,)`, in radians.
-        mirrored: `(b,)`, -1 where it is, 1 elsewhere.
-        shift: `(2, b)`, of its middle to the right and down; at 1 it lies on the picture's edge.
+        side: `(b,)`, side of each crop, as a share of the picture's side.
+        angle: `(b,)`, rotation of each crop in radians.
+        mirrored: `(b,)`, -1 for a mirrored crop, 1 for another.
+        shift: `(2, b)`, of the crop's centre to the right and down; 1 is the picture's edge.
         size_px: side of the result.
     """
     rows = [
         torch.stack([side * mirrored * angle.cos(), -side * angle.sin(), shift[0]], dim=1),
         torch.stack([side * mirrored * angle.sin(), side * angle.cos(), shift[1]], dim=1),
     ]
-    where = torch.stack(rows, dim=1).to(x0)  # (b, 2, 3)
-    grid = F.affine_grid(where, [*x0.shape[:2], size_px, size_px], align_corners=False)
+    affine = torch.stack(rows, dim=1).to(x0)  # (b, 2, 3)
+    grid = F.affine_grid(affine, [*x0.shape[:2], size_px, size_px], align_corners=False)
     return F.grid_sample(x0, grid, padding_mode="reflection", align_corners=False)
 
 
 def grid(
     pictures: Sequence[Image.Image], *, columns: int, scale: int = 1, gap: int = 2
 ) -> Image.Image:
-    """All pictures, of one size, on one sheet; each pixel becomes a crisp square of `scale` px.
+    """Returns pictures of equal size on one sheet; each pixel becomes a square of `scale` px.
 
     Raises:
         ValueError: if there are none.
@@ -104,14 +104,14 @@ def grid(
 
 
 def with_metadata(picture: Image.Image, metadata: Mapping[str, Any]) -> Image.Image:
-    """The picture carrying `metadata`, which becomes a PNG text entry when it is saved as PNG."""
+    """Returns a copy of the picture with `metadata`, which PNG files store as a text entry."""
     picture = picture.copy()
     picture.info[METADATA_KEY] = json.dumps(metadata, sort_keys=True)
     return picture
 
 
 def to_png(picture: Image.Image) -> bytes:
-    """A PNG file with the text entries of `picture.info`."""
+    """Returns a PNG file with the text entries of `picture.info`."""
     text = PngImagePlugin.PngInfo()
     for key, value in picture.info.items():
         if isinstance(value, str):
@@ -122,12 +122,12 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def to_data_uri(picture: Image.Image) -> str:
-    """The picture as a PNG inside a `data:` address, to be shown in a page without a request."""
+    """Returns the picture as a PNG in a `data:` address, which a page shows without a request."""
     return "data:image/png;base64," + base64.b64encode(to_png(picture)).decode("ascii")
 
 
 def from_data_uri(text: str) -> Image.Image:
-    """The picture inside a `data:image/...;base64,` address.
+    """Returns the picture in a `data:image/...;base64,` address.
 
     Raises:
         ValueError: if it holds no picture that can be read.
@@ -137,7 +137,7 @@ def from_data_uri(text: str) -> Image.Image:
         raise ValueError("no address that starts with data:image/ and holds base64")
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)), formats=_READABLE)
-        if picture.width * picture.height > _MAX_PIXELS:  # known before the pixels are unpacked
+        if picture.width * picture.height > _MAX_PIXELS:  # checked before decoding
             raise ValueError(f"more than {_MAX_PIXELS} pixels")
         picture.load()
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -146,7 +146,7 @@ def from_data_uri(text: str) -> Image.Image:
 
 
 def to_mask(picture: Image.Image) -> Tensor:
-    """A picture as a mask `(h, w)` in [0, 1]: white counts, black and transparent do not."""
+    """Returns a picture as a mask `(h, w)` in [0, 1]: 1 is white, 0 black or transparent."""
     grey = picture.convert("LA") if picture.has_transparency_data else picture.convert("L")
     values = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).float() / 255
     bands = values.view(grey.height, grey.width, len(grey.getbands()))  # (h, w, 1 or 2)
@@ -154,7 +154,7 @@ def to_mask(picture: Image.Image) -> Tensor:
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a colour as people write it.
+    """Returns red, green and blue, 0 to 255, of a colour in CSS notation.
 
     Args:
         text: hex such as `#44CCAA` or `#4ca`, `rgb(68, 204, 170)` with numbers or percentages,
@@ -163,9 +163,9 @@ def parse_color(text: str) -> tuple[int, int, int]:
     Raises:
         ValueError: if it is none of these.
     """
-    found = _RGB.fullmatch(text.strip())
-    if found:
-        return _parsed_rgb([part.strip() for part in found["parts"].split(",")])
+    match = _RGB.fullmatch(text.strip())
+    if match:
+        return _parsed_rgb([part.strip() for part in match["parts"].split(",")])
     red, green, blue, *_ = ImageColor.getrgb(text.strip())
     if not all(0 <= value <= 255 for value in (red, green, blue)):
         raise ValueError("hsl() takes percentages from 0 to 100")
@@ -173,7 +173,7 @@ def parse_color(text: str) -> tuple[int, int, int]:
 
 
 def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
-    """Of `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not take."""
+    """Parses `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not accept."""
     if len(parts) not in (3, 4):
         raise ValueError("rgb() takes three numbers")
     values = [
@@ -186,17 +186,17 @@ def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
 
 
 def to_hex(rgb: Sequence[int]) -> str:
-    """`#RRGGBB`."""
+    """Returns a colour, 0 to 255 each, as `#RRGGBB`."""
     return "#" + "".join(f"{value:02X}" for value in rgb)
 
 
 def color_to_tensor(color: str) -> Tensor:
-    """A colour as people write it, as `(3,)` in [-1, 1]."""
+    """Returns a colour in CSS notation as `(3,)` in [-1, 1]."""
     return from_uint8(torch.tensor(parse_color(color)))
 
 
 def mean_rgb(picture: Image.Image, mask: Tensor | None = None) -> tuple[float, float, float]:
-    """Mean red, green and blue, 0 to 255, of a picture or of what a mask `(h, w)` shows of it."""
+    """Returns mean red, green and blue, 0 to 255, of a picture, weighted by a mask `(h, w)`."""
     raw = bytearray(picture.convert("RGB").tobytes())
     pixels = torch.frombuffer(raw, dtype=torch.uint8).view(picture.height, picture.width, 3)
     weights = torch.ones(picture.height, picture.width) if mask is None else mask

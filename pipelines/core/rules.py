@@ -1,7 +1,7 @@
-"""What settings accept: one rule per kind of value, and `validate`, which all of them pass.
+"""Rules for settings, one per kind of value, and `validate`, which applies them.
 
-Settings are frozen dataclasses whose fields carry a rule each. Sliders, API and command line all
-read the ranges from these rules.
+Settings are frozen dataclasses; each field carries a rule. Sliders, API and command line all read
+the ranges from these rules.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _MAX_MASK_PX = 1024
 _MAX_PICTURE_PX = 4096
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
-_ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # not the commas inside rgb( )
+_ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
 
 
 class SettingsError(UserError, ValueError):
-    """A setting is wrong; the message is one sentence for people and safe to show."""
+    """A setting is wrong; the message is one sentence that is safe to show to users."""
 
 
 class Rule(Protocol):
-    """What one setting accepts."""
+    """The values that one setting accepts."""
 
     def check(self, name: str, value: Any) -> Any:
-        """The value in its proper type.
+        """Returns the value, converted to the type of the setting.
 
         Raises:
-            SettingsError: one sentence that names the setting, what is accepted and what came.
+            SettingsError: one sentence that names the setting, what is accepted and what was given.
         """
         ...
 
@@ -56,12 +56,12 @@ class Whole:
     maximum: int
 
     def check(self, name: str, value: Any) -> int:
-        # JSON from JavaScript cannot tell 10.0 from 10, hence whole floats pass.
-        # A whole number may be larger than any float, so only the others are asked for their end.
-        whole = _is_number(value) and (
+        # JSON from JavaScript cannot tell 10.0 from 10, so whole floats are accepted.
+        # `math.isfinite` would overflow for an int that is larger than any float.
+        is_whole = _is_number(value) and (
             isinstance(value, int) or (math.isfinite(value) and value == int(value))
         )
-        if not whole or not self.minimum <= value <= self.maximum:
+        if not is_whole or not self.minimum <= value <= self.maximum:
             raise SettingsError(
                 "whole", name=name, minimum=self.minimum, maximum=self.maximum, got=show(value)
             )
@@ -70,7 +70,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """A number between two bounds, both included. `step` is what a slider moves by."""
+    """A number between two bounds, both included; `step` is that of a slider."""
 
     minimum: float
     maximum: float
@@ -84,13 +84,13 @@ class Real:
         return float(value)
 
     def _accepts(self, value: Any) -> bool:
-        # NaN compares false with everything, so it fails the range as it should.
+        # NaN compares false with everything, so this refuses it.
         return _is_number(value) and self.minimum <= value <= self.maximum
 
 
 @dataclass(frozen=True)
 class RealOrOff(Real):
-    """As `Real`, or below 0 down to -1, which leaves it off and becomes -1."""
+    """Like `Real`, or off: any number from -1 to below 0, which becomes -1."""
 
     def check(self, name: str, value: Any) -> float:
         if _is_number(value) and OFF <= value < 0:
@@ -125,19 +125,19 @@ class DigitString:
     maximum: int
 
     def check(self, name: str, value: Any) -> str:
-        digits = isinstance(value, str) and all(c in "0123456789" for c in value)
-        if not digits or not self.minimum <= len(value) <= self.maximum:
-            many = digits and len(value) > self.maximum
-            came = Message("that_many", count=len(value)) if many else show(value)
+        are_digits = isinstance(value, str) and all(c in "0123456789" for c in value)
+        if not are_digits or not self.minimum <= len(value) <= self.maximum:
+            too_many = are_digits and len(value) > self.maximum
+            got = Message("that_many", count=len(value)) if too_many else show(value)
             raise SettingsError(
-                "digits", name=name, minimum=self.minimum, maximum=self.maximum, got=came
+                "digits", name=name, minimum=self.minimum, maximum=self.maximum, got=got
             )
         return value
 
 
 @dataclass(frozen=True)
 class Color:
-    """A colour in any of the ways that `images.parse_color` reads; becomes `#RRGGBB`."""
+    """A colour in any notation that `images.parse_color` reads; becomes `#RRGGBB`."""
 
     def check(self, name: str, value: Any) -> str:
         try:
@@ -148,9 +148,9 @@ class Color:
 
 @dataclass(frozen=True)
 class Palette:
-    """Up to `maximum` colours with shares, `#102040 60, gold 40`; empty is none.
+    """Up to `maximum` colours with shares, `#102040 60, gold 40`; empty is off.
 
-    Shares are percentages that add up to 100; without any, all are equal.
+    Shares are percentages that add up to 100. If none is given, all are equal.
     """
 
     maximum: int = 5
@@ -176,39 +176,39 @@ class Palette:
         return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
 
     def _pair(self, name: str, entry: str) -> tuple[str, float | None]:
-        """A colour and its share, if it gives one."""
-        found = _SHARE.search(entry)
-        color = entry[: found.start()] if found else entry
+        """Returns the colour and the share of an entry; None without a share."""
+        match = _SHARE.search(entry)
+        color = entry[: match.start()] if match else entry
         checked = Color().check(name, color)
-        share = float(found["share"]) if found else None
+        share = float(match["share"]) if match else None
         if share is not None and not 0 < share <= 100:
             raise SettingsError("palette_share", name=name, got=show(entry))
         return checked, share
 
 
 def palette_entries(palette: str) -> list[tuple[str, float]]:
-    """Colours `#RRGGBB` and shares (sum 1) of a checked palette."""
+    """Returns the colours `#RRGGBB` and shares (sum 1) of a checked palette."""
     pairs = [entry.rsplit(" ", 1) for entry in palette.split(", ") if entry]
-    whole = sum(float(share) for _, share in pairs)
-    return [(color, float(share) / whole) for color, share in pairs]
+    total = sum(float(share) for _, share in pairs)
+    return [(color, float(share) / total) for color, share in pairs]
 
 
 @dataclass(frozen=True)
 class Prompt:
     """Sentences with weights, `snow:1 | people:-0.5`; a weight of 1 may be left out.
 
-    Empty is none.
+    Empty is off.
     """
 
     maximum: int = 8
 
     def check(self, name: str, value: Any) -> str:
-        # Spaces do not count, for a checked prompt has other ones than what came.
+        # Spaces do not count: checking a prompt changes them, and it must still pass afterwards.
         length = sum(not c.isspace() for c in value) if isinstance(value, str) else 0
         if not isinstance(value, str) or length > MAX_PROMPT_LENGTH:
-            many = Message("that_many_characters", count=length)
-            came = many if isinstance(value, str) else show(value)
-            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=came)
+            counted = Message("that_many_characters", count=length)
+            got = counted if isinstance(value, str) else show(value)
+            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=got)
         if not value.strip():
             return ""
         entries = value.split("|")
@@ -224,27 +224,27 @@ class Prompt:
             raise SettingsError(
                 "prompt_weight", name=name, maximum=_MAX_PROMPT_WEIGHT, got=show(entry)
             )
-        # A text such as "time 12:30" would be read as one with a weight, were its own left out.
-        plain = weight == 1 and not _WEIGHT.search(text)
-        return text if plain else f"{text}:{weight:g}"
+        # A text such as "time 12:30" keeps its weight of 1: else 30 would be read as its weight.
+        without_weight = weight == 1 and not _WEIGHT.search(text)
+        return text if without_weight else f"{text}:{weight:g}"
 
 
 def _weighted(entry: str) -> tuple[str, float]:
-    """A sentence and its weight."""
-    found = _WEIGHT.search(entry)
-    if found is None:
+    """Returns the sentence and the weight of an entry."""
+    match = _WEIGHT.search(entry)
+    if match is None:
         return " ".join(entry.split()), 1.0
-    return " ".join(entry[: found.start()].split()), round(float(found["weight"]), 4)
+    return " ".join(entry[: match.start()].split()), round(float(match["weight"]), 4)
 
 
 def prompt_entries(prompt: str) -> list[tuple[str, float]]:
-    """Sentences and weights of a checked prompt."""
+    """Returns the sentences and weights of a checked prompt."""
     return [_weighted(entry) for entry in prompt.split("|") if entry.strip()]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a `data:image/png;base64,` address; empty is none."""
+    """A picture as a `data:image/png;base64,` address; empty is off."""
 
     def check(self, name: str, value: Any) -> str:
         if value == "":
@@ -263,7 +263,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ColorOrNone(Color):
-    """As `Color`, or empty for none."""
+    """Like `Color`; empty is off."""
 
     def check(self, name: str, value: Any) -> str:
         if isinstance(value, str) and not value.strip():
@@ -273,7 +273,7 @@ class ColorOrNone(Color):
 
 @dataclass(frozen=True)
 class Mask:
-    """A picture as a `data:image/png;base64,` address, white where it counts; empty is none."""
+    """A mask as a `data:image/png;base64,` address, white where it applies; empty is off."""
 
     def check(self, name: str, value: Any) -> str:
         if value == "":
@@ -293,12 +293,12 @@ class Mask:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a real number; `True` is none, although Python counts it as one."""
+    """Returns whether a value is a real number; `True` is not, although Python counts it as 1."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def show(value: Any) -> str:
-    """A value as an error message quotes it: short, and without characters that are HTML."""
+    """Returns a value as error messages quote it: short, and without special characters of HTML."""
     text = repr(value) if not isinstance(value, str) else f"'{value}'"
     text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
     if text == "''":
@@ -307,16 +307,17 @@ def show(value: Any) -> str:
 
 
 def rule(settings: Any, name: str) -> Any:
-    """The rule of one setting, for instance to read a slider's bounds from."""
+    """Returns the rule of a setting, for instance to read a slider's bounds."""
     return next(f for f in dataclasses.fields(settings) if f.name == name).metadata["rule"]
 
 
 def setting(default: Any, accepted: Rule) -> Any:
+    """Returns a dataclass field with a default and a rule."""
     return field(default=default, metadata={"rule": accepted})
 
 
 class Settings(Protocol):
-    """What `validate` takes: a frozen dataclass whose fields carry a rule each."""
+    """The type that `validate` takes: a frozen dataclass whose fields each carry a rule."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -324,7 +325,7 @@ class Settings(Protocol):
     def seed(self) -> int: ...
 
     def check_together(self) -> None:
-        """Checks what no single rule can see.
+        """Checks settings against each other.
 
         Raises:
             SettingsError: if two settings contradict each other.
@@ -336,10 +337,10 @@ S = TypeVar("S", bound=Settings)
 
 
 def validate(settings: S) -> S:
-    """The settings with every value checked and in its proper type, and a seed drawn if asked.
+    """Returns the settings, each checked and converted; a seed of -1 becomes a random one.
 
     Raises:
-        SettingsError: one sentence on the first setting that is wrong.
+        SettingsError: one sentence about the first setting that is wrong.
     """
     values = {
         f.name: f.metadata["rule"].check(f.name, getattr(settings, f.name))

@@ -1,7 +1,7 @@
-"""Networks as the sampler sees them: `(x_t, t)` to a prediction, conditions and CFG inside.
+"""Networks as the sampler calls them: `(x_t, t)` to a prediction, with condition and CFG inside.
 
-A `Condition` is what a network is told to draw: nothing, a class, words or a picture. It is handed
-to the network as keyword arguments, so that every conditional network has the same door.
+A `Condition` tells a network what to draw: nothing, a class, words or a picture. The network gets
+it as keyword arguments, so that all conditional networks have the same interface.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MAX_BATCH = 32
 
 @dataclass(frozen=True)
 class CfgOutput:
-    """What a network answers under classifier-free guidance, and what that was made of.
+    """The output of a network under classifier-free guidance, and its two parts.
 
     Attributes:
-        output: `(b, c, h, w)`, guided.
+        output: `(b, c, h, w)`, with guidance.
         conditional: `(b, c, h, w)`, with the condition and without guidance.
-        unconditional: `(b, c, h, w)`, with no condition at all.
+        unconditional: `(b, c, h, w)`, without the condition.
     """
 
     output: Tensor
@@ -36,37 +36,37 @@ Predictor = Callable[[Tensor, Tensor], Tensor | CfgOutput]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
 
 PlainPredictor = Callable[[Tensor, Tensor], Tensor]
-"""One without classifier-free guidance."""
+"""A predictor without classifier-free guidance."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a network is told to draw, besides the noisy picture.
+    """The inputs of a network besides the noisy images and the timestep.
 
     Attributes:
-        inputs: keyword arguments of the network, `(b, ...)` each; none is no condition.
-        null: the same arguments when nothing is asked for, as the network learned it by dropping
-            the condition in training; classifier-free guidance needs it.
+        inputs: keyword arguments of the network, `(b, ...)` each; empty is unconditional.
+        null: the same arguments for the null condition, which the network learned by dropping the
+            condition in training; classifier-free guidance needs it.
     """
 
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     null: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Condition:
-        """The same condition on a device."""
-        moved = ({k: v.to(device) for k, v in of.items()} for of in (self.inputs, self.null))
-        return Condition(*moved)
+        """Returns the same condition on a device."""
+        parts = (self.inputs, self.null)
+        return Condition(*({k: v.to(device) for k, v in part.items()} for part in parts))
 
 
 NO_CONDITION = Condition()
 
 
 def class_condition(weights: Tensor) -> Condition:
-    """Classes, or mixtures of them.
+    """Returns the condition for classes, or for mixtures of them.
 
     Args:
-        weights: `(b, num_classes + 1)` float, how much of each class an image is; the last column
-            is the null class that was learned by dropping labels.
+        weights: `(b, num_classes + 1)` float, the share of each class in an image; the last column
+            is the null class, learned by dropping labels.
     """
     null = torch.zeros_like(weights)
     null[:, -1] = 1.0
@@ -74,22 +74,22 @@ def class_condition(weights: Tensor) -> Condition:
 
 
 def text_condition(tokens: Tensor, null_tokens: Tensor) -> Condition:
-    """Words that the picture attends to (cross-attention).
+    """Returns the condition for words that the picture attends to (cross-attention).
 
     Args:
-        tokens: `(b, l, d)` float, features of the words.
-        null_tokens: `(l, d)` float, features of no words.
+        tokens: `(b, l, d)` float, token features of the words.
+        null_tokens: `(l, d)` float, token features of the empty text.
     """
     null = null_tokens.expand_as(tokens)
     return Condition({"encoder_hidden_states": tokens}, {"encoder_hidden_states": null})
 
 
 def picture_condition(embedding: Tensor, null_embedding: Tensor) -> Condition:
-    """The embedding of a picture to be like, added to the time embedding.
+    """Returns the condition for similarity to a picture, added to the time embedding.
 
     Args:
-        embedding: `(b, d)` float.
-        null_embedding: `(d,)` float, of no picture.
+        embedding: `(b, d)` float, of the picture.
+        null_embedding: `(d,)` float, for no picture.
     """
     null = null_embedding.expand_as(embedding)
     return Condition({"class_labels": embedding}, {"class_labels": null})
@@ -97,11 +97,11 @@ def picture_condition(embedding: Tensor, null_embedding: Tensor) -> Condition:
 
 @dataclass(frozen=True)
 class Cfg:
-    """How strongly classifier-free guidance exaggerates the condition, and when.
+    """Strength of classifier-free guidance, and the interval of timesteps in which it is on.
 
     Attributes:
         scale: 1 is off, 0 ignores the condition, above 1 exaggerates it.
-        first_t: the noisiest timestep that is guided; None is the noisiest there is.
+        first_t: the noisiest timestep that is guided; None is the noisiest of the run.
         last_t: the cleanest timestep that is guided (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     """
 
@@ -110,26 +110,26 @@ class Cfg:
     last_t: int = 0
 
     def is_active(self, t: int) -> bool:
-        """Whether a step that starts at timestep `t` is guided."""
+        """Returns whether a step that starts at timestep `t` is guided."""
         return self.scale != 1 and self.last_t <= t and (self.first_t is None or t <= self.first_t)
 
 
 def denoiser(
     unet: nn.Module, condition: Condition = NO_CONDITION, cfg: Cfg | None = None
 ) -> Predictor:
-    """The predictor of a network under a condition.
+    """Returns the predictor of a network under a condition.
 
     With classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598) the output is
-    `uncond + scale * (cond - uncond)`, both in one batch. Where guidance is off the unconditional
-    half is not computed, which halves the cost.
+    `uncond + scale * (cond - uncond)`, both computed in one batch. Where guidance is off, the
+    unconditional half is not computed, which halves the cost.
 
     Args:
         unet: takes `(x_t, t)` and the condition's inputs by name.
-        condition: what it is told; on the device of the network.
+        condition: its other inputs; on the device of the network.
         cfg: None is off.
 
     Raises:
-        ValueError: if guidance is asked for and the condition says nothing.
+        ValueError: if `cfg.scale` is not 1 and the condition has no null condition.
     """
     cfg = cfg or Cfg()
     if cfg.scale != 1 and not condition.null:
@@ -139,28 +139,28 @@ def denoiser(
         if not cfg.is_active(int(t)):
             return _in_parts(unet, x_t, t, condition.inputs)
         pairs = {k: torch.cat([condition.null[k], v]) for k, v in condition.inputs.items()}
-        both = _in_parts(unet, torch.cat([x_t, x_t]), t, pairs)
-        uncond, cond = both.chunk(2)  # (b, c, h, w) each
+        outputs = _in_parts(unet, torch.cat([x_t, x_t]), t, pairs)
+        uncond, cond = outputs.chunk(2)  # (b, c, h, w) each
         return CfgOutput(uncond + cfg.scale * (cond - uncond), cond, uncond)
 
     return predict
 
 
 def unconditional(unet: nn.Module) -> PlainPredictor:
-    """The predictor of a network that takes `(x_t, t)` alone."""
+    """Returns the predictor of a network that takes only `(x_t, t)`."""
     return lambda x_t, t: _in_parts(unet, x_t, t, {})
 
 
 def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: float) -> Predictor:
-    """The predictor of a class-conditional network; `class_labels` as in `class_condition`."""
+    """Returns a class-conditional network's predictor; `class_labels` as in `class_condition`."""
     return denoiser(unet, class_condition(class_labels), Cfg(cfg_scale))
 
 
 def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The network on a batch of any size, a few images at a time, which bounds the memory."""
+    """Runs the network on a batch of any size, a few images at a time, to bound memory."""
     with devices.autocast(x_t.device):
         outputs = [
-            unet(x_t[part], t, **{name: of[part] for name, of in inputs.items()}).sample
+            unet(x_t[part], t, **{name: value[part] for name, value in inputs.items()}).sample
             for first in range(0, len(x_t), _MAX_BATCH)
             for part in [slice(first, first + _MAX_BATCH)]
         ]
@@ -170,13 +170,13 @@ def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, inputs: Mapping[str, Tens
 def predict_x0(
     output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, prediction_type: str
 ) -> Tensor:
-    """The clean images that a network's output implies, not clamped.
+    """Returns the clean images that a network's output implies, not clamped.
 
     Args:
         output: `(b, c, h, w)`.
         x_t: `(b, c, h, w)`.
         alpha: signal level, `()` or broadcastable.
-        sigma: noise level, likewise.
+        sigma: noise level, `()` or broadcastable.
         prediction_type: "epsilon", "v_prediction" (Salimans & Ho 2022, arXiv:2202.00512, eq. 9)
             or "sample".
 

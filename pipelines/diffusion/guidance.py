@@ -1,14 +1,14 @@
-"""How to pull: every guidance method as a setting of one rule.
+"""Loss guidance: every method is a setting of one rule.
 
 In each step the network predicts the clean picture x0, and a guide moves it towards lower loss
-before the solver goes on. Notation: `x_t = alpha * x0 + sigma * eps`.
+before the solver uses it. Notation: `x_t = alpha * x0 + sigma * eps`.
 
     g  = dL/dx0                    (through_network: alpha * dL/dx_t, a backward pass)
     x0 <- x0 - step(g)             polyak: to the minimum, but no further than a trust region
-    eps                            re-derived from the moved x0, or kept (keep_eps)
+    eps                            derived anew from the moved x0, or kept (keep_eps)
     x_prev <- x_prev - push(dL/dx_t)     the older methods, which move the noisy picture instead
 
-The methods stand in `methods`.
+The methods are in `methods`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class Differentiated:
 
 @dataclass(frozen=True)
 class Guide:
-    """A method, what it pulls towards, and when; what `sampling.sample` takes.
+    """A guidance method, its losses, and the steps that it guides; see `sampling.Guide`.
 
     Attributes:
-        method: how.
-        terms: towards what; later terms build on what earlier ones did.
-        scale: how strongly; 0 is off.
+        method: how x0 is moved.
+        terms: the losses; each term moves the x0 that the terms before it have moved.
+        scale: strength, in units of the method (see `Method.max_scale`); 0 is off.
         start: share of the steps after which guidance begins.
         stop: share of the steps after which it ends.
-        every: guide every so many steps, each that much more strongly.
-        repeats: how often each middle step is done; None is as the method says.
+        every: guide only every n-th step, n times as strongly; 1 is every step.
+        repeats: how often each middle step is done (recurrence); None is the method's own number.
     """
 
     method: Method
@@ -59,40 +59,42 @@ class Guide:
     repeats: int | None = None
 
     def active(self, index: int, total_steps: int) -> bool:
-        """Whether step `index` is guided."""
+        """Returns whether step `index` is guided."""
         first, end = round(self.start * total_steps), round(self.stop * total_steps)
         inside = first <= index < end and (index - first) % self.every == 0
         return inside and self.scale > 0 and bool(self.terms)
 
     def recurrence(self, index: int, total_steps: int) -> int:
-        """How often step `index` is done."""
+        """Returns how often step `index` is done."""
         method, share = self.method, index / total_steps
         inside = method.recurrence_from <= share < method.recurrence_to
-        wanted = method.recurrence if self.repeats is None else self.repeats
-        return wanted if inside and self.active(index, total_steps) else 1
+        recurrence = method.recurrence if self.repeats is None else self.repeats
+        return recurrence if inside and self.active(index, total_steps) else 1
 
     def differentiates(self, index: int, total_steps: int) -> bool:
-        """Whether step `index` needs a backward pass through the network."""
+        """Returns whether step `index` needs a backward pass through the network."""
         return self.method.differentiates and self.active(index, total_steps)
 
     def __call__(self, context: StepContext) -> Correction | None:
-        """What to do in one step; None is nothing.
+        """Returns the correction of one step; None if the step is not guided.
 
         Args:
             context: of the step, with the network's graph if `differentiates`.
         """
         if not self.active(context.index, context.total):
             return None
-        through = self._through(context) if self.method.differentiates else None
-        moved, losses, gradient = self._moved(context, through)
-        push = None if self.method.push is None else self._pushed(context, through)
-        failed = ~torch.isfinite(moved).flatten(1).all(dim=1)
+        through_network = None
+        if self.method.differentiates:
+            through_network = self._differentiated_through_network(context)
+        x0_guided, losses, gradient = self._guided_x0(context, through_network)
+        push = None if self.method.push is None else self._push(context, through_network)
+        failed = ~torch.isfinite(x0_guided).flatten(1).all(dim=1)
         if push is not None:
             failed |= ~torch.isfinite(push).flatten(1).all(dim=1)
             push = _where(failed, torch.zeros_like(push), push)
         weights = torch.tensor([term.weight for term in self.terms]).to(losses)
         return Correction(
-            x0=_where(failed, context.x0, moved),
+            x0=_where(failed, context.x0, x0_guided),
             push=push,
             keep_eps=self.method.keep_eps,
             loss=weights @ losses,
@@ -103,81 +105,84 @@ class Guide:
     def _strength(self) -> float:
         return self.scale * self.every
 
-    def _moved(
-        self, context: StepContext, through: list[Differentiated] | None
+    def _guided_x0(
+        self, context: StepContext, through_network: list[Differentiated] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 after every term has moved it, inside the trust region of all together.
+        """Returns x0 after all terms have moved it, the losses and their summed gradient.
 
-        Also every term's loss of the network's x0, `(number of terms, b)`, and the sum of their
-        gradients, `(b, c, h, w)`.
+        The terms together move x0 by at most one trust radius. The losses, `(number of terms, b)`,
+        are those of the network's x0; the gradient is `(b, c, h, w)`.
         """
         weights = [term.weight for term in self.terms]
         if self.method.step is None:
-            assert through is not None
-            followed = [w * found.gradient for w, found in zip(weights, through, strict=True)]
-            losses = torch.stack([found.loss for found in through])
-            return context.x0, losses, torch.stack(followed).sum(dim=0)
+            assert through_network is not None
+            weighted = [w * d.gradient for w, d in zip(weights, through_network, strict=True)]
+            losses = torch.stack([d.loss for d in through_network])
+            return context.x0, losses, torch.stack(weighted).sum(dim=0)
         x0, losses, gradient = context.x0, [], torch.zeros_like(context.x0)
         for i, term in enumerate(self.terms):
-            along = None
-            if through is not None and self.method.through_network:
-                found = through[i]
-                along = Differentiated(found.loss, found.gradient * context.alpha)
-            displacement, found = self._displacement(term.loss, x0, along, context)
-            # What an earlier term has moved is no longer what the network predicted.
-            losses.append(term.loss(context.x0) if i else found.loss)
-            gradient = gradient + term.weight * found.gradient
+            network = None
+            if through_network is not None and self.method.through_network:
+                of_x_t = through_network[i]
+                network = Differentiated(of_x_t.loss, of_x_t.gradient * context.alpha)
+            displacement, differentiated = self._displacement(term.loss, x0, network, context)
+            # After the first term x0 has moved, so the loss of the network's x0 is computed again.
+            losses.append(term.loss(context.x0) if i else differentiated.loss)
+            gradient = gradient + term.weight * differentiated.gradient
             x0 = x0 - term.weight * displacement
         if len(self.terms) > 1:
-            moved = x0 - context.x0
-            limit = trust_radius(context, self._strength()) / rms(moved)
-            x0 = context.x0 + moved * limit.clamp(max=1.0)
+            total = x0 - context.x0
+            limit = trust_radius(context, self._strength()) / rms(total)
+            x0 = context.x0 + total * limit.clamp(max=1.0)
         return x0, torch.stack(losses), gradient
 
     def _displacement(
-        self, loss: Loss, x0: Tensor, along: Differentiated | None, context: StepContext
+        self, loss: Loss, x0: Tensor, network: Differentiated | None, context: StepContext
     ) -> tuple[Tensor, Differentiated]:
-        """How far a loss moves x0, `(b, c, h, w)`, and its value and gradient before.
+        """Returns the displacement of x0, `(b, c, h, w)`, and the loss and gradient before it.
+
+        The displacement is to be subtracted.
 
         Args:
-            loss: what to lower.
+            loss: the loss to lower.
             x0: `(b, c, h, w)`.
-            along: the gradient to follow, through the network; None is the loss's own.
+            network: loss and gradient through the network; None follows the loss's own gradient.
             context: of the step.
         """
         method, strength = self.method, self._strength()
-        if method.exact and along is None and isinstance(loss, Projectable):
-            whole = x0 - loss.project(x0)
-            limit = (trust_radius(context, strength) / rms(whole)).clamp(max=1.0)
-            return whole * limit, self._differentiated(loss, x0)
-        # Without an end to reach, nobody asks how far it is, and one look is enough.
-        endless = along is not None and math.isinf(loss.polyak)
-        found = along if along and endless else self._differentiated(loss, x0)
-        gradient = found.gradient if along is None else along.gradient
-        slope = _slope(found.gradient, gradient)
+        if method.exact and network is None and isinstance(loss, Projectable):
+            full = x0 - loss.project(x0)
+            limit = (trust_radius(context, strength) / rms(full)).clamp(max=1.0)
+            return full * limit, self._differentiated(loss, x0)
+        # An infinite Polyak factor always steps to the trust radius, so the second gradient is
+        # skipped.
+        skip = network is not None and math.isinf(loss.polyak)
+        direct = network if network and skip else self._differentiated(loss, x0)
+        gradient = direct.gradient if network is None else network.gradient
+        slope = _slope(direct.gradient, gradient)
         if method.batch_mean:
             gradient = gradient / len(x0)
         assert method.step is not None
-        pull = Pull(found.loss, gradient, slope, loss.polyak)
-        return method.step(pull, context, strength), Differentiated(found.loss, gradient)
+        pull = Pull(direct.loss, gradient, slope, loss.polyak)
+        return method.step(pull, context, strength), Differentiated(direct.loss, gradient)
 
     def _differentiated(self, loss: Loss, x0: Tensor) -> Differentiated:
-        """A loss and dL/dx0, without the network."""
+        """Returns a loss and its gradient dL/dx0, not through the network."""
         with torch.enable_grad():
             x0 = x0.detach().requires_grad_()
-            values = loss(self._seen(x0))
+            values = loss(self._loss_input(x0))
             return Differentiated(values.detach(), torch.autograd.grad(values.sum(), x0)[0])
 
-    def _seen(self, x0: Tensor) -> Tensor:
-        """x0 as this method shows it to the loss."""
+    def _loss_input(self, x0: Tensor) -> Tensor:
+        """Returns x0, clamped if the method clamps it for the loss."""
         return x0.clamp(-1, 1) if self.method.clamped else x0
 
-    def _through(self, context: StepContext) -> list[Differentiated]:
-        """Every term's loss and dL/dx_t, through the network."""
+    def _differentiated_through_network(self, context: StepContext) -> list[Differentiated]:
+        """Returns each term's loss and its gradient dL/dx_t, through the network."""
         assert context.graph is not None
         x_t, x0 = context.graph
         with torch.enable_grad():
-            losses = [term.loss(self._seen(x0)) for term in self.terms]
+            losses = [term.loss(self._loss_input(x0)) for term in self.terms]
             return [
                 Differentiated(
                     loss.detach(),
@@ -186,28 +191,28 @@ class Guide:
                 for i, loss in enumerate(losses)
             ]
 
-    def _pushed(self, context: StepContext, through: list[Differentiated] | None) -> Tensor:
-        assert through is not None
+    def _push(self, context: StepContext, through_network: list[Differentiated] | None) -> Tensor:
+        assert through_network is not None
         assert self.method.push is not None
         parts = []
-        for term, found in zip(self.terms, through, strict=True):
-            slope = found.gradient.square().sum(dim=(1, 2, 3))  # (b,)
-            pull = Pull(found.loss, found.gradient, slope, term.loss.polyak)
+        for term, of_x_t in zip(self.terms, through_network, strict=True):
+            slope = of_x_t.gradient.square().sum(dim=(1, 2, 3))  # (b,)
+            pull = Pull(of_x_t.loss, of_x_t.gradient, slope, term.loss.polyak)
             parts.append(term.weight * self.method.push(pull, context, self._strength()))
         return torch.stack(parts).sum(dim=0)
 
 
 def _slope(direct: Tensor, gradient: Tensor) -> Tensor:
-    """How fast a loss with gradient `direct` falls against `gradient`, `(b,)`.
+    """Returns how fast a loss with gradient `direct` falls against `gradient`, `(b,)`.
 
-    A network's gradient can be almost across the direct one where there is almost only noise; the
-    angle then counts as no more than `_LEAST_COSINE` says, or steps would know no bounds.
+    At high noise, the gradient through the network can be almost orthogonal to the direct one. The
+    cosine is therefore at least `_LEAST_COSINE`; otherwise steps would be unbounded.
     """
     least = _LEAST_COSINE * direct.square().sum(dim=(1, 2, 3)).sqrt()
     least = least * gradient.square().sum(dim=(1, 2, 3)).sqrt()
     return torch.maximum((direct * gradient).sum(dim=(1, 2, 3)), least)
 
 
-def _where(rows: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
-    """`chosen` for the images `rows` `(b,)` names, `otherwise` for the rest."""
-    return torch.where(rows.view(-1, 1, 1, 1), chosen, otherwise)
+def _where(condition: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
+    """Returns `chosen` for images whose `condition` `(b,)` is true, `otherwise` for the rest."""
+    return torch.where(condition.view(-1, 1, 1, 1), chosen, otherwise)

@@ -1,6 +1,6 @@
-"""Random numbers of pictures: one CPU generator per image.
+"""Random numbers: one CPU generator per image.
 
-So an image depends neither on its batch nor on the device.
+So an image depends neither on its batch nor on its device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def image_generators(seed: int, num_images: int) -> list[torch.Generator]:
-    """One generator per image; image i is seeded with `seed + i`.
+    """Returns one generator per image; image i is seeded with `seed + i`.
 
     Image 3 of seed 10 is image 0 of seed 13.
     """
@@ -20,21 +20,19 @@ def image_generators(seed: int, num_images: int) -> list[torch.Generator]:
 
 
 def seeded(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One generator per image, of a seed of its own."""
+    """Returns one generator per seed."""
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
 def draw_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise `(b, *shape)` on the CPU, one generator per image."""
+    """Returns standard normal noise `(b, *shape)` on the CPU, one generator per image."""
     return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
 
 
 def spawn(generator: torch.Generator, number: int = 0) -> torch.Generator:
-    """An independent generator that follows from another one's seed, a different one per `number`.
+    """Returns an independent generator seeded from another's seed and a stream `number`.
 
-    Of a seed, the CPU's generator takes the lower 32 bits alone, so it is these that must differ.
+    The CPU generator uses only the lower 32 bits of a seed, so these bits must differ.
     """
-    scattered = (
-        generator.initial_seed() * 2_654_435_761 + (2 * number + 1) * 1_013_904_223
-    ) % 2**32
-    return torch.Generator("cpu").manual_seed(scattered)
+    seed = (generator.initial_seed() * 2_654_435_761 + (2 * number + 1) * 1_013_904_223) % 2**32
+    return torch.Generator("cpu").manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Which noise levels a run goes through: a `Schedule` of plain tensors, and how timesteps spread.
+"""The noise levels of a run: a `Schedule` of plain tensors, and the spacings of timesteps.
 
 Notation, for a timestep t: `x_t = alpha * x0 + sigma * eps` with `alpha**2 + sigma**2 = 1`, so
 `alpha**2` is alpha_bar_t.
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 MAX_STEPS = 250
-"""The most steps of a run; a schedule must have at least as many training timesteps."""
+"""The maximum number of steps; a schedule must have at least as many training timesteps."""
 
-# A cosine schedule ends at almost no signal, where half log-SNR runs away; cut off as diffusers
-# does for such schedules.
+# At the noisy end of a cosine schedule half log-SNR goes towards minus infinity, so it is cut off
+# as in diffusers.
 _LAMBDA_MIN = -5.1
 
 Spacing = Callable[[Tensor, int], list[int]]
-"""`(alpha_bar (num_timesteps,), num_inference_steps)` to timesteps, falling, each different."""
+"""`(alpha_bar (num_timesteps,), num_inference_steps)` to strictly falling timesteps."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise levels of one run, from the noisiest to the clean picture.
+    """The noise levels of one run, from pure noise to the clean picture.
 
     Attributes:
-        solver: key of `solvers.SOLVERS`, which goes from level to level.
+        solver: key of `solvers.SOLVERS`.
         timesteps: `(n,)` int64 on the device of the run, falling: 999 is pure noise.
         alpha: `(n + 1,)` float32, signal level of each step; the last is 1, the clean picture.
         sigma: `(n + 1,)` float32, noise level; the last is 0.
@@ -46,7 +46,7 @@ class Schedule:
         return len(self.timesteps)
 
     def half_log_snr(self, index: int) -> Tensor:
-        """`log(alpha / sigma)` `()` of step `index`; multistep solvers measure steps in it."""
+        """Returns `log(alpha / sigma)` `()` at step `index`, the time of multistep solvers."""
         return torch.log(self.alpha[index] / self.sigma[index])
 
 
@@ -58,15 +58,15 @@ def schedule_at(
     device: torch.device | str,
     by_ratio: bool = False,
 ) -> Schedule:
-    """The schedule that goes through some timesteps.
+    """Returns the schedule with the given timesteps.
 
     Args:
         timesteps: falling, at least one.
         alpha_bar: `(num_timesteps,)`, falling.
         solver: key of `solvers.SOLVERS`.
-        device: where the run computes; levels stay on the CPU, as numbers.
-        by_ratio: whether levels are rounded as those of diffusers' multistep solvers, which know
-            only `sigma / alpha`. Where there is almost no signal, the last digit of alpha shows.
+        device: of the timesteps; levels stay on the CPU and act as numbers.
+        by_ratio: whether levels are computed from `sigma / alpha`, as in diffusers' multistep
+            solvers; at high noise the rounding of alpha matters.
     """
     chosen = alpha_bar[timesteps]  # (n,)
     alpha, sigma = chosen**0.5, (1 - chosen) ** 0.5
@@ -84,48 +84,47 @@ def schedule_at(
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
-    """alpha_bar `(num_timesteps,)` float32 of a checkpoint's scheduler configuration.
+    """Returns alpha_bar `(num_timesteps,)` float32 of a checkpoint's scheduler configuration.
 
     Raises:
-        ValueError: if diffusers knows no such schedule of betas.
+        ValueError: if diffusers does not know the schedule of betas.
     """
-    from diffusers import DDIMScheduler  # takes seconds to import, hence at the first run
+    from diffusers import DDIMScheduler  # takes seconds to import
 
     changes = {"prediction_type": "sample", "clip_sample": False}
     return cast("DDIMScheduler", DDIMScheduler.from_config(dict(config), **changes)).alphas_cumprod
 
 
 def trailing(alpha_bar: Tensor, num_inference_steps: int) -> list[int]:
-    """Even in t, from the noisiest on (Lin et al. 2023, arXiv:2305.08891, table 2)."""
+    """Returns timesteps even in t, noisiest first (Lin et al. 2023, arXiv:2305.08891, table 2)."""
     count = len(alpha_bar)
     stride = count / num_inference_steps
     return [round(count - i * stride) - 1 for i in range(num_inference_steps)]
 
 
 def leading(alpha_bar: Tensor, num_inference_steps: int) -> list[int]:
-    """Even in t, the noisiest left out: what diffusers takes by default, and so the course."""
+    """Returns timesteps even in t without the noisiest: diffusers' default, used by the course."""
     stride = len(alpha_bar) // num_inference_steps
     return [i * stride for i in reversed(range(num_inference_steps))]
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Even in a mixture of t and half log-SNR.
+    """Spacing that is even in a mixture of t and half log-SNR.
 
-    Half log-SNR alone, in which the formulas of multistep solvers are written, spends most of few
-    steps at the two ends of a cosine schedule: at the clean end pictures get their detail, of which
-    digits have none.
+    Multistep solvers are formulated in half log-SNR. On a cosine schedule, steps that are even in
+    it lie mostly at the two ends. Pictures get their detail at the clean end; digits have none.
 
     Attributes:
-        log_snr: 1 is even in half log-SNR, 0 even in t; in between, a mixture.
-        cleanest: where the last timestep lies, in steps from no noise.
+        log_snr: 1 is even in half log-SNR, 0 even in t, other values a mixture.
+        cleanest: distance of the last timestep from no noise, in steps.
     """
 
     log_snr: float
     cleanest: float
 
     def __call__(self, alpha_bar: Tensor, num_inference_steps: int) -> list[int]:
-        """Timesteps, falling from the noisiest, each different.
+        """Returns strictly falling timesteps, from the noisiest.
 
         Args:
             alpha_bar: `(num_timesteps,)`, falling.
@@ -138,7 +137,7 @@ class Mixed:
         cleanest = self.cleanest / num_inference_steps
         grid = torch.linspace(1, cleanest, num_inference_steps, dtype=torch.float64).flip(0)
         chosen: list[int] = []
-        for place, t in enumerate(torch.searchsorted(warped, grid).tolist()):
-            latest = len(warped) - num_inference_steps + place  # leaves room for those to come
+        for i, t in enumerate(torch.searchsorted(warped, grid).tolist()):
+            latest = len(warped) - num_inference_steps + i  # leaves room for the remaining ones
             chosen.append(min(max(t, chosen[-1] + 1) if chosen else t, latest))
         return chosen[::-1]

@@ -1,4 +1,4 @@
-"""Sizes of images, one per image of a batch."""
+"""Norms of images, one per image of a batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def length(x: Tensor) -> Tensor:
-    """Euclidean length of each image, `(b, c, h, w)` to `(b,)`."""
+    """Returns the Euclidean length of each image, `(b, c, h, w)` to `(b,)`."""
     return x.square().sum(dim=(1, 2, 3)).sqrt()
 
 
 def rms(x: Tensor) -> Tensor:
-    """Root mean square of each image, `(b, c, h, w)` to `(b, 1, 1, 1)`, never quite 0."""
+    """Returns the root mean square of each image, `(b, c, h, w)` to `(b, 1, 1, 1)`, above 0."""
     return x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)

@@ -1,7 +1,7 @@
-"""The networks: UNets with 2x2 space-to-depth, and the three ways to condition on a class.
+"""The networks: UNets with 2x2 space-to-depth, and three ways to condition on a class.
 
-All of them take `(x_t, t, class_labels)` and answer in the shape of `x_t`, so a sampler cannot tell
-them apart. Each is a diffusers model: `save_pretrained` and `from_pretrained` work as usual.
+All of them take `(x_t, t, class_labels)` and return the shape of `x_t`, so a sampler can use any of
+them. Each is a diffusers model: `save_pretrained` and `from_pretrained` work as usual.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 
 class LabelEmbedding(nn.Embedding):
-    """A table of class embeddings that can also be mixed.
+    """A table of class embeddings that can also return mixtures of classes.
 
     The weights are those of a plain `nn.Embedding`, so checkpoints are interchangeable.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """The embedding of each label.
+        """Returns the embedding of each image's class, or mixture of classes.
 
         Args:
-            input: whole numbers `(b,)`, one class each; or weights `(b, num_embeddings)`, whose
-                rows say how much of each class goes into the mixture (rows that sum to 1 stay on
-                the scale the network was trained on).
+            input: whole numbers `(b,)`, one class each; or floats `(b, num_embeddings)`, the
+                weight of each class in the mixture (rows that sum to 1 keep the scale that the
+                network was trained on).
 
         Returns:
             `(b, embedding_dim)`.
@@ -44,32 +44,32 @@ def _space_to_depth(x: Tensor, patch_size: int) -> Tensor:
 
 
 def _depth_to_space(x: Tensor, patch_size: int) -> Tensor:
-    """The inverse of `_space_to_depth`."""
+    """Returns the inverse of `_space_to_depth`."""
     return F.pixel_shuffle(x, patch_size) if patch_size > 1 else x
 
 
 class _OwnConfig(ConfigMixin):
-    """Saves only the arguments of the class itself, not those its parent recorded besides."""
+    """Saves only the arguments of the class itself, not those that its parent recorded."""
 
     def to_json_string(self) -> str:
-        whole = self._internal_dict
+        full_config = self._internal_dict
         own = inspect.signature(type(self).__init__).parameters
-        self._internal_dict = FrozenDict({k: v for k, v in whole.items() if k in own})
+        self._internal_dict = FrozenDict({k: v for k, v in full_config.items() if k in own})
         try:
             return super().to_json_string()
         finally:
-            self._internal_dict = whole
+            self._internal_dict = full_config
 
 
 class SpaceToDepthUNet2DModel(_OwnConfig, UNet2DModel):
-    """A `UNet2DModel` that works on folded pixels; seen from outside nothing changes.
+    """A `UNet2DModel` that works on folded pixels; its input and output are not folded.
 
-    With `patch_size=2` a 3x64x64 picture is a 12x32x32 one inside: a quarter of the positions, so a
-    step costs about a third. White noise stays white under it, hence schedules and losses need no
+    With `patch_size=2` a 3x64x64 picture is folded to 12x32x32: a quarter of the positions, so a
+    step costs about a third. Folded white noise is white noise, so schedules and losses need no
     change. With `num_class_embeds` it is class-conditional by an embedding that is added to the
     time embedding.
 
-    `sample_size`, `in_channels` and `out_channels` are those seen from outside.
+    `sample_size`, `in_channels` and `out_channels` are those of the pictures, before folding.
     """
 
     @register_to_config
@@ -111,7 +111,7 @@ class SpaceToDepthUNet2DModel(_OwnConfig, UNet2DModel):
         class_labels: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """As `UNet2DModel.forward`; height and width must be multiples of the total stride."""
+        """Like `UNet2DModel.forward`; height and width must be multiples of the total stride."""
         patch_size = self.config["patch_size"]
         folded = _space_to_depth(sample, patch_size)
         output = super().forward(folded, timestep, class_labels, return_dict=False)[0]
@@ -122,7 +122,7 @@ class SpaceToDepthUNet2DModel(_OwnConfig, UNet2DModel):
 class ClassChannelsUNet(_OwnConfig, UNet2DModel):
     """Class-conditional by extra input channels: the course's `ClassConditionedUnet`.
 
-    The label's embedding is spread over the whole picture and stacked onto its channels.
+    The label's embedding is repeated at every pixel and concatenated to the picture's channels.
     """
 
     @register_to_config
@@ -160,7 +160,11 @@ class ClassChannelsUNet(_OwnConfig, UNet2DModel):
         class_labels: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """As `UNet2DModel.forward`, with `class_labels` as `LabelEmbedding` takes them."""
+        """Like `UNet2DModel.forward`, with `class_labels` for `LabelEmbedding`.
+
+        Raises:
+            ValueError: without `class_labels`.
+        """
         if class_labels is None:
             raise ValueError("class_labels must be given: this network is class-conditional")
         height, width = sample.shape[-2:]
@@ -171,10 +175,10 @@ class ClassChannelsUNet(_OwnConfig, UNet2DModel):
 
 
 class ClassCrossAttentionUNet(_OwnConfig, UNet2DConditionModel):
-    """Class-conditional by cross-attention, as Stable Diffusion is on text.
+    """Class-conditional by cross-attention, as Stable Diffusion is text-conditional.
 
-    Each class is a short sequence of learned tokens that the picture's positions attend to. One
-    token would make the softmax trivial, so there are several.
+    Each class has a short sequence of learned tokens that the picture's positions attend to. With
+    one token the softmax would always be 1, so there are several.
     """
 
     @register_to_config
@@ -219,7 +223,11 @@ class ClassCrossAttentionUNet(_OwnConfig, UNet2DConditionModel):
         class_labels: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """As the other networks here; the tokens are looked up from `class_labels`."""
+        """Like the other networks here; the tokens are looked up from `class_labels`.
+
+        Raises:
+            ValueError: without `class_labels`.
+        """
         if class_labels is None:
             raise ValueError("class_labels must be given: this network is class-conditional")
         patch_size = self.config["patch_size"]

@@ -1,4 +1,4 @@
-"""Checkpoints: loading them lazily, once, and safe from several threads; what is missing of one."""
+"""Loads checkpoints lazily, once, from any thread, and reports missing files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Loaded:
 
     Attributes:
         unet: on the device, frozen, in evaluation mode.
-        scheduler_config: what `solvers.make_schedule` takes.
-        revision: which weights these are.
+        scheduler_config: configuration for `solvers.make_schedule`.
+        revision: identifies the weights: commit or hash.
     """
 
     checkpoint: Checkpoint
@@ -41,7 +41,7 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         return next(self.unet.parameters()).device
 
 
@@ -49,7 +49,7 @@ _loaded: Cache[Loaded] = Cache()
 
 
 def load(key: str) -> Loaded:
-    """The checkpoint, from memory if it was loaded before.
+    """Returns a checkpoint; loads it on first use.
 
     Raises:
         ValueError: for an unknown key.
@@ -62,18 +62,18 @@ def load(key: str) -> Loaded:
 
 
 def _cache_key(key: str) -> str:
-    """Cache key. Includes the path, so that a name that points elsewhere is loaded again."""
+    """Returns the cache key, with the path: a name that points elsewhere is loaded again."""
     return key + usable_own_checkpoints().get(key, "")
 
 
 def loaded_revision(key: str) -> str:
-    """Of a checkpoint that is in memory, else empty."""
+    """Returns the revision of a checkpoint if it is loaded, else an empty string."""
     loaded = _loaded.get(_cache_key(key))
     return loaded.revision if loaded else ""
 
 
 def unload_all() -> None:
-    """Forgets every loaded checkpoint, to free memory or to read changed files."""
+    """Drops all loaded checkpoints, to free memory or to read changed files."""
     _loaded.clear()
     revision_of.cache_clear()
 
@@ -94,17 +94,17 @@ def _load(row: Checkpoint) -> Loaded:
 
 
 def _load_own(row: Checkpoint) -> Loaded:
-    found = own_checkpoints.find(row.key, row.own, fetch=True)
+    own = own_checkpoints.find(row.key, row.own, fetch=True)
     try:
-        unet, missing = _read(found.class_name, found.unet_folder, safetensors=found.safetensors)
-        revision = own_revision(found)
+        unet, missing = _read(own.class_name, own.unet_folder, safetensors=own.safetensors)
+        revision = own_revision(own)
     except Exception as error:  # safetensors, pickle and diffusers each have errors of their own
         raise CheckpointError("own_damaged", key=row.key) from error
-    if missing:  # diffusers makes up random ones and only warns
+    if missing:  # diffusers initialises them randomly and only warns
         raise CheckpointError("own_damaged", key=row.key)
-    _check_scheduler(row.key, found.scheduler_config)
+    _check_scheduler(row.key, own.scheduler_config)
     unet = unet.float().eval().requires_grad_(False).to(devices.device())
-    return Loaded(replace(row, size_px=found.size_px), unet, found.scheduler_config, revision)
+    return Loaded(replace(row, size_px=own.size_px), unet, own.scheduler_config, revision)
 
 
 def _check_scheduler(key: str, config: dict[str, Any]) -> None:
@@ -112,19 +112,19 @@ def _check_scheduler(key: str, config: dict[str, Any]) -> None:
 
     try:
         DDIMScheduler.from_config(config)
-    except Exception as error:  # whatever its arithmetic makes of values that are none
+    except Exception as error:  # wrong values may raise any error in its arithmetic
         raise CheckpointError("own_schedule_damaged", key=key) from error
 
 
-def own_revision(found: Own) -> str:
-    """Which weights a model of the user's has: the commit if it is of the Hub, else their hash."""
-    return found.commit or revision_of(found.unet_folder, found.weights)
+def own_revision(own: Own) -> str:
+    """Returns the revision of a user's own model: the commit on the Hub, else the weights' hash."""
+    return own.commit or revision_of(own.unet_folder, own.weights)
 
 
 def _read(class_name: str, folder: Path, *, safetensors: bool) -> tuple[Any, list[str]]:
-    """A network, and the names of the weights that its files lack.
+    """Returns a network and the names of the weights that are missing in its files.
 
-    Pickles are read by torch with `weights_only`, which runs no code that they hold.
+    torch reads pickles with `weights_only`, which does not run code inside them.
     """
     with _no_progress_bar():
         unet, loading = network_class(class_name).from_pretrained(
@@ -137,8 +137,8 @@ def _read(class_name: str, folder: Path, *, safetensors: bool) -> tuple[Any, lis
 
 
 def network_class(class_name: str) -> Any:
-    """The class that a config names, of the project's own or of diffusers."""
-    import diffusers  # takes seconds, hence not before the first checkpoint is wanted
+    """Returns a network class by its name in a config, from this project or from diffusers."""
+    import diffusers  # takes seconds to import
 
     from pipelines.diffusion import unets
 
@@ -147,28 +147,28 @@ def network_class(class_name: str) -> Any:
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Loading takes a blink, yet diffusers draws a bar for it into the log of the app."""
+    """Hides the progress bar that diffusers would print into the app's log for each loading."""
     from diffusers.utils import logging
 
-    drawn = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if drawn:
+        if was_enabled:
             logging.enable_progress_bar()
 
 
 def missing_files(row: Checkpoint) -> str:
-    """One sentence on what is missing, or an empty string if the checkpoint is complete."""
+    """Returns one sentence about the missing files; empty if the checkpoint is complete."""
     return str(problem_of(row) or "")
 
 
 def problem_of(row: Checkpoint) -> CheckpointError | None:
-    """What is missing, as an error to raise or to show; None if the checkpoint is complete."""
+    """Returns an error about what is missing or wrong; None if the checkpoint is complete."""
     if row.own:
-        found = look_up(row.key, row.own)
-        return found if isinstance(found, CheckpointError) else None
+        result = look_up(row.key, row.own)
+        return result if isinstance(result, CheckpointError) else None
     if row.repo_id:
         return _not_fetched(row)
     needed = [Path(name) for name in row.needed]
@@ -181,15 +181,15 @@ def problem_of(row: Checkpoint) -> CheckpointError | None:
 
 
 def _not_fetched(row: Checkpoint) -> CheckpointError | None:
-    """The error if a checkpoint of the Hub is not in the cache."""
-    kept = [try_to_load_from_cache(row.repo_id, name) for name in row.needed]
-    if all(isinstance(path, str) for path in kept):
+    """Returns an error if a checkpoint of the Hub is not in its cache, else None."""
+    cached = [try_to_load_from_cache(row.repo_id, name) for name in row.needed]
+    if all(isinstance(path, str) for path in cached):
         return None
     return CheckpointError("not_fetched", key=row.key)
 
 
 def _shards(row: Checkpoint) -> list[Path]:
-    """The weight files that an index promises; none without a readable one."""
+    """Returns the weight files that an index lists; empty without a readable index."""
     try:
         (index,) = (row.folder / "unet").glob("*.safetensors.index.json")
         names = set(json.loads(index.read_text())["weight_map"].values())
@@ -200,11 +200,11 @@ def _shards(row: Checkpoint) -> list[Path]:
 
 @cache
 def revision_of(folder: Path, weights: str) -> str:
-    """The first 12 hex digits of the SHA-256 of the weights of a checkpoint.
+    """Returns the first 12 hex digits of the SHA-256 of the weights of a checkpoint.
 
     Args:
         folder: of the checkpoint.
-        weights: pattern of the files of its weights.
+        weights: glob pattern of the weight files.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.glob(weights)):
@@ -213,9 +213,9 @@ def revision_of(folder: Path, weights: str) -> str:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Every row of both tables as plain data, with availability on this machine.
+    """Returns all rows of both tables as plain data, with their availability on this machine.
 
-    Of the user's own models only configs are read, and no weights but to tell the revision.
+    For the user's own models, it reads the configs, and the weights only for the revision.
     """
     return [_describe(row) for row in (*table().values(), *CLIPS.values())]
 
@@ -236,11 +236,11 @@ def _describe(row: Checkpoint) -> dict[str, Any]:
 
 
 def _revision_on_disk(row: Checkpoint) -> str:
-    """The revision of a checkpoint that is complete, empty where it is not known."""
+    """Returns the revision of a complete checkpoint; empty if it is unknown."""
     if not row.own:
         return "" if row.repo_id else revision_of(row.folder, row.weights)
-    found = look_up(row.key, row.own)
+    result = look_up(row.key, row.own)
     try:
-        return "" if isinstance(found, CheckpointError) else own_revision(found)
-    except OSError:  # weights that may not be read
+        return "" if isinstance(result, CheckpointError) else own_revision(result)
+    except OSError:  # no permission to read the weights
         return ""

@@ -1,7 +1,7 @@
-"""CLIP models (Radford et al. 2021, arXiv:2103.00020): how well words fit a picture.
+"""CLIP models (Radford et al. 2021, arXiv:2103.00020), which compare words and pictures.
 
-They come from open_clip, the bundled one and those of the Hub alike, and are used as guidance
-needs them: differentiable from the picture on, with embeddings of text kept.
+All of them, bundled or from the Hub, are models of open_clip. Image embeddings are differentiable,
+as guidance needs; text embeddings are cached.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, hub
 from pipelines.models.table import CLIPS, Checkpoint
 
-if TYPE_CHECKING:  # open_clip takes seconds to import, so it is imported when one is loaded
+if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` does
     from open_clip import CLIP
 
 _CACHED_TEXTS = 1024
@@ -38,14 +38,14 @@ class Clip:
     Attributes:
         checkpoint: its row of the table.
         model: on the device, frozen, in evaluation mode.
-        tokenizer: from open_clip.
-        size_px: side of the pictures that it takes.
-        mean: of what it was trained on, `(3, 1, 1)`, for pictures in [0, 1].
-        std: likewise.
-        interpolation: how pictures of another size are resized.
-        context_length: tokens of a sentence at most, two of which mark its ends.
-        words: what it saw in training; None if that is nearly everything.
-        revision: which weights these are.
+        tokenizer: of open_clip.
+        size_px: side of its input pictures.
+        mean: of its training pictures, `(3, 1, 1)`, for pixels in [0, 1].
+        std: of its training pictures, `(3, 1, 1)`, for pixels in [0, 1].
+        interpolation: mode for resizing pictures.
+        context_length: maximum number of tokens, including those for start and end.
+        words: the words of its training data; None if it saw nearly all words.
+        revision: identifies the weights, a hash.
     """
 
     checkpoint: Checkpoint
@@ -71,7 +71,7 @@ _loaded: Cache[Clip] = Cache()
 
 
 def load(key: str) -> Clip:
-    """The CLIP, from memory if it was loaded before; those of the Hub are fetched if need be.
+    """Returns a CLIP; loads it on first use, from the Hub if it is not bundled.
 
     Raises:
         ValueError: for an unknown key.
@@ -83,7 +83,7 @@ def load(key: str) -> Clip:
 
 
 def unload_all() -> None:
-    """Forgets every loaded CLIP, to free memory or to read changed files."""
+    """Drops all loaded CLIPs, to free memory or to read changed files."""
     _loaded.clear()
     checkpoints.revision_of.cache_clear()
 
@@ -106,7 +106,7 @@ def _bundled(row: Checkpoint) -> Path:
 
 
 def _fetched(row: Checkpoint) -> Path:
-    """The folder of a checkpoint of the Hub, in its cache."""
+    """Fetches a checkpoint from the Hub and returns its folder in the cache."""
     try:
         return hub.fetch(row.key, row.repo_id, row.needed)
     except CheckpointError as error:
@@ -115,14 +115,14 @@ def _fetched(row: Checkpoint) -> Path:
 
 
 def open_folder(row: Checkpoint, folder: Path) -> Clip:
-    """A CLIP from a folder of open_clip's layout; errors are those of the libraries."""
-    import open_clip  # takes seconds, hence not before the first CLIP is wanted
+    """Loads a CLIP from a folder in open_clip's layout; raises the errors of the libraries."""
+    import open_clip  # takes seconds to import
 
     name = f"local-dir:{folder}"
-    # Never create_model_and_transforms(pretrained=None), which is a random model with a warning.
-    made: Any = open_clip.create_model_from_pretrained(name, return_transform=False)
+    # create_model_and_transforms(pretrained=None) would return a random model and only warn.
+    loaded: Any = open_clip.create_model_from_pretrained(name, return_transform=False)
     model: CLIP = (
-        made.eval()
+        loaded.eval()
         .requires_grad_(False)
         .to(
             devices.device(),
@@ -135,7 +135,7 @@ def open_folder(row: Checkpoint, folder: Path) -> Clip:
     tokenizer: Any = open_clip.get_tokenizer(name, None, None, **bpe_path)
     if tokenizer.vocab_size != model.vocab_size:
         raise ValueError("merges of another vocabulary")
-    listed = folder / _WORDS_FILE
+    words_file = folder / _WORDS_FILE
     size = config["size"]
     statistics = (torch.tensor(config[key]) for key in ("mean", "std"))
     mean, std = (values.view(3, 1, 1).to(devices.device()) for values in statistics)
@@ -148,41 +148,41 @@ def open_folder(row: Checkpoint, folder: Path) -> Clip:
         std=std,
         interpolation=config["interpolation"],
         context_length=tokenizer.context_length,
-        words=frozenset(listed.read_text("utf-8").split()) if listed.is_file() else None,
+        words=frozenset(words_file.read_text("utf-8").split()) if words_file.is_file() else None,
         revision=checkpoints.revision_of(folder, row.weights),
     )
 
 
 def encode_images(clip: Clip, x0: Tensor) -> Tensor:
-    """Embeddings of length 1, `(b, d)`, differentiable.
+    """Returns the embeddings of pictures, `(b, d)`, of length 1, differentiable.
 
     Args:
         clip: the model.
-        x0: `(b, 3, h, w)` in about [-1, 1]; scaled and normalised as the model wants it.
+        x0: `(b, 3, h, w)` in about [-1, 1]; is resized and normalised for the model.
     """
     if x0.shape[-2:] != (clip.size_px, clip.size_px):
         size = (clip.size_px, clip.size_px)
         x0 = F.interpolate(x0, size, mode=clip.interpolation, antialias=True)
-    seen = ((x0 + 1) / 2 - clip.mean) / clip.std
+    normalized = ((x0 + 1) / 2 - clip.mean) / clip.std
     with devices.autocast(clip.device):
-        embeddings = clip.model.encode_image(seen)
+        embeddings = clip.model.encode_image(normalized)
     return F.normalize(embeddings.to(x0.dtype), dim=-1)
 
 
 def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
-    """The embedding of a sentence, `(d,)`, of length 1; kept for the next time.
+    """Returns the embedding of a sentence, `(d,)`, of length 1; caches it.
 
     Args:
         clip: the model.
         text: the sentence.
-        name: what it is called where it is refused.
+        name: of the setting, for the error.
 
     Raises:
         SettingsError: if the sentence is longer than the model can read.
     """
-    known = clip._texts.get(text)
-    if known is not None:
-        return known
+    cached = clip._texts.get(text)
+    if cached is not None:
+        return cached
     count = len(clip.tokenizer.encode(text))
     if count > clip.context_length - 2:
         most, key = clip.context_length - 2, clip.checkpoint.key
@@ -191,26 +191,26 @@ def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:
 
 
 def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
-    """Embeddings `(n, d)` of sentences short enough, of length 1; kept for the next time."""
-    found = {text: kept for text in texts if (kept := clip._texts.get(text)) is not None}
-    missing = [text for text in dict.fromkeys(texts) if text not in found]
+    """Returns the embeddings `(n, d)`, of length 1, of short enough sentences; caches them."""
+    embedded = {text: cached for text in texts if (cached := clip._texts.get(text)) is not None}
+    missing = [text for text in dict.fromkeys(texts) if text not in embedded]
     if missing:
         with devices.device_lock(clip.device), torch.no_grad():
             tokens = clip.tokenizer(missing).to(clip.device)  # (m, l)
             embeddings = F.normalize(clip.model.encode_text(tokens), dim=-1)
         for text, embedding in zip(missing, embeddings, strict=True):
             clip._texts.put(text, embedding)
-            found[text] = embedding
-    return torch.stack([found[text] for text in texts])
+            embedded[text] = embedding
+    return torch.stack([embedded[text] for text in texts])
 
 
 def unseen_words(clip: Clip, text: str) -> list[str]:
-    """Words of a text that the model never saw in training, in order, each once."""
+    """Returns the words of a text that are not in the model's training data, each once."""
     if clip.words is None:
         return []
     return [word for word in words_of(text) if word not in clip.words]
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, in order, each once."""
+    """Returns the words of a text in lower case and in order, each once."""
     return list(dict.fromkeys(_WORD.findall(text.lower())))

@@ -1,7 +1,7 @@
-"""Fetching from the Hugging Face Hub: into its cache, with progress, and with reasons when not.
+"""Downloads from the Hugging Face Hub, with progress and clear reasons for failures.
 
-Files lie in the cache of `huggingface_hub`: what was fetched once needs no network, a file whose
-transfer breaks is gone on with, and nothing half-fetched has a name under which it could be used.
+Files go to the cache of `huggingface_hub`: a cached file needs no network, a broken transfer is
+resumed, and an incomplete file is never used.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _REFUSED, _BUSY, _FIRST_SERVER_ERROR = (401, 403), 429, 500
 _UNKNOWN_TOKEN = "Invalid credentials in Authorization header"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_TORN = ("Consistency check failed", "without sending complete message body")
-_PASSING = {
+_TRUNCATED = ("Consistency check failed", "without sending complete message body")
+_TEMPORARY = {
     "no_answer",
     "hub_slow",
     "hub_busy",
@@ -47,7 +47,7 @@ _PASSING = {
 
 @dataclass(frozen=True)
 class Download:
-    """How far a download is, in bytes; the total grows while the list of files is being read."""
+    """Progress of a download in bytes; the total grows while the list of files is read."""
 
     done: int
     total: int
@@ -58,31 +58,31 @@ _guard = threading.Lock()
 
 
 def download_of(key: str) -> Download | None:
-    """How far the download of a checkpoint is; None if there is none."""
+    """Returns the progress of a checkpoint's download; None if it is not being downloaded."""
     with _guard:
         return _downloads.get(key)
 
 
 def fetch(key: str, repo_id: str, patterns: Sequence[str], *, revision: str = "main") -> Path:
-    """The folder of a repository in the cache, complete.
+    """Fetches a repository and returns its folder in the cache, complete.
 
     Args:
-        key: what errors and `download_of` call it.
+        key: its name for errors and `download_of`.
         repo_id: on the Hub.
-        patterns: of the files that are wanted.
+        patterns: glob patterns of the files to fetch.
         revision: a branch, a tag or a commit.
 
     Raises:
-        CheckpointError: one sentence on why it cannot be had.
+        CheckpointError: one sentence about the reason for a failure.
     """
-    kept = cached(repo_id, patterns, revision=revision)
+    cached_folder = cached(repo_id, patterns, revision=revision)
     try:
         return _fetch(key, repo_id, patterns, revision)
     except CheckpointError:
         raise
     except Exception as error:  # the client, HTTP and the disk each have errors of their own
-        if kept is not None and _passes(error):
-            return kept
+        if cached_folder is not None and _is_temporary(error):
+            return cached_folder
         raise CheckpointError("hub_failed", key=key, reason=reason_of(error)) from error
     finally:
         with _guard:
@@ -95,7 +95,7 @@ def _fetch(key: str, repo_id: str, patterns: Sequence[str], revision: str) -> Pa
     wanted = wanted_files([entry.rfilename for entry in info.siblings or []], patterns)
     _check_complete(key, wanted, patterns)
     folder = ""
-    # The branch comes last, so that until then it means what was whole before.
+    # The branch comes last: until the commit is complete, it points to the last complete version.
     for version in (info.sha, revision):
         folder = snapshot_download(
             repo_id, revision=version, allow_patterns=wanted, tqdm_class=_bar_of(key)
@@ -104,7 +104,7 @@ def _fetch(key: str, repo_id: str, patterns: Sequence[str], revision: str) -> Pa
 
 
 def _limit_waiting() -> None:
-    """Makes the client wait for no answer without end, as it does for lists of files."""
+    """Gives the client's requests a timeout; those for lists of files have none."""
     hooks = get_session().event_hooks
     if _with_limit not in hooks["request"]:
         get_session().event_hooks = hooks | {"request": [*hooks["request"], _with_limit]}
@@ -118,38 +118,38 @@ def _with_limit(request: httpx.Request) -> None:
 
 
 def wanted_files(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The files of a repository that fit; no pickles where there are safetensors."""
-    fitting = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-    safe = any(name.endswith(".safetensors") for name in fitting)
-    return [name for name in fitting if not (safe and name.endswith(".bin"))]
+    """Returns the files that match the patterns, without pickles if there are safetensors."""
+    matching = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    has_safetensors = any(name.endswith(".safetensors") for name in matching)
+    return [name for name in matching if not (has_safetensors and name.endswith(".bin"))]
 
 
 def _check_complete(key: str, wanted: Sequence[str], patterns: Sequence[str]) -> None:
-    """Refuses a repository without a file that is asked for by its very name."""
-    named = [pattern for pattern in patterns if "*" not in pattern]
-    missing = next((name for name in named if name not in wanted), None)
+    """Raises an error if a file that a pattern names exactly is missing."""
+    exact_names = [pattern for pattern in patterns if "*" not in pattern]
+    missing = next((name for name in exact_names if name not in wanted), None)
     if missing is not None:
         raise CheckpointError("hub_failed", key=key, reason=Message("hub_no_file", file=missing))
 
 
 def cached(repo_id: str, patterns: Sequence[str], *, revision: str = "main") -> Path | None:
-    """The folder of a repository as it was fetched before; None if it was not, or not wholly."""
-    # Where there are safetensors, pickles were not fetched.
-    folder = _cached(repo_id, patterns, revision, but="*.bin")
+    """Returns the folder of a repository in the cache; None if it is missing or incomplete."""
+    # If there are safetensors, `fetch` did not fetch pickles.
+    folder = _cached(repo_id, patterns, revision, ignore="*.bin")
     if folder is None or any(folder.rglob("*.safetensors")):
         return folder
     return _cached(repo_id, patterns, revision)
 
 
 def _cached(
-    repo_id: str, patterns: Sequence[str], revision: str, but: str | None = None
+    repo_id: str, patterns: Sequence[str], revision: str, ignore: str | None = None
 ) -> Path | None:
     try:
         folder = snapshot_download(
             repo_id,
             revision=revision,
             allow_patterns=list(patterns),
-            ignore_patterns=but,
+            ignore_patterns=ignore,
             local_files_only=True,
         )
     except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
@@ -158,24 +158,24 @@ def _cached(
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something could not be fetched, in words for people."""
-    found = (_reason(cause) for cause in chain_of(error))
-    said = next((reason for reason in found if reason), None)
-    return said or show((str(error) or type(error).__name__).splitlines()[0])
+    """Returns the reason why something could not be fetched, as text for users."""
+    reasons = (_reason(cause) for cause in chain_of(error))
+    first = next((reason for reason in reasons if reason), None)
+    return first or show((str(error) or type(error).__name__).splitlines()[0])
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
-    """An error and those that it came from: what is told last is often not what happened."""
-    found: list[BaseException] = []
+    """Returns an error and its causes; the first cause often says more than the last error."""
+    chain: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
+    while cause is not None and cause not in chain:
+        chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    return found
+    return chain
 
 
 def _reason(error: BaseException) -> Message | None:
-    """What an error means for people; nothing for those that say too little."""
+    """Returns the reason that an error stands for; None if it is not a known one."""
     if isinstance(error, GatedRepoError):
         return Message("hub_gated")
     if isinstance(error, RepositoryNotFoundError):
@@ -183,13 +183,13 @@ def _reason(error: BaseException) -> Message | None:
     if isinstance(error, RevisionNotFoundError):
         return Message("hub_no_revision")
     if isinstance(error, HfHubHTTPError):
-        return _reason_of_answer(error.response)
+        return _reason_of_response(error.response)
     return _reason_of_disk(error) or _reason_of_network(error)
 
 
-def _reason_of_answer(answer: httpx.Response) -> Message | None:
-    status = answer.status_code
-    if answer.headers.get("X-Error-Message") == _UNKNOWN_TOKEN:
+def _reason_of_response(response: httpx.Response) -> Message | None:
+    status = response.status_code
+    if response.headers.get("X-Error-Message") == _UNKNOWN_TOKEN:
         return Message("hub_token")
     if status in _REFUSED:
         return Message("no_repository")
@@ -208,29 +208,29 @@ def _reason_of_disk(error: BaseException) -> Message | None:
 def _reason_of_network(error: BaseException) -> Message | None:
     if isinstance(error, httpx.TimeoutException):
         return Message("hub_slow")
-    if any(sign in str(error) for sign in _TORN):
+    if any(sign in str(error) for sign in _TRUNCATED):
         return Message("hub_truncated")
-    if isinstance(error, (httpx.TransportError, ConnectionError)):  # offline mode is one
+    if isinstance(error, (httpx.TransportError, ConnectionError)):  # also in offline mode
         return Message("no_answer")
     return None
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether it might work another time, so that what is in the cache does until then."""
+def _is_temporary(error: BaseException) -> bool:
+    """Returns whether a later try may succeed, so that the cached version is used until then."""
     reasons = [_reason(cause) for cause in chain_of(error)]
-    return any(reason is not None and reason.kind in _PASSING for reason in reasons)
+    return any(reason is not None and reason.kind in _TEMPORARY for reason in reasons)
 
 
 def _bar_of(key: str) -> type[Any]:
-    """A progress bar that draws nothing and keeps `download_of` up to date."""
+    """Returns a progress bar class that draws nothing and updates `download_of`."""
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Of two bars of bytes one counts what came over the network, the other what is there.
-            network = str(kwargs.get("desc", "")).startswith("Downloading")
-            self._counts_bytes = kwargs.get("unit") == "B" and not network
+            # Of the two bars in bytes, one counts network traffic, the other the bytes on disk.
+            counts_traffic = str(kwargs.get("desc", "")).startswith("Downloading")
+            self._counts_bytes = kwargs.get("unit") == "B" and not counts_traffic
             super().__init__(*args, **kwargs | {"disable": True})
-            # A disabled bar counts nothing; this one counts, and only draws nothing.
+            # A disabled bar does not count, so this class counts itself.
             self.n, self.total = kwargs.get("initial", 0) or 0, kwargs.get("total") or 0
 
         def update(self, n: float | None = 1) -> bool | None:

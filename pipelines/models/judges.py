@@ -1,6 +1,6 @@
-"""A classifier of handwritten digits that says what a drawn digit looks like.
+"""A classifier of handwritten digits that judges the drawn digits.
 
-Generation never sees it: it only judges. `benchmarks.judges.judge` trained it, on MNIST.
+Guidance never uses it. `benchmarks.judges.judge` trained it on MNIST.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def _block(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) 
 
 
 class Judge(nn.Module):
-    """A classifier whose last layer but one tells how alike pictures are."""
+    """A classifier whose last layer but one measures the similarity of pictures."""
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, d)`, of `(n, c, h, w)` in [-1, 1]."""
+        """Returns the last layer but one, `(n, d)`, for pixels `(n, c, h, w)` in [-1, 1]."""
         raise NotImplementedError
 
 
@@ -60,28 +60,28 @@ class DigitJudge(Judge):
         self.head = nn.Linear(NUM_FEATURES, NUM_CLASSES)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The last layer but one, `(n, 64)`, of `(n, 1, 28, 28)` in [-1, 1]."""
+        """Returns the last layer but one, `(n, 64)`, for pixels `(n, 1, 28, 28)` in [-1, 1]."""
         return self.bottleneck(self.body(pixels))  # (n, 576) -> (n, 64)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits `(n, 10)` of `(n, 1, 28, 28)` in [-1, 1]."""
+        """Returns logits `(n, 10)` for pixels `(n, 1, 28, 28)` in [-1, 1]."""
         return self.head(self.features(pixels))
 
 
 def load_judge(path: Path = WEIGHTS) -> DigitJudge:
-    """The trained judge, frozen, in evaluation mode, on the CPU.
+    """Returns the trained judge, frozen, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: if it was never trained; the message says how to.
+        FileNotFoundError: without a weights file; the message says how to train it.
     """
     return with_weights(DigitJudge(), path, "python -m benchmarks.judges.judge")
 
 
 def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:
-    """A judge with the weights of a file, frozen, in evaluation mode.
+    """Loads the weights of a file into a judge; returns it frozen, in evaluation mode.
 
     Raises:
-        FileNotFoundError: if there is none; the message names the command that makes it.
+        FileNotFoundError: without that file; the message names the command that makes it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {command} makes it")
@@ -90,19 +90,19 @@ def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:
 
 
 def stored_accuracy(path: Path = WEIGHTS) -> float:
-    """Share of MNIST's test pictures it got right after training, in [0, 1]."""
+    """Returns the judge's accuracy on MNIST's test pictures after training, in [0, 1]."""
     with safe_open(path, framework="pt") as file:
         return float(file.metadata()["test_accuracy"])
 
 
 def probability(judge: DigitJudge, pixels: Tensor, wanted: Tensor) -> Tensor:
-    """How sure the judge is of the digits that were asked for, `(n,)` in [0, 1].
+    """Returns the judge's probability of the wanted digits, `(n,)` in [0, 1].
 
     Args:
-        judge: of `load_judge`.
+        judge: from `load_judge`.
         pixels: `(n, 1, 28, 28)` in [-1, 1], on any device.
-        wanted: `(n, 10)`, true where a digit was asked for; of several, all count.
+        wanted: `(n, 10)`, true for wanted digits; the probabilities of several are added.
     """
     with torch.no_grad():
-        sure = judge(pixels.cpu().clamp(-1, 1)).softmax(dim=1)  # (n, 10)
-    return (sure * wanted).sum(dim=1)
+        probabilities = judge(pixels.cpu().clamp(-1, 1)).softmax(dim=1)  # (n, 10)
+    return (probabilities * wanted).sum(dim=1)

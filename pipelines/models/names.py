@@ -1,4 +1,4 @@
-"""Names of models: those of the project, and the user's own, which the environment gives."""
+"""Names of models: the project's, and the user's own from an environment variable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.core.rules import Choice, SettingsError, show
 
 MODELS = ("paintings", "scenes", "emoji")
 HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
-"""Names of the models that are fetched when they are first used."""
+"""Names of the models that are fetched from the Hub on first use."""
 
 CLIPS = ("clip-small", "ViT-B-32", "ViT-B-32-laion")
 CONDITIONINGS = ("embedding", "cross-attention", "channels")
@@ -20,22 +20,22 @@ _OWN_ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,40})\s*=\s*(?P<where>\S.*)")
 
 
 def own_checkpoints() -> dict[str, str]:
-    """The user's own models, names and the folder or Hub id of each, as `STUDIO_CHECKPOINTS` says.
+    """Returns the user's own models from `STUDIO_CHECKPOINTS`: name to folder or Hub id.
 
     Raises:
-        SettingsError: one sentence on the first entry that is wrong.
+        SettingsError: one sentence about the first entry that is wrong.
     """
-    found: dict[str, str] = {}
+    models: dict[str, str] = {}
     for entry in filter(None, map(str.strip, os.environ.get(_OWN, "").split(","))):
         parts = _OWN_ENTRY.fullmatch(entry)
-        if parts is None or parts["name"] in found or parts["name"] in bundled_names():
+        if parts is None or parts["name"] in models or parts["name"] in bundled_names():
             raise SettingsError("own_checkpoints", got=show(entry))
-        found[parts["name"]] = parts["where"]
-    return found
+        models[parts["name"]] = parts["where"]
+    return models
 
 
 def usable_own_checkpoints() -> dict[str, str]:
-    """As `own_checkpoints`, but none where they are malformed; the app does not start with that."""
+    """Like `own_checkpoints`, but empty for a malformed variable, which stops the app's start."""
     try:
         return own_checkpoints()
     except SettingsError:
@@ -43,7 +43,7 @@ def usable_own_checkpoints() -> dict[str, str]:
 
 
 def bundled_names() -> set[str]:
-    """Names of all models that are not the user's own."""
+    """Returns the names of all models that are not the user's own."""
     return {
         *MODELS,
         *HUB_MODELS,
@@ -58,7 +58,7 @@ class ModelName:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """All such names, as they are now."""
+        """All names; the user's own are read anew each time."""
         return (*MODELS, *HUB_MODELS, *usable_own_checkpoints())
 
     def check(self, name: str, value: Any) -> str:

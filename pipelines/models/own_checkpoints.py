@@ -1,13 +1,13 @@
-"""The user's own models, as their configs describe them: where they lie, and whether they fit.
+"""The user's own models: where their files are and whether this project can use them.
 
 A model is a folder or a repository on the Hub, in the layout of diffusers with `unet/` and
-`scheduler/`, or the older one with both configs at the root. Nothing here reads weights.
+`scheduler/`, or the older one with both configs at the root. This module reads no weights.
 """
 
 from __future__ import annotations
 
 import json
-import os.path  # unlike pathlib's, its questions never raise
+import os.path  # unlike pathlib's, its tests never raise
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +31,16 @@ _WEIGHTS = "diffusion_pytorch_model"
 
 @dataclass(frozen=True)
 class Own:
-    """A model of the user's that can be drawn with, if its weights are what they should be.
+    """A model of the user's that is usable if its weights match its config.
 
     Attributes:
-        unet_folder: of the network's config and weights.
+        unet_folder: folder of the network's config and weights.
         class_name: of the network, one of `NETWORKS`.
-        weights: pattern of the files of its weights in that folder.
-        safetensors: whether they are that; else pickles.
+        weights: glob pattern of the weight files in that folder.
+        safetensors: whether the weights are safetensors; else pickles.
         size_px: side of its pictures.
-        scheduler_config: with a prediction type, one of `PREDICTIONS`.
-        commit: of a repository of the Hub; empty for a folder.
+        scheduler_config: its `prediction_type` is one of `PREDICTIONS`.
+        commit: of a repository on the Hub; empty for a folder.
     """
 
     unet_folder: Path
@@ -53,7 +53,7 @@ class Own:
 
 
 def is_on_hub(name: str) -> bool:
-    """Whether a name is the id of a repository, and nothing on this machine."""
+    """Returns whether a name is the id of a repository and not a path on this machine."""
     if name.startswith((".", "/", "~")) or os.path.exists(name):
         return False
     try:
@@ -64,15 +64,15 @@ def is_on_hub(name: str) -> bool:
 
 
 def find(key: str, name: str, *, fetch: bool) -> Own:
-    """The model of that name.
+    """Returns a model of the user's.
 
     Args:
-        key: what errors call it.
+        key: its name in errors.
         name: a folder or a Hub id.
-        fetch: whether the Hub may be asked; else only what was fetched before is looked at.
+        fetch: whether it may be fetched from the Hub; else only the cache is searched.
 
     Raises:
-        CheckpointError: if it is not there, or is something that cannot be drawn with.
+        CheckpointError: if it is missing or cannot be used.
     """
     on_hub = is_on_hub(name)
     folder = _fetched(key, name, fetch) if on_hub else Path(os.path.expanduser(name))
@@ -95,7 +95,7 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
 
 
 def _fetched(key: str, name: str, fetch: bool) -> Path:
-    """The folder of a repository, in the cache of the Hub."""
+    """Returns the folder of a repository in the cache of the Hub."""
     if fetch:
         return hub.fetch(key, name, WANTED_FILES)
     folder = hub.cached(name, WANTED_FILES)
@@ -105,12 +105,12 @@ def _fetched(key: str, name: str, fetch: bool) -> Path:
 
 
 def _any_weights(unet_folder: Path) -> bool:
-    """Whether a download got as far as the weights."""
+    """Returns whether there are weights; an interrupted download may have none."""
     return any(unet_folder.glob(f"{_WEIGHTS}*"))
 
 
 def parts_of(folder: Path) -> tuple[Path, Path]:
-    """Where network and scheduler of a model lie, in the new layout or in the older one."""
+    """Returns the folders of network and scheduler, in the new layout or in the older one."""
     unet, scheduler = folder / "unet", folder / "scheduler"
     return (
         unet if os.path.isdir(unet) else folder,
@@ -133,50 +133,50 @@ def _check_network(key: str, config: Mapping[str, Any]) -> None:
         raise CheckpointError("own_class", key=key, got=show(config["_class_name"]))
     if is_class_conditional(config):
         raise CheckpointError("own_class_conditional", key=key)
-    taken, given = channels_of(config)
-    if (taken, given) != (3, 3):
-        raise CheckpointError("own_channels", key=key, taken=show(taken), given=show(given))
+    inputs, outputs = channels_of(config)
+    if (inputs, outputs) != (3, 3):
+        raise CheckpointError("own_channels", key=key, taken=show(inputs), given=show(outputs))
 
 
 def is_class_conditional(config: Mapping[str, Any]) -> bool:
-    """Whether a network wants to be told of a class."""
+    """Returns whether a network needs a class."""
     return bool(config.get("num_class_embeds") or config.get("class_embed_type"))
 
 
 def channels_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """How many channels a network takes and gives."""
+    """Returns the number of input and of output channels of a network."""
     return config.get("in_channels", 3), config.get("out_channels", 3)
 
 
 def stride_of(config: Mapping[str, Any]) -> int:
-    """What the side of a picture must be a multiple of, to be halved as often as a network does."""
+    """Returns the total stride of a network; sides of pictures must be multiples of it."""
     return 2 ** (len(config["block_out_channels"]) - 1) * config.get("patch_size", 1)
 
 
 def _size_of(key: str, config: Mapping[str, Any]) -> int:
-    """The side of its pictures."""
+    """Returns the side of the model's pictures in pixels."""
     try:
         stride = stride_of(config)
-        given = config["sample_size"]
-        width, height = given if isinstance(given, list) else (given, given)
+        size = config["sample_size"]
+        width, height = size if isinstance(size, list) else (size, size)
         fits = width == height and MIN_SIZE_PX <= width <= MAX_SIZE_PX and width % stride == 0
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError("own_no_size", key=key) from error
     if not fits or not isinstance(width, int):
-        size = show(f"{width} x {height}").strip("'")
+        got = show(f"{width} x {height}").strip("'")
         raise CheckpointError(
             "own_size",
             key=key,
             minimum=MIN_SIZE_PX,
             maximum=MAX_SIZE_PX,
             stride=stride,
-            got=size,
+            got=got,
         )
     return width
 
 
 def _has_safetensors(key: str, unet_folder: Path) -> bool:
-    """Whether the weights are safetensors, which are taken where there are also pickles."""
+    """Returns whether the weights are safetensors, which are preferred over pickles."""
     for ending in ("safetensors", "bin"):
         names = (f"{_WEIGHTS}.{ending}", f"{_WEIGHTS}.{ending}.index.json")
         if any(os.path.isfile(unet_folder / name) for name in names):
@@ -185,14 +185,14 @@ def _has_safetensors(key: str, unet_folder: Path) -> bool:
 
 
 def _prediction_of(key: str, schedule: Mapping[str, Any]) -> str:
-    """What the network was trained to predict; before schedulers said so, it was the noise."""
-    if "beta_schedule" not in schedule:  # those of sigmas and flows have none
+    """Returns the prediction type of the network; configs of old schedulers omit epsilon."""
+    if "beta_schedule" not in schedule:  # schedulers of sigmas and of flows have none
         raise CheckpointError("own_scheduler", key=key, got=show(schedule["_class_name"]))
-    came = schedule.get("prediction_type", "epsilon")
-    if came not in PREDICTIONS:
+    prediction = schedule.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
         accepted = ", ".join(PREDICTIONS)
-        raise CheckpointError("own_prediction", key=key, accepted=accepted, got=show(came))
+        raise CheckpointError("own_prediction", key=key, accepted=accepted, got=show(prediction))
     steps = schedule.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or steps < MAX_STEPS:
         raise CheckpointError("own_timesteps", key=key, minimum=MAX_STEPS, got=show(steps))
-    return came
+    return prediction

@@ -1,4 +1,4 @@
-"""The table of checkpoints: what each is, where it comes from, and under which terms."""
+"""The table of checkpoints, with source, data and licence of each."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Checkpoint:
     """One row of the table.
 
     Attributes:
-        key: the name that settings use.
-        summary: what it draws and how it is steered, in a few words.
-        size_px: side of its pictures; 0 for a model of the user's that cannot be read yet.
-        licence: terms of the weights.
-        data: what it was trained on.
-        source: where it comes from.
-        repo_id: of the repository on the Hub; empty if bundled.
-        needed: the files without which it is nothing.
-        weights: the files of its weights.
-        own: the folder or Hub id of a model that is read as it comes: one that the user gave, or
-            of `HUB`; empty for all others.
-        channels: of its pictures, 3 for colours, 1 for grey.
+        key: its name in settings.
+        summary: what it draws and how it is conditioned, in a few words.
+        size_px: side of its pictures; 0 for a user's model that cannot be read yet.
+        licence: of the weights.
+        data: its training data.
+        source: "bundled", "folder" or the repository on the Hub.
+        repo_id: repository on the Hub; empty for others.
+        needed: the files that must exist.
+        weights: glob pattern of the weight files.
+        own: folder or Hub id of a model that `own_checkpoints` reads: a user's, or one of `HUB`;
+            empty for all others.
+        channels: of its pictures: 3 is RGB, 1 grey.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path:
-        """Where a bundled checkpoint lies."""
+        """The folder of a bundled checkpoint."""
         return BUNDLED / self.key
 
 
@@ -173,21 +173,21 @@ HUB: dict[str, Checkpoint] = {
         _hub_model("cats-256", "google/ddpm-cat-256", "cats", "LSUN cats", "Apache 2.0"),
     )
 }
-"""Stock models, which are read as the user's own are; fetched when they are first used."""
+"""Models of the Hub; they are read like the user's own, and fetched on first use."""
 
 
 def table() -> dict[str, Checkpoint]:
-    """The bundled checkpoints of `TABLE`, those of `HUB`, and the user's own models."""
+    """Returns all checkpoints: those of `TABLE`, those of `HUB` and the user's own."""
     own = {key: _own_row(key, name) for key, name in usable_own_checkpoints().items()}
     return TABLE | HUB | own
 
 
 def _own_row(key: str, name: str) -> Checkpoint:
-    found, on_hub = look_up(key, name), own_checkpoints.is_on_hub(name)
+    result, on_hub = look_up(key, name), own_checkpoints.is_on_hub(name)
     return Checkpoint(
         key=key,
         summary="your own model",
-        size_px=0 if isinstance(found, CheckpointError) else found.size_px,
+        size_px=0 if isinstance(result, CheckpointError) else result.size_px,
         licence="see the Hub" if on_hub else "your own",
         data="unknown",
         source=f"Hub: {name}" if on_hub else "folder",
@@ -197,7 +197,7 @@ def _own_row(key: str, name: str) -> Checkpoint:
 
 
 def look_up(key: str, name: str) -> Own | CheckpointError:
-    """A model of the user's as far as it is on this machine, or what is wrong with it."""
+    """Returns a user's model on this machine, or the error if it cannot be used."""
     try:
         return own_checkpoints.find(key, name, fetch=False)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""What the studio offers: colour guidance, text guidance and digits, a module each."""
+"""The products of the studio: colour guidance, text guidance and digits, one module each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour guidance: settings to a stream of guided pictures, each beside the unguided one."""
+"""Colour guidance: from settings to a stream of guided and unguided pictures."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        losses: per step done, one value per image: of what the network predicts.
-        unguided_losses: the same without guidance; empty where that is not drawn, as are:
-        score_before: per unguided picture the distance to the target, see `score`.
-        score_after: the same per guided picture.
+        losses: per finished step, one value per image: the loss of the network's prediction.
+        unguided_losses: the same without guidance; empty without unguided pictures.
+        score_before: distance of each unguided picture to the target, see `score`; empty without
+            unguided pictures.
+        score_after: distance of each guided picture to the target.
     """
 
     losses: list[list[float]]
@@ -38,21 +39,21 @@ class Preview(comparison.Preview):
 
 
 def region_of(settings: ColorSettings, size_px: int) -> Tensor | None:
-    """The mask `(h, w)` of the part that the colour is for; None is all."""
+    """Returns the mask `(h, w)` of the region for the colour; None is the full picture."""
     if settings.mask:
         return _read_mask(settings.mask, size_px)
     return losses.region_mask(settings.region, size_px, size_px)
 
 
-@lru_cache(maxsize=4)  # it is asked for in every step, by every picture's score
+@lru_cache(maxsize=4)  # the score of every picture in every step needs it
 def _read_mask(address: str, size_px: int) -> Tensor:
-    """`(h, w)`, 1 at its brightest, so that a spot smaller than a pixel still counts."""
+    """Returns a mask `(h, w)` with maximum 1, so that a spot smaller than a pixel counts too."""
     mask = losses.resized_mask(images.to_mask(images.from_data_uri(address)), size_px, size_px)
     return mask / mask.amax()
 
 
 def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:
-    """The loss of the colour, or of the palette in its place."""
+    """Returns the loss for the colour, or for the palette if there is one."""
     color = images.color_to_tensor(settings.color)  # (3,)
     if is_per_pixel(settings):
         return losses.TargetColor(color)
@@ -65,12 +66,12 @@ def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:
 
 
 def is_per_pixel(settings: ColorSettings) -> bool:
-    """Whether every pixel is to have the colour, and not their mean."""
+    """Returns whether every pixel shall have the colour, not only the mean of all."""
     return method_of(settings).is_bare or settings.loss == "pixels"
 
 
 def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
-    """Everything that the picture is pulled towards; the colour has the last word."""
+    """Returns all loss terms of a run; the colour comes last, so nothing moves x0 after it."""
     extras: list[losses.Loss] = []
     if settings.symmetry != "none":
         extras.append(losses.Symmetry(settings.symmetry))
@@ -83,49 +84,49 @@ def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
 
 
 def score(picture: Image.Image, settings: ColorSettings) -> float:
-    """How far a picture is from its target.
+    """Returns the distance of a picture to its target; 0 is reached.
 
-    CIEDE2000 of the mean colour (of the region) to the wanted one; for a palette, the root of its
-    loss in steps of 255.
+    It is CIEDE2000 between the mean colour (of the region) and the wanted colour; for a palette,
+    the root of its loss on the scale of 0 to 255.
     """
     if settings.palette:
         loss = color_loss(settings, picture.width)(images.to_tensor(picture))
         return float(loss.sqrt()) * 127.5
-    found = images.mean_rgb(picture, region_of(settings, picture.width))
-    return colorimetry.difference(found, images.parse_color(settings.color))
+    mean = images.mean_rgb(picture, region_of(settings, picture.width))
+    return colorimetry.difference(mean, images.parse_color(settings.color))
 
 
 def mean_color(picture: Image.Image, settings: ColorSettings) -> str:
-    """The mean colour of the picture, or of the region, as `#RRGGBB`."""
-    found = images.mean_rgb(picture, region_of(settings, picture.width))
-    return images.to_hex([round(value) for value in found])
+    """Returns the mean colour of the picture, or of the region, as `#RRGGBB`."""
+    mean = images.mean_rgb(picture, region_of(settings, picture.width))
+    return images.to_hex([round(value) for value in mean])
 
 
 def load(settings: ColorSettings) -> None:
-    """Loads what a run needs, and fetches what is not here yet.
+    """Loads the models of a run; fetches them first if needed.
 
     Raises:
-        CheckpointError: if it cannot be had.
+        CheckpointError: if a model cannot be fetched or loaded.
     """
     checkpoints.load(settings.model)
 
 
 def work(settings: ColorSettings) -> Work:
-    """What a run of checked settings will compute, to tell how long it takes."""
+    """Returns the work of a run with checked settings, to estimate its time."""
     kind = ("color", settings.model, settings.method)
     return guided.work_of(settings, kind, terms_of(settings, size_px=8))
 
 
 def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Preview]:
-    """Draws guided and unguided pictures of the same seeds, yielding once per step.
+    """Draws guided and unguided pictures from the same seeds; yields once per step.
 
     Args:
         settings: of the run.
-        compare: whether the unguided pictures are drawn too.
+        compare: whether to draw the unguided pictures too.
 
     Raises:
         ValueError: if a setting is wrong; raised at once, before any step.
-        CheckpointError: if the checkpoint cannot be loaded; likewise.
+        CheckpointError: if the checkpoint cannot be loaded; raised at once too.
     """
     settings = validate(settings)
     loaded = checkpoints.load(settings.model)
@@ -137,16 +138,16 @@ def _generate(
 ) -> Iterator[Preview]:
     terms = terms_of(settings, loaded.checkpoint.size_px)
     loss, run = losses.total(terms), guided.run_of(settings, loaded, terms)
-    values: list[list[float]] = []
-    unguided_values: list[list[float]] = []
+    loss_values: list[list[float]] = []
+    unguided_loss_values: list[list[float]] = []
     for step, unguided, preview in comparison.compared(run, settings, compare=compare):
-        values.append(loss(step.x0_network).tolist())
+        loss_values.append(loss(step.x0_network).tolist())
         if unguided is not None:
-            unguided_values.append(loss(unguided.x0_network).tolist())
+            unguided_loss_values.append(loss(unguided.x0_network).tolist())
         yield Preview(
             **vars(preview),
-            losses=list(values),
-            unguided_losses=list(unguided_values),
+            losses=list(loss_values),
+            unguided_losses=list(unguided_loss_values),
             score_before=[score(picture, settings) for picture in preview.unguided],
             score_after=[score(picture, settings) for picture in preview.pictures],
         )

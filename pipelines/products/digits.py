@@ -1,4 +1,4 @@
-"""Class-conditional digits: settings to a stream of pictures that form."""
+"""Class-conditional digits: from settings to a stream of pictures."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Preview(comparison.Preview):
     """The state of a run after one step.
 
     Attributes:
-        confidence: per step done, one value per image: how sure a judge that generation never sees
-            is of the digit asked for, 0 to 1, in what the network predicts.
-        unguided_confidence: the same without guidance; empty where that is not drawn.
-        losses: per step steered by more than the class, one value per image: how far what the
-            network predicts is from it.
+        confidence: per finished step, one value per image: the probability, 0 to 1, that a judge
+            gives the wanted digit in the network's prediction; guidance never uses the judge.
+        unguided_confidence: the same without guidance; empty without unguided pictures.
+        losses: per step with loss guidance, one value per image: the loss of the network's
+            prediction.
     """
 
     confidence: list[list[float]]
@@ -42,17 +42,17 @@ class Preview(comparison.Preview):
 
     @property
     def score_before(self) -> list[float]:
-        """How sure the judge is of each unguided picture; or nothing."""
+        """The judge's confidence in each unguided picture; empty if none are drawn."""
         return self.unguided_confidence[-1] if self.unguided_confidence else []
 
     @property
     def score_after(self) -> list[float]:
-        """The same per guided picture."""
+        """The judge's confidence in each guided picture."""
         return self.confidence[-1]
 
 
 def class_weights(settings: DigitsSettings) -> Tensor:
-    """How much of each class an image is, `(b, 11)` float32; the last is the null class."""
+    """Returns the class weights of each image, `(b, 11)` float32; the last is the null class."""
     weights = torch.zeros(len(settings.digits), NUM_CLASSES + 1)
     blend = settings.blend if settings.blend_with else 0.0
     for row, digit in zip(weights, settings.digits, strict=True):
@@ -68,7 +68,7 @@ def _judge() -> judges.DigitJudge:
 
 
 def load(settings: DigitsSettings) -> None:
-    """Loads what a run needs.
+    """Loads the model of a run.
 
     Raises:
         CheckpointError: if it cannot be loaded.
@@ -77,19 +77,19 @@ def load(settings: DigitsSettings) -> None:
 
 
 def terms_of(settings: DigitsSettings) -> list[losses.Term]:
-    """Everything that the digits are pulled towards, besides their classes."""
-    wanted: list[losses.Loss] = []
+    """Returns the loss terms of a run, besides its classes."""
+    extras: list[losses.Loss] = []
     if settings.symmetry != "none":
-        wanted.append(losses.Symmetry(settings.symmetry))
+        extras.append(losses.Symmetry(settings.symmetry))
     if settings.contrast != OFF:
-        wanted.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
+        extras.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
     if settings.brightness != OFF:
-        wanted.append(losses.Brightness(2 * settings.brightness - 1))
-    return [losses.Term(loss) for loss in wanted]
+        extras.append(losses.Brightness(2 * settings.brightness - 1))
+    return [losses.Term(loss) for loss in extras]
 
 
 def guide_of(settings: DigitsSettings) -> Guide:
-    """How the digits are steered, besides by their classes."""
+    """Returns the loss guidance of a run, besides its classes."""
     return Guide(
         method_of(settings),
         terms_of(settings),
@@ -100,7 +100,7 @@ def guide_of(settings: DigitsSettings) -> Guide:
 
 
 def plan_of(settings: DigitsSettings) -> Plan:
-    """What decides the digits without guidance."""
+    """Returns everything that determines the unguided digits."""
     return Plan(
         model=checkpoint_of(settings),
         seeds=tuple(settings.seed + i for i in range(len(settings.digits))),
@@ -112,7 +112,7 @@ def plan_of(settings: DigitsSettings) -> Plan:
 
 
 def run_of(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Run:
-    """A run, ready to draw; settings as checked."""
+    """Returns a run that is ready to draw; the settings must be checked."""
     return Run(
         plan_of(settings),
         loaded,
@@ -124,7 +124,7 @@ def run_of(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Run:
 
 
 def work(settings: DigitsSettings) -> Work:
-    """What a run of checked settings will compute, to tell how long it takes."""
+    """Returns the work of a run with checked settings, to estimate its time."""
     total, plan = settings.num_inference_steps, plan_of(settings)
     costs = evaluations_of(guide_of(settings), settings.solver, total)
     first, end = cfg_interval(total, settings.cfg_start, settings.cfg_stop)
@@ -135,15 +135,15 @@ def work(settings: DigitsSettings) -> Work:
 
 
 def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Preview]:
-    """Draws digits, yielding once per denoising step.
+    """Draws digits; yields once per denoising step.
 
     Args:
         settings: of the run.
-        compare: whether the same digits are drawn without classifier-free guidance too.
+        compare: whether to draw the same digits without any guidance too.
 
     Raises:
         ValueError: if a setting is wrong; raised at once, before any step.
-        CheckpointError: if the checkpoint cannot be loaded; likewise.
+        CheckpointError: if the checkpoint cannot be loaded; raised at once too.
     """
     settings = validate(settings)
     loaded = checkpoints.load(checkpoint_of(settings))
@@ -151,7 +151,7 @@ def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Prev
 
 
 def checkpoint_of(settings: DigitsSettings) -> str:
-    """Key of the checkpoint that draws."""
+    """Returns the key of the checkpoint of a run."""
     return f"digits-{settings.conditioning}"
 
 

@@ -1,4 +1,4 @@
-"""What products that steer by a loss share: settings to a run, and to how long it takes."""
+"""Shared code of products with loss guidance: from settings to a run and its cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACKWARD = 2.0  # what a backward pass costs, in evaluations of the network
 
 
 def guide_of(settings: NoisySettings, terms: Sequence[losses.Term]) -> Guide:
-    """How a run is guided, as its settings say."""
+    """Returns the loss guidance of a run."""
     return Guide(
         method_of(settings),
         terms,
@@ -31,11 +31,11 @@ def guide_of(settings: NoisySettings, terms: Sequence[losses.Term]) -> Guide:
 
 
 def plan_of(settings: NoisySettings, seeds: Sequence[int] | None = None) -> Plan:
-    """What decides the unguided pictures.
+    """Returns everything that determines the unguided pictures.
 
     Args:
-        settings: as checked.
-        seeds: of the pictures; None is as the settings say, from `seed` on.
+        settings: checked.
+        seeds: of the pictures; None is `seeds_of(settings)`.
     """
     method = method_of(settings)
     return Plan(
@@ -53,20 +53,20 @@ def run_of(
     terms: Sequence[losses.Term],
     seeds: Sequence[int] | None = None,
 ) -> Run:
-    """A run, ready to draw; arguments as in `plan_of` and `guide_of`."""
+    """Returns a run that is ready to draw; arguments as in `plan_of` and `guide_of`."""
     return Run(plan_of(settings, seeds), loaded, guide_of(settings, terms))
 
 
 def seeds_of(settings: NoisySettings) -> tuple[int, ...]:
-    """The seed of every picture, unless several are tried for each."""
+    """Returns the seed of each picture when only one seed is tried for each."""
     return tuple(settings.seed + i for i in range(settings.num_images))
 
 
 def evaluations_of(guide: Guide, solver: str, num_inference_steps: int) -> list[float]:
-    """What each step of a guided run costs, in evaluations of the network.
+    """Returns the cost of each step of a guided run, in network evaluations.
 
     Args:
-        guide: how it is guided.
+        guide: of the run.
         solver: key of `solvers.SOLVERS`.
         num_inference_steps: of the run.
     """
@@ -83,13 +83,13 @@ def work_of(
     terms: Sequence[losses.Term],
     tries: int = 1,
 ) -> Work:
-    """What a run will compute, to tell how long it takes.
+    """Returns the work of a run, to estimate its time.
 
     Args:
-        settings: as checked.
-        kind: of the run, from general to particular.
-        terms: towards what; how many, and none if guidance is off.
-        tries: seeds of each picture.
+        settings: checked.
+        kind: of the run, from general to specific; see `timing.Work`.
+        terms: of the guidance; only their number matters, and empty is unguided.
+        tries: seeds tried for each picture; 1 is no search.
     """
     plan, total = plan_of(settings), settings.num_inference_steps
     costs = evaluations_of(guide_of(settings, terms), plan.solver, total)

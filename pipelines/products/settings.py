@@ -1,4 +1,4 @@
-"""What a run can be told: one frozen dataclass per product, with ranges and defaults."""
+"""The settings of a run: one frozen dataclass per product, with ranges and defaults."""
 
 from __future__ import annotations
 
@@ -36,32 +36,35 @@ MAX_IMAGES = 8
 MAX_TRIES = 32
 SYMMETRIES = ("none", "left-right", "top-bottom")
 _SOLVERS = [key for key, solver in SOLVERS.items() if solver.is_offered]
-_OFFERED_SOLVERS = tuple(sorted(_SOLVERS, key=lambda key: key != "dpm++"))  # the default first
+_OFFERED_SOLVERS = tuple(
+    sorted(_SOLVERS, key=lambda key: key != "dpm++")
+)  # the default comes first
 
 
 @dataclass(frozen=True)
 class DigitsSettings:
-    """A run of class-conditional digits.
+    """The settings of a run of class-conditional digits.
 
     Attributes:
-        digits: what to draw, one image per character, in order.
+        digits: the digits to draw, one image per character, in order.
         cfg_scale: classifier-free guidance; 1 is off, 0 ignores the digits.
-        num_inference_steps: denoising steps.
+        num_inference_steps: number of denoising steps.
         seed: of the first image; image i takes seed + i. -1 draws one at random.
-        conditioning: how the network is told of the digit.
-        blend_with: a second digit that every image is mixed with; empty is off.
-        blend: how much of it, 0 none, 1 nothing else; mixes the two class embeddings.
-        solver: "dpm++", "ddim" or "heun", which looks twice in every step.
+        conditioning: how the digit enters the network.
+        blend_with: a second digit to mix into every image; empty is off.
+        blend: share of the second digit in the mixture of the class embeddings, 0 to 1.
+        solver: "dpm++", "ddim" or "heun", which needs two network evaluations per step.
         eta: fresh noise per step, "ddim" only: 0 is deterministic, 1 is as much as DDPM.
-        symmetry: a mirror axis to steer towards; "none" is off.
+        symmetry: a mirror axis for the loss guidance; "none" is off.
         brightness: wanted mean luma, 0 black to 1 white; -1 is off.
-        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
-        guidance_scale: how strongly these three steer: 0 is off, 0.05 subtle, 0.5 the most.
-        method: how they do, one of `methods`.
-        start: share of the steps after which that guidance begins.
-        stop: share of the steps after which it ends.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the maximum; -1 is off.
+        guidance_scale: strength of symmetry, brightness and contrast: 0 is off, 0.05 subtle, 0.5
+            the maximum.
+        method: method of their guidance, one of `methods`.
+        start: share of the steps after which their guidance begins.
+        stop: share of the steps after which their guidance ends.
         cfg_start: share of the steps after which classifier-free guidance begins.
-        cfg_stop: share of the steps after which it ends.
+        cfg_stop: share of the steps after which classifier-free guidance ends.
     """
 
     methods: ClassVar[Mapping[str, Method]] = {
@@ -96,30 +99,30 @@ class DigitsSettings:
 
 @dataclass(frozen=True)
 class ColorSettings:
-    """A run of colour guidance.
+    """The settings of a run of colour guidance.
 
     Attributes:
         color: the colour to steer towards.
-        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
-            is the course's own scale, about 40.
-        num_inference_steps: denoising steps.
-        num_images: pictures, of seeds that follow each other.
+        guidance_scale: strength: 0 is off, 0.05 subtle, 0.5 the maximum; for method "course" it is
+            the course's own scale, about 40.
+        num_inference_steps: number of denoising steps.
+        num_images: number of pictures, with consecutive seeds.
         seed: of the first picture; picture i takes seed + i. -1 draws one at random.
         model: key of an unconditional checkpoint.
         method: one of `methods`.
-        loss: "mean": the mean colour is the wanted one. "pixels": every pixel is, the course's.
-        region: the part of the picture that `color` is for.
-        mask: another part, white in a picture given as a data address; empty is none.
-        palette: up to five colours with shares, instead of `color`; empty is none.
+        loss: "mean" guides the mean colour, "pixels" every pixel, as in the course.
+        region: the part of the picture for `color`.
+        mask: another part: white in a picture given as a data address; empty is off.
+        palette: up to five colours with shares, instead of `color`; empty is off.
         brightness: wanted mean luma, 0 black to 1 white; -1 is off.
-        contrast: wanted standard deviation of luma, 0 flat to 0.5 the most; -1 is off.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the maximum; -1 is off.
         symmetry: a mirror axis; "none" is off.
-        extras_weight: of brightness, contrast and symmetry beside the colour.
+        extras_weight: weight of brightness, contrast and symmetry; the colour has weight 1.
         start: share of the steps after which guidance begins.
-        stop: share of the steps after which it ends.
-        every: guide every so many steps, each that much more strongly.
-        repeats: how often each middle step is done; 0 is as the method says.
-        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
+        stop: share of the steps after which guidance ends.
+        every: guide only every n-th step, n times as strongly; 1 is every step.
+        repeats: how often each middle step is done (recurrence); 0 is the method's own number.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
     """
 
     methods: ClassVar[Mapping[str, Method]] = METHODS
@@ -156,38 +159,38 @@ class ColorSettings:
             raise SettingsError("course_only", name=name, got=show(getattr(self, name)))
 
     def only_ours(self) -> list[str]:
-        """Settings in use that the course's notebook does not have."""
+        """Returns the names of settings in use that the course's notebook does not have."""
         names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
         return [n for n in names if getattr(self, n) != getattr(type(self), n)]
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """A run of CLIP text guidance.
+    """The settings of a run of CLIP text guidance.
 
     Attributes:
-        prompt: what to steer towards: words, or several sentences with weights.
-        negative_prompt: what to steer away from.
-        guidance_scale: how strongly: 0 is off, 0.05 subtle, 0.5 the most; for method "course" it
-            is the course's own scale, about 8.
-        num_inference_steps: denoising steps.
-        num_images: pictures, of seeds that follow each other.
+        prompt: a sentence to guide towards, or several with weights.
+        negative_prompt: sentences to guide away from; empty is off.
+        guidance_scale: strength: 0 is off, 0.05 subtle, 0.5 the maximum; for method "course" it is
+            the course's own scale, about 8.
+        num_inference_steps: number of denoising steps.
+        num_images: number of pictures, with consecutive seeds.
         seed: of the first picture; picture i takes seed + i. -1 draws one at random.
         model: key of an unconditional checkpoint.
         method: one of `methods`.
         clip_model: key of the CLIP that compares picture and words.
-        image_prompt: a picture to be like, as a data address; empty is none.
-        image_weight: of that picture, where a sentence weighs 1.
-        color: a mean colour to steer towards as well; empty is none.
-        color_weight: of the colour beside the words.
-        cutouts: crops of the picture that are compared in each guided step.
+        image_prompt: a picture to guide towards, as a data address; empty is off.
+        image_weight: weight of that picture; a sentence has weight 1.
+        color: a mean colour to guide towards too; empty is off.
+        color_weight: weight of the colour; the words have weight 1.
+        cutouts: number of crops of the picture that CLIP sees in each guided step.
         start: share of the steps after which guidance begins.
-        stop: share of the steps after which it ends.
-        every: guide every so many steps, each that much more strongly.
-        repeats: how often each middle step is done; 0 is as the method says.
-        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as the method says.
-        tries: seeds tried for each picture, of which that goes on whose picture fits best early on;
-            picture i has those from seed + i * tries on.
+        stop: share of the steps after which guidance ends.
+        every: guide only every n-th step, n times as strongly; 1 is every step.
+        repeats: how often each middle step is done (recurrence); 0 is the method's own number.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
+        tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
+            Picture i tries the seeds from seed + i * tries on. 1 is off.
     """
 
     methods: ClassVar[Mapping[str, Method]] = TEXT_METHODS
@@ -222,7 +225,7 @@ class TextSettings:
 
 
 class GuidedSettings(Protocol):
-    """What the settings of a run guided by a loss have in common."""
+    """The common settings of runs with loss guidance."""
 
     methods: ClassVar[Mapping[str, Method]]
 
@@ -237,7 +240,7 @@ class GuidedSettings(Protocol):
 
 
 class NoisySettings(GuidedSettings, Protocol):
-    """Those whose method also decides solver and fresh noise."""
+    """The common settings of runs whose method also determines solver and fresh noise."""
 
     @property
     def num_inference_steps(self) -> int: ...
@@ -256,15 +259,15 @@ class NoisySettings(GuidedSettings, Protocol):
 
 
 def method_of(settings: GuidedSettings) -> Method:
-    """How a run is guided."""
+    """Returns the guidance method of a run."""
     return settings.methods[settings.method]
 
 
 def check_guidance(settings: NoisySettings) -> None:
-    """Refuses what contradicts itself in how a run is guided, whatever it is guided towards.
+    """Checks the settings of a run's guidance against each other.
 
     Raises:
-        SettingsError: if something does.
+        SettingsError: if two of them contradict each other.
     """
     method, scale = method_of(settings), settings.guidance_scale
     if scale > method.max_scale:
@@ -277,7 +280,7 @@ def check_guidance(settings: NoisySettings) -> None:
 
 
 def check_start_stop(start_name: str, start: float, stop_name: str, stop: float) -> None:
-    """Refuses a share of the steps that ends before it begins.
+    """Checks that an interval of steps does not end before it begins.
 
     Raises:
         SettingsError: if it does.

@@ -1,4 +1,4 @@
-"""CLIP text guidance: settings to a stream of guided pictures, each beside the unguided one."""
+"""CLIP text guidance: from settings to a stream of guided and unguided pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.runs.history import History
 from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
-_VIEWS_STREAM = 1  # of random numbers, apart from that of the noise
+_VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Preview(comparison.Preview):
     Attributes:
         clip_revision: of the CLIP's weights.
         losses: per guided step, one value per image: distance of its crops to the prompt.
-        similarities: per step, one value per image, see `similarity`.
-        unguided_similarities: the same without guidance; empty where that is not drawn.
-        unseen_words: words of the prompts that the CLIP never saw in training.
-        seeds: of the pictures; while several are tried for each, of the best so far.
-        seconds_tried: that went by before the first step, while seeds were tried.
+        similarities: per step, one value per image; see `similarity`.
+        unguided_similarities: the same without guidance; empty without unguided pictures.
+        unseen_words: words of the prompts that are not in the CLIP's training data.
+        seeds: of the pictures; during the seed search, the best so far.
+        seconds_tried: duration of the seed search before the first step.
     """
 
     clip_revision: str
@@ -50,43 +50,43 @@ class Preview(comparison.Preview):
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began, including the seed search."""
         return self.seconds_tried + self.times[-1]
 
     @property
     def score_before(self) -> list[float]:
-        """How near each unguided picture is to the prompt, see `similarity`; or nothing."""
+        """The `similarity` of each unguided picture to the prompt; empty if none are drawn."""
         return self.unguided_similarities[-1] if self.unguided_similarities else []
 
     @property
     def score_after(self) -> list[float]:
-        """The same per guided picture."""
+        """The `similarity` of each guided picture to the prompt."""
         return self.similarities[-1]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a picture should be like.
+    """The sentences and pictures that guidance compares a picture with.
 
     Attributes:
         embeddings: `(p, d)`, of length 1, of sentences and pictures.
-        weights: `(p,)`; below 0 is what it should not be like.
+        weights: `(p,)`; guidance moves away from those below 0.
     """
 
     embeddings: Tensor
     weights: Tensor
 
     def similarity(self, pictures: Tensor) -> Tensor:
-        """How near embeddings `(b, d)` of pictures are, `(b,)`: see `similarity` below."""
+        """Returns the similarity `(b,)` of embeddings `(b, d)`; see `similarity` below."""
         cosines = pictures @ self.embeddings.T  # (b, p)
         return cosines @ self.weights / self.weights.abs().sum()
 
 
 def target_of(settings: TextSettings, model: Clip) -> Target:
-    """The prompts as the CLIP reads them.
+    """Returns the embeddings and weights of all prompts.
 
     Raises:
-        SettingsError: if a sentence is longer than it can read.
+        SettingsError: if a sentence is too long for the CLIP.
     """
     embeddings, weights = [], []
     for name, sign in (("prompt", 1), ("negative_prompt", -1)):
@@ -103,19 +103,19 @@ def target_of(settings: TextSettings, model: Clip) -> Target:
 
 
 def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
-    """How near pictures `(b, 3, h, w)` are to a target, `(b,)`, from -1 to 1.
+    """Returns the similarity of pictures `(b, 3, h, w)` to a target, `(b,)`, from -1 to 1.
 
-    The weighted mean of the cosines; what a picture should not be like counts against it.
+    It is the weighted mean of the cosines; negative weights count against it.
     """
     with devices.device_lock(model.device), torch.no_grad():
         return target.similarity(clip.encode_images(model, x0))
 
 
 def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
-    """What seeds are chosen by: `x0` `(b, 3, h, w)` to how well each fits, `(b,)`.
+    """Returns the score of the seed search: `x0` `(b, 3, h, w)` to `(b,)`, higher is better.
 
-    With words, how sure the CLIP is of them, and not of something else; with a picture alone, or
-    words from which it tells nothing else apart, how near it is.
+    With words, it is the CLIP's log-odds of the target against other things. With only a picture,
+    or if there are no other things, it is the similarity.
     """
     prompts = [text for text, _ in prompt_entries(settings.prompt)]
     others = zero_shot.others(model, prompts) if prompts else target.embeddings[:0]
@@ -124,34 +124,34 @@ def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Ten
 
     def fit(x0: Tensor) -> Tensor:
         with devices.device_lock(model.device), torch.no_grad():
-            seen = clip.encode_images(model, x0)  # (b, d)
-            return zero_shot.log_odds(model, target.similarity(seen), seen @ others.T)
+            embeddings = clip.encode_images(model, x0)  # (b, d)
+            return zero_shot.log_odds(model, target.similarity(embeddings), embeddings @ others.T)
 
     return fit
 
 
-def look_of(
+def embed_crops_of(
     settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
 ) -> Callable[[Tensor], Tensor]:
-    """`x0` to embeddings of random crops, `(k, b, d)`."""
+    """Returns a function of `x0` that gives the embeddings of random crops, `(k, b, d)`."""
     method = method_of(settings)
     views = replace(method.views or VIEWS, count=settings.cutouts)
 
-    def look(x0: Tensor) -> Tensor:
+    def embed_crops(x0: Tensor) -> Tensor:
         crops = random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
-        seen = 2 * crops - 1 if method.shows_signed_range else crops
-        return clip.encode_images(model, seen.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        inputs = 2 * crops - 1 if method.shows_signed_range else crops
+        return clip.encode_images(model, inputs.flatten(0, 1)).unflatten(0, crops.shape[:2])
 
-    return look
+    return embed_crops
 
 
 def terms_of(
     settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
 ) -> list[losses.Term]:
-    """What the pictures of some seeds are pulled towards; the colour has the last word."""
+    """Returns the loss terms of a run with the given seeds; the colour comes last."""
     generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
-    look = look_of(settings, model, generators)
-    words = losses.EmbeddingDistance(look, target.embeddings, target.weights)
+    embed_crops = embed_crops_of(settings, model, generators)
+    words = losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights)
     terms = [losses.Term(words)]
     if settings.color:
         color = losses.MeanColor(images.color_to_tensor(settings.color))
@@ -160,39 +160,39 @@ def terms_of(
 
 
 def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
-    """Words of the prompts that the CLIP never saw in training."""
+    """Returns the words of the prompts that are not in the CLIP's training data."""
     entries = prompt_entries(settings.prompt) + prompt_entries(settings.negative_prompt)
     return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
 def load(settings: TextSettings) -> None:
-    """Loads what a run needs, and fetches what is not here yet.
+    """Loads the models of a run; fetches them first if needed.
 
     Raises:
-        CheckpointError: if it cannot be had.
+        CheckpointError: if a model cannot be fetched or loaded.
     """
     checkpoints.load(settings.model)
     clip.load(settings.clip_model)
 
 
 def work(settings: TextSettings) -> Work:
-    """What a run of checked settings will compute, to tell how long it takes."""
-    looks = f"{settings.cutouts} cutouts, every {settings.every}"
-    kind = ("text", settings.model, settings.method, settings.clip_model, looks)
-    towards = [losses.Term(losses.Symmetry())]
-    return guided.work_of(settings, kind, towards, settings.tries)
+    """Returns the work of a run with checked settings, to estimate its time."""
+    crops = f"{settings.cutouts} cutouts, every {settings.every}"
+    kind = ("text", settings.model, settings.method, settings.clip_model, crops)
+    any_terms = [losses.Term(losses.Symmetry())]  # the terms need the models; any others will do
+    return guided.work_of(settings, kind, any_terms, settings.tries)
 
 
 def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Preview]:
-    """Draws guided and unguided pictures of the same seeds, yielding once per step.
+    """Draws guided and unguided pictures from the same seeds; yields once per step.
 
     Args:
         settings: of the run.
-        compare: whether the unguided pictures are drawn too.
+        compare: whether to draw the unguided pictures too.
 
     Raises:
         ValueError: if a setting is wrong, or a sentence too long; raised at once.
-        CheckpointError: if a checkpoint cannot be loaded; likewise.
+        CheckpointError: if a checkpoint cannot be loaded; raised at once too.
     """
     settings = validate(settings)
     loaded, model = checkpoints.load(settings.model), clip.load(settings.clip_model)
@@ -206,14 +206,14 @@ def run_of(
     target: Target,
     seeds: Sequence[int],
 ) -> Run:
-    """A run of some seeds, ready to draw; settings as checked."""
+    """Returns a run with the given seeds, ready to draw; the settings must be checked."""
     return guided.run_of(settings, loaded, terms_of(settings, model, target, seeds), seeds)
 
 
 def try_seeds(
     settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target
-) -> Iterator[seed_search.Found]:
-    """The search for the seeds whose pictures fit best early on, see `search.search`."""
+) -> Iterator[seed_search.SearchState]:
+    """Searches the seeds whose pictures fit best after the first steps; see `seed_search`."""
     return seed_search.search(
         lambda seeds: run_of(settings, loaded, model, target, seeds).steps(),
         fit_of(settings, model, target),
@@ -222,8 +222,8 @@ def try_seeds(
     )
 
 
-def _trying(
-    tried: seed_search.Found,
+def _search_preview(
+    state: seed_search.SearchState,
     settings: TextSettings,
     loaded: checkpoints.Loaded,
     model: Clip,
@@ -232,8 +232,8 @@ def _trying(
     compare: bool,
     seconds: float,
 ) -> Preview:
-    """What there is to show while seeds are tried: nothing to compare with as yet."""
-    pictures = images.to_pil(tried.x0)
+    """Returns a preview during the seed search; there are no unguided pictures yet."""
+    pictures = images.to_pil(state.x0)
     return Preview(
         pictures=pictures,
         unguided=pictures if compare else [],
@@ -247,10 +247,10 @@ def _trying(
         history=History(),
         clip_revision=model.revision,
         losses=[],
-        similarities=[similarity(model, target, tried.x0).tolist()],
+        similarities=[similarity(model, target, state.x0).tolist()],
         unguided_similarities=[],
         unseen_words=unseen,
-        seeds=tried.seeds,
+        seeds=state.seeds,
         seconds_tried=seconds,
     )
 
@@ -265,27 +265,29 @@ def _generate(
     began, unseen = time.monotonic(), unseen_words(settings, model)
     seeds, seconds_tried = guided.seeds_of(settings), 0.0
     if settings.tries > 1:
-        for tried in try_seeds(settings, loaded, model, target):
-            seeds, seconds_tried = tuple(tried.seeds), time.monotonic() - began
-            yield _trying(tried, settings, loaded, model, target, unseen, compare, seconds_tried)
+        for state in try_seeds(settings, loaded, model, target):
+            seeds, seconds_tried = tuple(state.seeds), time.monotonic() - began
+            yield _search_preview(
+                state, settings, loaded, model, target, unseen, compare, seconds_tried
+            )
     losses_so_far: list[list[float]] = []
-    similar: list[list[float]] = []
-    unguided_similar: list[list[float]] = []
+    similarities: list[list[float]] = []
+    unguided_similarities: list[list[float]] = []
     run = run_of(settings, loaded, model, target, seeds)
     for step, unguided, preview in comparison.compared(run, settings, compare=compare):
         if step.loss is not None:
             losses_so_far.append(step.loss.tolist())
         pictures = [step.preview] if unguided is None else [step.preview, unguided.x0]
         scores = similarity(model, target, torch.cat(pictures)).tolist()
-        similar.append(scores[: settings.num_images])
+        similarities.append(scores[: settings.num_images])
         if unguided is not None:
-            unguided_similar.append(scores[settings.num_images :])
+            unguided_similarities.append(scores[settings.num_images :])
         yield Preview(
             **vars(preview),
             clip_revision=model.revision,
             losses=list(losses_so_far),
-            similarities=list(similar),
-            unguided_similarities=list(unguided_similar),
+            similarities=list(similarities),
+            unguided_similarities=list(unguided_similarities),
             unseen_words=unseen,
             seeds=list(seeds),
             seconds_tried=seconds_tried,

@@ -1,4 +1,4 @@
-"""The guided and the unguided run of the same noise, side by side; what guidance does, seen."""
+"""The guided and the unguided run from the same noise, side by side."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CACHED_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class UnguidedStep:
-    """One step of an unguided run, as it is kept.
+    """One step of an unguided run, as the cache stores it.
 
     Attributes:
-        x0: `(b, c, h, w)`, the predicted clean images; after the last step the result.
+        x0: `(b, c, h, w)`, the predicted clean images; after the last step, the result.
         x0_network: `(b, c, h, w)`, not clamped.
     """
 
@@ -38,16 +38,16 @@ class Preview:
     """The state of both runs after one step.
 
     Attributes:
-        pictures: one per image; the predicted clean picture, after the last step the result.
-        unguided: the same of the same seeds without guidance; empty where that is not drawn.
-        step: steps done, from 1; 0 while seeds are tried.
-        total_steps: steps of the run.
-        times: seconds since the run began, at the end of every step.
-        settings: as checked, with the seed that was drawn.
+        pictures: one per image: the predicted clean picture, after the last step the result.
+        unguided: the same from the same seeds without guidance; empty if not drawn.
+        step: number of finished steps, from 1; 0 during a seed search.
+        total_steps: number of steps of the run.
+        times: per finished step, the seconds since the run began.
+        settings: checked, with the actual seed instead of -1.
         model: key of the checkpoint.
         revision: of its weights.
-        failed_steps: steps in which guidance left an image alone: its gradient was not finite.
-        history: what the run went through so far; it goes on growing with the run.
+        failed_steps: steps, from 1, in which an image was not guided: its gradient was not finite.
+        history: of the run so far; later steps add to the same object.
     """
 
     pictures: list[Image.Image]
@@ -63,7 +63,7 @@ class Preview:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return self.times[-1]
 
     @property
@@ -80,24 +80,24 @@ def side_by_side(
     settings: Any,
     loaded: checkpoints.Loaded,
 ) -> Iterator[Pair]:
-    """Step by step: guided, unguided, and what there is to show of both.
+    """Yields per step: the guided step, the unguided step, and a preview of both.
 
     Args:
-        guided: a run.
-        unguided: the same number of steps; None where there is nothing to compare with.
-        settings: as checked.
-        loaded: the checkpoint that draws.
+        guided: steps of the guided run.
+        unguided: as many steps of the unguided run; None without one.
+        settings: checked.
+        loaded: the checkpoint of the run.
     """
     began, times, failed, history = time.monotonic(), [], [], History()
     for step in guided:
-        plain = None if unguided is None else next(unguided)
+        unguided_step = None if unguided is None else next(unguided)
         if step.failed is not None and bool(step.failed.any()):
             failed.append(step.index + 1)
         history.add(step)
         times.append(time.monotonic() - began)
         preview = Preview(
             pictures=images.to_pil(step.preview),
-            unguided=images.to_pil(plain.x0) if plain else [],
+            unguided=images.to_pil(unguided_step.x0) if unguided_step else [],
             step=step.index + 1,
             total_steps=step.total,
             times=list(times),
@@ -107,23 +107,23 @@ def side_by_side(
             failed_steps=list(failed),
             history=history,
         )
-        yield step, plain, preview
+        yield step, unguided_step, preview
 
 
 def compared(run: Run, settings: Any, *, compare: bool = True) -> Iterator[Pair]:
-    """A run beside the unguided one of the same noise; see `side_by_side`.
+    """Draws a run and the unguided run from the same noise; see `side_by_side`.
 
     Args:
-        run: guided.
-        settings: as checked.
-        compare: whether the unguided run is drawn too.
+        run: the guided run.
+        settings: checked.
+        compare: whether to draw the unguided run too.
     """
     unguided = unguided_steps(run) if compare else None
     return side_by_side(run.steps(), unguided, settings, run.loaded)
 
 
 def unguided_steps(run: Run) -> Iterator[UnguidedStep]:
-    """The run without guidance, from the cache if one of the same plan was finished before."""
+    """Yields the steps of a run without guidance; cached per plan once it has finished."""
     key = run.plan.key(run.loaded.revision)
     cached = unguided_runs.get(key)
     if cached is not None:
@@ -138,7 +138,7 @@ def unguided_steps(run: Run) -> Iterator[UnguidedStep]:
 
 
 def is_cached(plan: Plan) -> bool:
-    """Whether the unguided run of a plan is there already."""
+    """Returns whether the unguided run of a plan is in the cache."""
     revision = checkpoints.loaded_revision(plan.model)
     return bool(revision) and unguided_runs.get(plan.key(revision)) is not None
 
@@ -148,4 +148,4 @@ def _bytes(steps: list[UnguidedStep]) -> int:
 
 
 unguided_runs: Cache[list[UnguidedStep]] = Cache(_CACHED_BYTES, _bytes)
-"""The last unguided runs, so that moving a slider draws only the guided ones anew."""
+"""Recent unguided runs, so that a new guidance setting draws only the guided run again."""

@@ -1,8 +1,8 @@
-"""One way to draw: everything that decides the pictures of a run, and its steps.
+"""A run: everything that determines its pictures, and its steps.
 
-Every picture of every product comes from a `Run`: noise, a denoiser (model, condition,
-classifier-free guidance), a sampler (solver, guide). Conditions and guidance meet here: a
-conditional model can be steered by a loss.
+Every picture of every product comes from a `Run`, which combines noise, a denoiser (model,
+condition, classifier-free guidance) and a sampler (solver, guide). So a conditional model can also
+be guided by a loss.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pipelines.models.checkpoints import Loaded
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides the pictures of an unguided run, besides the weights.
+    """Everything that determines the pictures of an unguided run, besides the weights.
 
     Attributes:
-        model: key of the checkpoint; two may have the same weights, and another schedule.
+        model: key of the checkpoint; two may have the same weights but different schedules.
         seeds: one per image.
-        num_inference_steps: denoising steps.
+        num_inference_steps: number of denoising steps.
         solver: key of `solvers.SOLVERS`.
-        eta: fresh noise per step, 0 for none, 1 as much as DDPM.
-        condition: what the network is told, on any device.
+        eta: fresh noise per step; 0 is none, 1 as much as DDPM.
+        condition: of the network, on any device.
     """
 
     model: str
@@ -42,27 +42,27 @@ class Plan:
     condition: Condition = NO_CONDITION
 
     def key(self, revision: str) -> Hashable:
-        """What an unguided run is known by; guidance may be whatever it is.
+        """Returns the cache key of the unguided run; it does not depend on guidance.
 
         Args:
             revision: of the weights.
         """
-        told = tuple((name, _digest(value)) for name, value in self.condition.inputs.items())
+        condition = tuple((name, _digest(value)) for name, value in self.condition.inputs.items())
         steps = (self.num_inference_steps, self.solver, self.eta)
-        return (self.model, revision, self.seeds, *steps, told)
+        return (self.model, revision, self.seeds, *steps, condition)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, ready to draw.
+    """A run that is ready to draw.
 
     Attributes:
-        plan: what decides its pictures without guidance.
-        loaded: the checkpoint that draws.
-        guide: what moves the predicted picture; None is nothing.
-        cfg_scale: classifier-free guidance; 1 is off.
-        cfg_start: share of the steps after which that begins.
-        cfg_stop: share of the steps after which it ends.
+        plan: everything that determines its pictures without guidance.
+        loaded: the checkpoint.
+        guide: loss guidance; None is off.
+        cfg_scale: scale of classifier-free guidance; 1 is off.
+        cfg_start: share of the steps after which classifier-free guidance begins.
+        cfg_stop: share of the steps after which classifier-free guidance ends.
     """
 
     plan: Plan
@@ -73,11 +73,11 @@ class Run:
     cfg_stop: float = 1.0
 
     def unguided(self) -> Run:
-        """The same run without any guidance."""
+        """Returns the same run without any guidance."""
         return replace(self, guide=None, cfg_scale=1.0)
 
     def steps(self) -> Iterator[sampling.SampleStep]:
-        """Draws, yielding once per denoising step."""
+        """Draws the pictures; yields once per denoising step."""
         plan, loaded = self.plan, self.loaded
         row, config = loaded.checkpoint, loaded.scheduler_config
         generators = seeded(plan.seeds)
@@ -100,7 +100,7 @@ class Run:
         )
 
     def _cfg(self, schedule: Schedule) -> Cfg:
-        """Classifier-free guidance between the timesteps where it begins and ends."""
+        """Returns classifier-free guidance with its interval in timesteps."""
         first, end = cfg_interval(len(schedule), self.cfg_start, self.cfg_stop)
         if first >= end:
             return Cfg()
@@ -109,7 +109,7 @@ class Run:
 
 
 def cfg_interval(num_steps: int, start: float, stop: float) -> tuple[int, int]:
-    """The first step with classifier-free guidance, and the first after it without."""
+    """Returns the index of the first step with CFG, and of the first step after its interval."""
     return round(start * num_steps), round(stop * num_steps)
 
 

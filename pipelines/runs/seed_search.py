@@ -1,9 +1,9 @@
-"""Which noise to begin with: several seeds for each picture, of which the best goes on.
+"""Seed search: tries several seeds for each picture and draws the best one.
 
-What a picture will show is settled early, by its noise: guidance can bend what the network sees in
-it, and seldom make it something else. So several seeds are guided for the first part of the steps,
-and the one whose predicted picture scores best then is drawn in full. It is best-of-N sampling
-with an early judgement; Ma et al. 2025 (arXiv:2501.09732) compare searches of this kind.
+The noise determines early what a picture shows; guidance seldom changes it to something else. So
+several seeds are guided for the first part of the steps, and the one with the best score of the
+predicted picture is drawn in full. It is best-of-N sampling with an early decision; Ma et al. 2025
+(arXiv:2501.09732) compare such searches.
 """
 
 from __future__ import annotations
@@ -18,83 +18,83 @@ from torch import Tensor
 from pipelines.diffusion.sampling import SampleStep
 
 SHARE = 0.25
-"""Of the steps, after which seeds are judged: what a picture becomes can be seen by then."""
+"""Share of the steps after which the score decides; by then the content can be seen."""
 
-_AT_ONCE = 32  # pictures, to bound memory
+_MAX_BATCH = 32  # bounds memory
 
 Guided = Callable[[Sequence[int]], Iterator[SampleStep]]
-"""Seeds to a guided run of theirs, one picture each."""
+"""Seeds to the steps of a guided run, one picture per seed."""
 
 Score = Callable[[Tensor], Tensor]
-"""`(b, c, h, w)` in [-1, 1] to how good each is, `(b,)`."""
+"""Pictures `(b, c, h, w)` in [-1, 1] to scores `(b,)`; higher is better."""
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchState:
     """The state of a search after one step.
 
     Attributes:
-        seeds: per picture, the best so far.
-        x0: `(n, c, h, w)`, what the network predicts for them.
-        scores: `(n,)`.
+        seeds: per picture, the best seed so far.
+        x0: `(n, c, h, w)`, the network's predictions for these seeds.
+        scores: `(n,)`, of these predictions.
     """
 
     seeds: list[int]
     x0: Tensor
     scores: Tensor
 
-    def or_better(self, other: Found) -> Found:
-        """Per picture, the better of two."""
+    def or_better(self, other: SearchState) -> SearchState:
+        """Returns the better seed of the two states for each picture; on a tie this state's."""
         better = other.scores > self.scores  # (n,)
         pairs = zip(better.tolist(), other.seeds, self.seeds, strict=True)
-        return Found(
-            [theirs if wins else mine for wins, theirs, mine in pairs],
+        return SearchState(
+            [other_seed if is_better else seed for is_better, other_seed, seed in pairs],
             torch.where(better.view(-1, 1, 1, 1), other.x0, self.x0),
             torch.where(better, other.scores, self.scores),
         )
 
 
 def candidates(seed: int, num_images: int, tries: int) -> list[list[int]]:
-    """Per picture, the seeds that are tried: picture i has `tries` from `seed + i * tries` on."""
+    """Returns the seeds to try: for picture i, `tries` seeds from `seed + i * tries` on."""
     firsts = (seed + i * tries for i in range(num_images))
     return [list(range(first, first + tries)) for first in firsts]
 
 
 def steps_of(num_inference_steps: int) -> int:
-    """How many steps of a run of that length each seed is tried for."""
+    """Returns for how many steps of a run of that length each seed is tried."""
     return max(1, round(SHARE * num_inference_steps))
 
 
 def search(
     guided: Guided, score: Score, seeds: Sequence[Sequence[int]], num_inference_steps: int
-) -> Iterator[Found]:
-    """Tries the seeds of every picture; the last state holds the best ones.
+) -> Iterator[SearchState]:
+    """Tries the seeds of all pictures; yields states, the last one with the best seeds.
 
     Args:
-        guided: how a run of some seeds begins.
-        score: how good predicted pictures are.
-        seeds: per picture as many; on a tie the first wins.
-        num_inference_steps: of a whole run.
+        guided: starts a guided run with some seeds.
+        score: of predicted pictures.
+        seeds: the seeds of each picture, equally many; on a tie the first wins.
+        num_inference_steps: of a full run.
     """
-    tries, per_part = len(seeds[0]), max(1, _AT_ONCE // len(seeds))
-    best: Found | None = None
+    tries, per_part = len(seeds[0]), max(1, _MAX_BATCH // len(seeds))
+    best: SearchState | None = None
     for first in range(0, tries, per_part):
         part = [row[first : first + per_part] for row in seeds]
         flat = [seed for row in part for seed in row]
-        now = None
+        state = None
         for step in islice(guided(flat), steps_of(num_inference_steps)):
-            now = _best_of_each(part, step.preview, score(step.preview))
-            yield now if best is None else best
-        assert now is not None
-        best = now if best is None else best.or_better(now)
+            state = _best_of_each(part, step.preview, score(step.preview))
+            yield state if best is None else best
+        assert state is not None
+        best = state if best is None else best.or_better(state)
     assert best is not None
     yield best
 
 
-def _best_of_each(seeds: Sequence[Sequence[int]], x0: Tensor, scores: Tensor) -> Found:
-    """Of pictures that lie one picture's seeds after the other's."""
-    number = len(seeds[0])
-    best = scores.view(-1, number).argmax(dim=1)  # (n,)
-    chosen = best + torch.arange(len(seeds), device=best.device) * number
-    kept = [row[place] for row, place in zip(seeds, best.tolist(), strict=True)]
-    return Found(kept, x0[chosen], scores[chosen])
+def _best_of_each(seeds: Sequence[Sequence[int]], x0: Tensor, scores: Tensor) -> SearchState:
+    """Returns the best seed of each picture; `x0` and `scores` go by picture, then by seed."""
+    tries = len(seeds[0])
+    best = scores.view(-1, tries).argmax(dim=1)  # (n,)
+    rows = best + torch.arange(len(seeds), device=best.device) * tries
+    best_seeds = [row[i] for row, i in zip(seeds, best.tolist(), strict=True)]
+    return SearchState(best_seeds, x0[rows], scores[rows])

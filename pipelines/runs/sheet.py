@@ -1,4 +1,4 @@
-"""A sweep as one labelled picture."""
+"""Draws a sweep as one labelled picture."""
 
 from __future__ import annotations
 
@@ -11,88 +11,88 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.runs.sweep import Axis, Sweep, label
 
 _LABEL_LINES = 3
-_WHITE, _INK, _FAINT, _TO_COME = "#FFFFFF", "#1F2328", "#656D76", "#E4E7EB"
+_WHITE, _INK, _FAINT, _PENDING = "#FFFFFF", "#1F2328", "#656D76", "#E4E7EB"
 _MARGIN, _GAP, _LABEL_GAP, _NAME_GAP, _SCORE_GAP = 16, 6, 8, 10, 4
 
 
 def sheet(state: Sweep, *, cell_px: int = 128) -> Image.Image:
-    """All pictures on one RGB sheet, with names and values of the settings at its edges.
+    """Returns all pictures on one RGB sheet, labelled with names and values of the settings.
 
     Args:
-        cell_px: side of a cell; a picture's pixels become the largest crisp squares that fit.
+        cell_px: side of a cell; pictures are enlarged by the largest whole factor that fits.
     """
     layout = _Layout(state, cell_px)
-    drawn = Image.new("RGB", layout.size, _WHITE)
-    draw = ImageDraw.Draw(drawn)
+    canvas = Image.new("RGB", layout.size, _WHITE)
+    draw = ImageDraw.Draw(canvas)
     _draw_columns(draw, layout)
-    _draw_rows(drawn, draw, layout)
+    _draw_rows(canvas, draw, layout)
     for i, j in product(range(len(state.rows.values)), range(len(state.columns.values))):
         corner = layout.corner(i, j)
-        _draw_picture(drawn, state.pictures[i][j], corner, layout.side)
+        _draw_picture(canvas, state.pictures[i][j], corner, layout.side)
         _draw_score(draw, state.scores[i][j], corner, layout)
-    return drawn
+    return canvas
 
 
 def _draw_columns(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
-    """The name and the values above the cells."""
+    """Draws the name and the values above the cells."""
     middle = layout.left + layout.width / 2
     draw.text((middle, _MARGIN), layout.column_name, _INK, _font(layout.name_px), anchor="ma")
     for j, text in enumerate(layout.column_labels):
         top = layout.top - _LABEL_GAP - _height_px(text, layout.label_px)
-        where = (layout.corner(0, j)[0] + layout.side / 2, top)
+        position = (layout.corner(0, j)[0] + layout.side / 2, top)
         font = _font(layout.label_px)
-        draw.multiline_text(where, text, _INK, font, anchor="ma", align="center")
+        draw.multiline_text(position, text, _INK, font, anchor="ma", align="center")
 
 
-def _draw_rows(drawn: Image.Image, draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
-    """The name, which reads upwards, and the values at the left of the cells."""
+def _draw_rows(canvas: Image.Image, draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
+    """Draws the name, turned upwards, and the values at the left of the cells."""
     length = int(_font(layout.name_px).getlength(layout.row_name)) + 1
     name = Image.new("L", (length, layout.name_px + _NAME_GAP // 2))
     ImageDraw.Draw(name).text((0, 0), layout.row_name, 255, _font(layout.name_px))
     name = name.transpose(Image.Transpose.ROTATE_90)
-    drawn.paste(_INK, (_MARGIN, layout.top + (layout.height - length) // 2), name)
+    canvas.paste(_INK, (_MARGIN, layout.top + (layout.height - length) // 2), name)
     for i, text in enumerate(layout.row_labels):
-        where = (layout.left - _LABEL_GAP, layout.corner(i, 0)[1] + layout.side / 2)
+        position = (layout.left - _LABEL_GAP, layout.corner(i, 0)[1] + layout.side / 2)
         font = _font(layout.label_px)
-        draw.multiline_text(where, text, _INK, font, anchor="rm", align="right")
+        draw.multiline_text(position, text, _INK, font, anchor="rm", align="right")
 
 
 def _draw_picture(
-    drawn: Image.Image, picture: Image.Image | None, corner: tuple[int, int], side: int
+    canvas: Image.Image, picture: Image.Image | None, corner: tuple[int, int], side: int
 ) -> None:
-    """A picture in the middle of its cell, each pixel a square; grey if it is still to come."""
+    """Draws a picture in the middle of its cell, or a grey square if it is not drawn yet."""
     if picture is None:
-        drawn.paste(_TO_COME, (*corner, corner[0] + side, corner[1] + side))
+        canvas.paste(_PENDING, (*corner, corner[0] + side, corner[1] + side))
         return
     scale = max(1, side // max(picture.size))
     width, height = picture.width * scale, picture.height * scale
     large = picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
-    drawn.paste(large, (corner[0] + (side - width) // 2, corner[1] + (side - height) // 2))
+    canvas.paste(large, (corner[0] + (side - width) // 2, corner[1] + (side - height) // 2))
 
 
 def _draw_score(
     draw: ImageDraw.ImageDraw, score: float | None, corner: tuple[int, int], layout: _Layout
 ) -> None:
     if score is not None:
-        where = (corner[0] + layout.side / 2, corner[1] + layout.side + _SCORE_GAP)
-        # Three decimals at most, for what is nearly 0 has no more to say.
-        draw.text(where, f"{round(score, 3):.3g}", _FAINT, _font(layout.score_px), anchor="ma")
+        position = (corner[0] + layout.side / 2, corner[1] + layout.side + _SCORE_GAP)
+        # At most three decimals: near 0 further digits mean nothing.
+        draw.text(position, f"{round(score, 3):.3g}", _FAINT, _font(layout.score_px), anchor="ma")
 
 
 def _scaled_px(picture: Image.Image, cell_px: int) -> int:
-    """The longer side of a picture on the sheet; one that is larger than a cell stays as it is."""
+    """Returns the longer side of a picture on the sheet; larger ones than a cell are not scaled."""
     longer = max(picture.size)
     return longer * max(1, cell_px // longer)
 
 
 def _height_px(text: str, size_px: int) -> int:
-    """Of lines of text, as PIL sets them."""
+    """Returns the height in pixels of text with line breaks."""
     draw = ImageDraw.Draw(Image.new("L", (1, 1)))
     return int(draw.multiline_textbbox((0, 0), text, _font(size_px))[3])
 
 
 def _broken(text: str, font: Any, width_px: int) -> str:
-    """Text in lines of at most that width, the last one shortened if there were more."""
+    """Returns text in lines of at most that width; shortens the last line if there are too many."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -104,7 +104,7 @@ def _broken(text: str, font: Any, width_px: int) -> str:
 
 
 def _shortened(text: str, font: Any, width_px: int) -> str:
-    """Text of at most that width, with an ellipsis where it was longer."""
+    """Returns text of at most that width; longer text ends with an ellipsis."""
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(text + "…") > width_px:
@@ -118,7 +118,7 @@ def _font(size_px: int) -> Any:
 
 
 class _Layout:
-    """Where everything is on a sheet.
+    """The positions and sizes of everything on a sheet, in pixels.
 
     Attributes:
         side: of a cell.
@@ -146,7 +146,7 @@ class _Layout:
         self.size = (self.left + self.width + _MARGIN, self.top + self.height + _MARGIN)
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """Left and top of a cell."""
+        """Returns the left and top of a cell."""
         across, down = self.side + _GAP, self.side + self.below + _GAP
         return self.left + column * across, self.top + row * down
 

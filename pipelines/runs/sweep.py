@@ -1,4 +1,4 @@
-"""A labelled grid of pictures: what one or two settings do, value by value."""
+"""A sweep: a grid of pictures over the values of one or two settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.core.rules import MAX_SEED, RANDOM_SEED, SettingsError, show
 
 MAX_CELLS = 36
 
-NONE = "none"  # how an empty value is written among others
+NONE = "none"  # stands for an empty value
 _RANGE_LENGTH = 5
 _LABEL_LENGTH = 60
 _MAY_BE_EMPTY = (
@@ -38,18 +38,18 @@ _SPREAD = re.compile(
 _COLORS = ["#C8553D", "#2E6F95", "#E0B040", "#3F7D4E"]
 _PALETTES = ["#102040 60, #FFD700 40", "#2F6B4F 50, #E8E0C8 30, #C8553D 20"]
 _SENTENCES = ["a portrait of a woman", "a winter landscape with snow"]
-_GOOD = {
+_GOOD_VALUES = {
     "num_inference_steps": ["5", "10", "20", "50"],
     "guidance_scale": ["0", "0.05", "0.1", "0.2", "0.5"],
     "cfg_scale": ["0", "1", "2.2", "4", "8"],
     "digits": ["0", "1", "2", "3", "4", "5"],
     "blend_with": ["0", "1", "3", "8"],
 }
-"""Where other values tell more than equal steps through the range."""
+"""Suggested values of settings for which equal steps through the range are not useful."""
 
 
 class Preview(Protocol):
-    """What a cell's run yields, step by step; some also have `score_after`, one per picture."""
+    """The previews that a cell's run yields; some also have `score_after`, one per picture."""
 
     @property
     def pictures(self) -> list[Image.Image]: ...
@@ -63,11 +63,11 @@ class Preview(Protocol):
 
 @dataclass(frozen=True)
 class Axis:
-    """Along which one setting changes.
+    """An axis of a sweep, along which one setting changes.
 
     Attributes:
-        name: of the setting; empty for none, with `None` as the only value.
-        values: as checked.
+        name: of the setting; empty for no setting, with `None` as the only value.
+        values: checked.
     """
 
     name: str
@@ -79,16 +79,15 @@ class Sweep:
     """The state of a sweep after one step of one cell.
 
     Attributes:
-        rows: what changes from top to bottom.
-        columns: what changes from left to right.
-        pictures: by row and column; of the cell that is being drawn what the network predicts,
-            of those to come None.
-        scores: by row and column, of finished cells whose run has a score.
-        done: finished cells.
-        total: cells.
+        rows: axis from top to bottom.
+        columns: axis from left to right.
+        pictures: by row and column; None for cells that have not begun.
+        scores: by row and column; None for unfinished cells and runs without a score.
+        done: number of finished cells.
+        total: number of cells.
         seconds: since the sweep began.
-        settings: as checked, of all cells; what changes is as in the first cell.
-        model: key of the checkpoint of the last cell.
+        settings: checked, of the first cell.
+        model: key of the checkpoint of the latest cell.
         revision: of its weights.
     """
 
@@ -109,7 +108,7 @@ class Sweep:
 
 
 def parameters(settings: type) -> list[str]:
-    """Names of the settings that can change along an axis."""
+    """Returns the names of the settings that can change along an axis."""
     return [
         f.name
         for f in dataclasses.fields(settings)
@@ -119,10 +118,10 @@ def parameters(settings: type) -> list[str]:
 
 
 def suggestion(settings: Any, name: str) -> str:
-    """Values to begin with, as `parse_axis` reads them; those that contradict `settings` left out.
+    """Returns suggested values, as `parse_axis` reads them, that do not contradict `settings`.
 
     Args:
-        settings: the present ones.
+        settings: the current settings.
         name: one of `parameters`.
     """
     rule = accepted.rule(settings, name)
@@ -142,35 +141,35 @@ def _fits(settings: Any, name: str, text: str) -> bool:
 
 
 def _candidates(settings: Any, name: str, rule: Any) -> list[str]:
-    """A few values, as text."""
-    present = getattr(settings, name)
+    """Returns a few suggested values, as text."""
+    current = getattr(settings, name)
     if name == "seed":
-        first = min(max(int(present), 0), MAX_SEED - 3)
+        first = min(max(int(current), 0), MAX_SEED - 3)
         return [str(first + i) for i in range(4)]
     if name == "guidance_scale" and settings.methods[settings.method].has_own_scale:
         scale = settings.methods[settings.method].default_scale
         return [label(scale * i / 4) for i in range(5)]
-    if name in _GOOD:
-        return _GOOD[name]
+    if name in _GOOD_VALUES:
+        return _GOOD_VALUES[name]
     if isinstance(rule, accepted.Whole | accepted.Real):
         return [label(number) for number in _numbers(rule)]
     if isinstance(rule, accepted.Color):
-        return _with_present(present, _COLORS)
+        return _with_current(current, _COLORS)
     if isinstance(rule, accepted.Palette):
         return _PALETTES
     if isinstance(rule, accepted.Prompt):
-        return _with_present(present, _SENTENCES)[:2]
+        return _with_current(current, _SENTENCES)[:2]
     return list(rule.options)
 
 
-def _with_present(present: str, others: list[str]) -> list[str]:
-    """The present value, then others; it must not hold what separates values."""
-    first = " ".join(present.replace(";", ",").split()) or NONE
+def _with_current(current: str, others: list[str]) -> list[str]:
+    """Returns the current value without separators of values, then the others."""
+    first = " ".join(current.replace(";", ",").split()) or NONE
     return [first, *(other for other in others if other != first)]
 
 
 def _numbers(rule: accepted.Whole | accepted.Real) -> list[float]:
-    """Some from all of the range: a small one whole, a large one by doubling, others evenly."""
+    """Returns numbers from a range: all of a few integers, powers of 2, or evenly spread."""
     if isinstance(rule, accepted.Whole):
         span = range(rule.minimum, rule.maximum + 1)
         return list(span) if len(span) <= 5 else [2**i for i in range(5) if 2**i in span]
@@ -180,25 +179,25 @@ def _numbers(rule: accepted.Whole | accepted.Real) -> list[float]:
 
 
 def _spread(first: float, last: float, count: int) -> list[float]:
-    """Evenly from one number to another, the two exact and those between fit to be read."""
+    """Returns evenly spread numbers; the first and last are exact, the others rounded."""
     between = [round(first + (last - first) * i / (count - 1), 4) for i in range(1, count - 1)]
     return [first, *between, last]
 
 
 def parse_axis(settings: type, name: str, text: str) -> Axis:
-    """The values that `text` lists for a setting.
+    """Returns the axis with the values that `text` lists for a setting.
 
-    They stand between `;` or new lines, or, where there is no `;`, between commas that are not
-    inside parentheses; the commas of prompts and palettes are their own. `1-6` is every whole
-    number, `0..0.5 x 6` so many evenly, 5 if it does not say. `none` is an empty value. A seed
-    of -1 is drawn.
+    `;` and new lines separate values. Without any `;`, commas outside parentheses separate them
+    too, except in prompts and palettes. `1-6` means every integer from 1 to 6, `0..0.5 x 6` six
+    evenly spread numbers (default 5), `none` an empty value. A seed of -1 becomes a random one.
 
     Args:
-        settings: whose setting it is.
+        settings: class of the settings.
         name: of the setting; empty for an axis along which nothing changes.
+        text: the list of values.
 
     Raises:
-        SettingsError: if the setting does not accept a value, or two are the same.
+        SettingsError: if the setting does not accept a value, or two values are equal.
     """
     if name == "":
         return Axis("", (None,))
@@ -216,7 +215,7 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
     repeated = [value for i, value in enumerate(values) if value in values[:i]]
     if repeated:
         raise SettingsError("sweep_repeated", name=name, got=show(repeated[0]))
-    return Axis(name, tuple(_drawn(name, value) for value in values))
+    return Axis(name, tuple(_with_seed_drawn(name, value) for value in values))
 
 
 def _unknown(settings: type, name: Any) -> SettingsError:
@@ -225,7 +224,7 @@ def _unknown(settings: type, name: Any) -> SettingsError:
 
 
 def _entries(rule: Any, text: str) -> list[str]:
-    """What stands between separators, without what is empty."""
+    """Returns the entries between separators, without empty ones."""
     semicolons = isinstance(rule, accepted.Prompt | accepted.Palette) or ";" in text
     entries, depth = [""], 0
     for character in text:
@@ -239,56 +238,56 @@ def _entries(rule: Any, text: str) -> list[str]:
 
 
 def _values(name: str, rule: Any, entry: str) -> list[Any]:
-    """The values of one entry, several if it is a range."""
-    numeric = isinstance(rule, accepted.Whole | accepted.Real)
-    found = _FROM_TO.fullmatch(entry)
-    if found and (numeric or isinstance(rule, accepted.DigitString)):
-        return _every(name, rule, entry, found["first"], found["last"])
-    found = _SPREAD.fullmatch(entry)
-    if found and numeric:
-        return _evenly(name, rule, entry, found)
+    """Returns the values of an entry; a range has several."""
+    is_numeric = isinstance(rule, accepted.Whole | accepted.Real)
+    match = _FROM_TO.fullmatch(entry)
+    if match and (is_numeric or isinstance(rule, accepted.DigitString)):
+        return _every(name, rule, entry, match["first"], match["last"])
+    match = _SPREAD.fullmatch(entry)
+    if match and is_numeric:
+        return _evenly(name, rule, entry, match)
     return [_value(name, rule, entry)]
 
 
 def _value(name: str, rule: Any, entry: str) -> Any:
-    """One value, as its setting accepts it."""
+    """Returns a value, checked by the rule of its setting."""
     if isinstance(rule, accepted.Whole | accepted.Real):
         return rule.check(name, _number(entry))
-    empty = entry == NONE and isinstance(rule, _MAY_BE_EMPTY)
-    value = rule.check(name, "" if empty else entry)
+    is_empty = entry == NONE and isinstance(rule, _MAY_BE_EMPTY)
+    value = rule.check(name, "" if is_empty else entry)
     if isinstance(rule, accepted.DigitString) and len(value) > 1:
         raise SettingsError("sweep_digit", name=name, got=show(entry))
     return value
 
 
 def _number(text: str) -> int | float | str:
-    """The number, or the text itself for a rule to refuse."""
-    for read in (int, float):
+    """Returns the text as a number, or the text itself, which the rule then refuses."""
+    for convert in (int, float):
         try:
-            return read(text)
+            return convert(text)
         except ValueError:
             continue
     return text
 
 
 def _every(name: str, rule: Any, entry: str, first: str, last: str) -> list[Any]:
-    """Every whole number from one to another, either way."""
+    """Returns every integer from one to another, rising or falling."""
     ends = int(_value(name, rule, first)), int(_value(name, rule, last))
     span = range(ends[0], ends[1] + 1) if ends[0] <= ends[1] else range(ends[0], ends[1] - 1, -1)
     _check_length(name, entry, len(span))
     return [_value(name, rule, str(number)) for number in span]
 
 
-def _evenly(name: str, rule: Any, entry: str, found: re.Match[str]) -> list[Any]:
-    """So many numbers from one to another."""
-    first, last = (_value(name, rule, found[end]) for end in ("first", "last"))
-    whole = isinstance(rule, accepted.Whole)
-    count = int(found["count"]) if found["count"] else _RANGE_LENGTH
-    if whole and not found["count"]:
-        count = min(count, abs(last - first) + 1)  # 1..3 has no five
+def _evenly(name: str, rule: Any, entry: str, match: re.Match[str]) -> list[Any]:
+    """Returns the evenly spread numbers of a range."""
+    first, last = (_value(name, rule, match[end]) for end in ("first", "last"))
+    is_whole = isinstance(rule, accepted.Whole)
+    count = int(match["count"]) if match["count"] else _RANGE_LENGTH
+    if is_whole and not match["count"]:
+        count = min(count, abs(last - first) + 1)  # 1..3 has only three integers
     _check_length(name, entry, count)
     numbers = _spread(first, last, count)
-    return [rule.check(name, round(number) if whole else number) for number in numbers]
+    return [rule.check(name, round(number) if is_whole else number) for number in numbers]
 
 
 def _check_length(name: str, entry: str, count: int) -> None:
@@ -296,13 +295,13 @@ def _check_length(name: str, entry: str, count: int) -> None:
         raise SettingsError("sweep_range", name=name, maximum=MAX_CELLS, got=show(entry))
 
 
-def _drawn(name: str, value: Any) -> Any:
-    """The value, or a seed in place of the random one, so that all of its cells have the same."""
+def _with_seed_drawn(name: str, value: Any) -> Any:
+    """Returns the value; draws a seed of -1 here, so that all cells get the same one."""
     return secrets.randbelow(2**31) if name == "seed" and value == RANDOM_SEED else value
 
 
 def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
-    """The settings of every cell, by row and column, each of one picture.
+    """Returns the settings of every cell, by row and column; each draws one picture.
 
     Raises:
         SettingsError: if there are too many cells, or a cell's settings are wrong or contradict
@@ -313,9 +312,9 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
             raise _unknown(type(settings), axis.name)
     if rows.name == columns.name:
         raise SettingsError("sweep_axes", got=show(rows.name))
-    down, across = len(rows.values), len(columns.values)
-    if down * across > MAX_CELLS:
-        raise SettingsError("sweep_cells", maximum=MAX_CELLS, rows=down, columns=across)
+    num_rows, num_columns = len(rows.values), len(columns.values)
+    if num_rows * num_columns > MAX_CELLS:
+        raise SettingsError("sweep_cells", maximum=MAX_CELLS, rows=num_rows, columns=num_columns)
     shared = replace(settings, **_of_one_picture(settings))
     return [
         [accepted.validate(_cell(shared, (rows, i), (columns, j))) for j in columns.values]
@@ -324,8 +323,8 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
 
 
 def _of_one_picture(settings: Any) -> dict[str, Any]:
-    """The changes that make a run one of a single picture, of a seed that is known."""
-    changes: dict[str, Any] = {"seed": _drawn("seed", settings.seed)}
+    """Returns the changes of settings for a single picture with a known seed."""
+    changes: dict[str, Any] = {"seed": _with_seed_drawn("seed", settings.seed)}
     if hasattr(settings, "num_images"):
         changes["num_images"] = 1
     if hasattr(settings, "digits"):
@@ -341,16 +340,16 @@ def _cell(shared: Any, *chosen: tuple[Axis, Any]) -> Any:
 def sweep(
     settings: Any, rows: Axis, columns: Axis, generate: Callable[[Any], Iterator[Preview]]
 ) -> Iterator[Sweep]:
-    """Draws the cells row by row, yielding at every step of each.
+    """Draws the cells row by row; yields after every step.
 
     Args:
-        settings: what all cells share.
-        rows: what changes from top to bottom.
-        columns: what changes from left to right.
-        generate: settings of one picture to its previews.
+        settings: shared by all cells.
+        rows: axis from top to bottom.
+        columns: axis from left to right.
+        generate: maps the settings of one picture to its previews.
 
     Raises:
-        SettingsError: see `check`; raised at once, before anything is drawn.
+        SettingsError: see `check`; raised at once, before the first cell.
     """
     return _sweep(check(settings, rows, columns), rows, columns, generate)
 
@@ -386,7 +385,7 @@ def _sweep(
 
 @contextmanager
 def _closing(previews: Iterator[Preview]) -> Iterator[Iterator[Preview]]:
-    """The run of a cell, which ends here if the sweep does."""
+    """Closes the run of a cell when the sweep ends early."""
     try:
         yield previews
     finally:
@@ -396,12 +395,12 @@ def _closing(previews: Iterator[Preview]) -> Iterator[Iterator[Preview]]:
 
 
 def _score(preview: Preview) -> float | None:
-    found = getattr(preview, "score_after", [])
-    return found[0] if found else None
+    scores = getattr(preview, "score_after", [])
+    return scores[0] if scores else None
 
 
 def label(value: Any) -> str:
-    """How a value is written on a sheet: short, and never empty but for `None`."""
+    """Returns the label of a value on a sheet: short; empty only for `None`."""
     if value is None:
         return ""
     if isinstance(value, float):

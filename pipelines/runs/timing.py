@@ -1,8 +1,7 @@
-"""How long runs take on this device, learned from those that it has finished.
+"""Estimates how long runs take on this device, from the runs that it has finished.
 
-A run's seconds are its network evaluations times seconds per evaluation. These are measured per
-kind of run and number of images, and carried over to what was never measured from what is most
-like it.
+The seconds of a run are its network evaluations times the seconds per evaluation. The latter are
+measured per kind of run and number of images; kinds without measurements use the most similar ones.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, linear_regression, median
 
-_REMEMBERED = 8
+_RUNS_PER_KIND = 8
 _LEAST_IN_COMMON = 2
-_FIXED_SHARE = 0.35  # a guess, in force until a kind was measured at two numbers of images
+_FIXED_SHARE = 0.35  # a guess, used until a kind was measured with two numbers of images
 _LAST_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a run computes.
+    """The computational work of a run.
 
     Attributes:
-        kind: from general to particular, such as `("text", "paintings", "balanced",
+        kind: from general to specific, such as `("text", "paintings", "balanced",
             "clip-small", "1 cutouts")`.
-        evaluations: network evaluations of one picture: a step counts 1 and a backward pass 2
-            more; the unguided run counts its steps, unless it is remembered. Above 0.
-        num_images: drawn at once, 1 or more.
+        evaluations: network evaluations of one picture, above 0: a step counts 1 and a backward
+            pass 2 more; the unguided run counts its steps, unless it is cached.
+        num_images: images drawn at once, 1 or more.
     """
 
     kind: tuple[str, ...]
@@ -46,17 +45,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Measured:
-    """One finished run: `num_images` at once took that many seconds per evaluation."""
+    """One finished run: its number of images, and seconds per evaluation of all of them."""
 
     num_images: int
     seconds: float
 
 
 class Estimator:
-    """The last runs of each kind, and what they say of the next; safe from several threads.
+    """Estimates from the last runs of each kind; safe to use from several threads.
 
     Attributes:
-        measuring: whether runs go on that are only there to be learned from.
+        measuring: whether runs are in progress that serve only for measurement.
     """
 
     def __init__(self) -> None:
@@ -68,26 +67,29 @@ class Estimator:
         """Learns from a finished run.
 
         Args:
-            work: what it computed.
-            seconds: of its steps alone, without loading; 0 or more.
+            work: of the run.
+            seconds: of its steps, without loading; 0 or more.
+
+        Raises:
+            ValueError: for negative or infinite seconds.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds must be 0 or more and finite, got {seconds}")
         measured = Measured(work.num_images, seconds / work.evaluations)
         with self._lock:
-            self._runs.setdefault(work.kind, deque(maxlen=_REMEMBERED)).append(measured)
+            self._runs.setdefault(work.kind, deque(maxlen=_RUNS_PER_KIND)).append(measured)
 
     def estimate(self, work: Work) -> float | None:
-        """Seconds that a run will take; None if nothing comparable was ever finished.
+        """Returns the estimated seconds of a run; None without comparable finished runs.
 
-        Of runs of the same kind, else of the kinds that have most in common with it, from the
-        first entry on, and at least two entries.
+        It uses runs of the same kind, else of the kinds that share the most leading entries with
+        it, at least two.
         """
-        found = [_per_evaluation(runs, work.num_images) for runs in self._nearest(work.kind)]
-        return work.evaluations * median(found) if found else None
+        seconds = [_per_evaluation(runs, work.num_images) for runs in self._nearest(work.kind)]
+        return work.evaluations * median(seconds) if seconds else None
 
     def _nearest(self, kind: tuple[str, ...]) -> list[list[Measured]]:
-        """The runs of every kind that is as near as any."""
+        """Returns the runs of that kind, or of all the most similar kinds."""
         with self._lock:
             if kind in self._runs:
                 return [list(self._runs[kind])]
@@ -97,17 +99,17 @@ class Estimator:
 
 
 def _in_common(kind: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many entries two kinds share before they first differ."""
+    """Returns how many leading entries two kinds share."""
     differs = (i for i, (a, b) in enumerate(zip(kind, other, strict=False)) if a != b)
     return next(differs, min(len(kind), len(other)))
 
 
 def _per_evaluation(runs: Iterable[Measured], num_images: int) -> float:
-    """Seconds per evaluation of a number of images, of runs of one kind."""
-    of: dict[int, list[float]] = {}
+    """Returns the seconds per evaluation of a number of images, from runs of one kind."""
+    by_number: dict[int, list[float]] = {}
     for run in runs:
-        of.setdefault(run.num_images, []).append(run.seconds)
-    medians = {number: median(seconds) for number, seconds in of.items()}
+        by_number.setdefault(run.num_images, []).append(run.seconds)
+    medians = {number: median(seconds) for number, seconds in by_number.items()}
     if num_images in medians:
         return medians[num_images]
     if len(medians) == 1:
@@ -117,12 +119,12 @@ def _per_evaluation(runs: Iterable[Measured], num_images: int) -> float:
 
 
 def _guessed_share(num_images: int) -> float:
-    """What a number of images takes beside a single one, before two numbers were measured."""
+    """Returns the guessed time of a number of images, relative to that of one image."""
     return _FIXED_SHARE + (1 - _FIXED_SHARE) * num_images
 
 
 def _on_the_line(seconds: dict[int, float], num_images: int) -> float:
-    """`fixed + per_image * num_images`, fitted to two numbers or more, neither below 0."""
+    """Returns `fixed + per_image * num_images`, fitted to the measurements, neither below 0."""
     numbers, values = list(seconds), list(seconds.values())
     per_image, fixed = linear_regression(numbers, values)
     if per_image < 0:
@@ -133,22 +135,25 @@ def _on_the_line(seconds: dict[int, float], num_images: int) -> float:
 
 
 estimator = Estimator()
-"""What this process has learned."""
+"""The estimator of this process."""
 
 
 def rounded(seconds: float) -> float:
-    """Seconds to two significant digits, which is all that an estimate knows: 0.43, 1.5, 12, 95."""
+    """Returns seconds with two significant digits, the precision of an estimate: 0.43, 1.5, 12."""
     return float(f"{seconds:.2g}")
 
 
 def remaining(times: Sequence[float], total: int) -> float:
-    """Seconds that a run still takes, from the median of its last steps.
+    """Returns the remaining seconds of a run, from the median of its last steps.
 
-    The first step counts only while there is no other, for it warms the device up.
+    The first step counts only while it is the only one, because it includes warm-up.
 
     Args:
-        times: per step done, at least one: seconds since the run began.
-        total: steps of the run.
+        times: per finished step, at least one: seconds since the run began.
+        total: number of steps of the run.
+
+    Raises:
+        ValueError: if `times` is empty.
     """
     if not times:
         raise ValueError("times must be those of at least one step, got none")

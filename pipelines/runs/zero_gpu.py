@@ -1,4 +1,4 @@
-"""A run on a graphics card that is lent for it: in another process, its previews brought back."""
+"""Runs on ZeroGPU: in another process with a lent graphics card, which sends previews back."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pipelines.models import checkpoints, clip
 from pipelines.runs import history, timing
 
 _MIN_SECONDS, _MAX_SECONDS = 10, 120
-# Of one evaluation, where none was measured yet, and of every picture in it.
+# Seconds per evaluation, and per picture in it, before any was measured.
 _UNKNOWN_SECONDS, _UNKNOWN_SECONDS_PER_IMAGE = 0.13, 0.02
 
 
 def run(
     generate: Callable[..., Iterator[Any]], settings: Any, compare: bool, work: timing.Work
 ) -> Iterator[Any]:
-    """The previews of a run on a lent card.
+    """Yields the previews of a run on a lent card.
 
     Args:
-        generate: settings to previews; importable by name, for it goes to another process.
-        settings: checked ones.
+        generate: maps settings to previews; must be importable by name in another process.
+        settings: checked.
         compare: whether to draw the unguided pictures too.
-        work: what the run will compute, which tells how long the card is needed.
+        work: of the run, from which the time on the card is estimated.
 
     Raises:
         Exception: the error of the run.
@@ -36,16 +36,16 @@ def run(
 
 
 def lent_seconds(_generate: Any, _settings: Any, _compare: bool, work: timing.Work) -> int:
-    """How long to ask for a graphics card: twice what the run should take, with loading."""
+    """Returns the seconds to request a card for: twice the estimate, plus time for loading."""
     seconds = timing.estimator.estimate(work)
     if seconds is None:
-        each = _UNKNOWN_SECONDS + _UNKNOWN_SECONDS_PER_IMAGE * work.num_images
-        seconds = work.evaluations * each
+        per_evaluation = _UNKNOWN_SECONDS + _UNKNOWN_SECONDS_PER_IMAGE * work.num_images
+        seconds = work.evaluations * per_evaluation
     return round(min(_MIN_SECONDS + 2 * seconds, _MAX_SECONDS))
 
 
 def _unload() -> None:
-    """Forgets the models that were loaded without a graphics card."""
+    """Drops the models that were loaded without a graphics card."""
     checkpoints.unload_all()
     clip.unload_all()
 
@@ -54,26 +54,26 @@ def _unload() -> None:
 def on_lent_gpu(
     generate: Callable[..., Iterator[Any]], settings: Any, compare: bool, work: timing.Work
 ) -> Iterator[bytes]:
-    """A run in another process: its previews, or the error that ends it, for `unpacked`.
+    """Runs in another process; yields pickled previews, or the error of the run, for `unpacked`.
 
-    Previews are without what only the last one needs, and packed by `pickle` itself: between
-    processes, PyTorch would have tensors in shared memory, of which there may be little.
+    All previews but the last have a short history. `pickle` packs them here, because PyTorch would
+    send tensors through shared memory, of which there may be little.
     """
     try:
         for preview in generate(settings, compare=compare):
-            light = history.History(gradients=preview.history.gradients)
-            yield pickle.dumps(preview if preview.finished else replace(preview, history=light))
+            short = history.History(gradients=preview.history.gradients)
+            yield pickle.dumps(preview if preview.finished else replace(preview, history=short))
         return
     except Exception as error:
-        packed, told = _packed(error)
+        packed, is_expected = _packed(error)
         devices.free_memory(error)
     yield packed
-    if not told:  # the process may be beyond repair, so that it must not be used again
+    if not is_expected:  # the process may be in a bad state, so it must not be used again
         raise RuntimeError("a run failed")
 
 
 def _packed(error: Exception) -> tuple[bytes, bool]:
-    """An error, or what there is to log of it, and whether it is one that is expected."""
+    """Returns a pickled error (an unexpected one as traceback), and whether it is expected."""
     if devices.is_out_of_memory(error):
         return pickle.dumps(MemoryError(str(error))), True
     if isinstance(error, UserError):
@@ -82,13 +82,13 @@ def _packed(error: Exception) -> tuple[bytes, bool]:
 
 
 def unpacked(stream: Iterator[bytes]) -> Iterator[Any]:
-    """The previews of `on_lent_gpu`.
+    """Yields the previews of `on_lent_gpu`.
 
     Raises:
         Exception: the error of the run.
     """
     for packed in stream:
-        found = pickle.loads(packed)
-        if isinstance(found, Exception):
-            raise found
-        yield found
+        preview_or_error = pickle.loads(packed)
+        if isinstance(preview_or_error, Exception):
+            raise preview_or_error
+        yield preview_or_error

@@ -37,7 +37,7 @@ def score(x0: Tensor) -> Tensor:
     return (seeds % 10 == 7) + seeds / 1000
 
 
-def found(num_images: int, tries: int, guided: seed_search.Guided) -> list[seed_search.Found]:
+def found(num_images: int, tries: int, guided: seed_search.Guided) -> list[seed_search.SearchState]:
     seeds = seed_search.candidates(3, num_images, tries)
     return list(seed_search.search(guided, score, seeds, STEPS))
 

@@ -1,4 +1,4 @@
-"""What to pull towards. A loss is one file in this folder; see `loss` for what it is."""
+"""Guidance losses, one per file in this folder; `loss` defines what a loss is."""
 
 from pipelines.diffusion.losses.brightness import Brightness
 from pipelines.diffusion.losses.contrast import Contrast

@@ -1,4 +1,4 @@
-"""How light a picture is."""
+"""A loss on the brightness of a picture."""
 
 from __future__ import annotations
 

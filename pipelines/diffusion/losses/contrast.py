@@ -1,4 +1,4 @@
-"""How far light and dark lie apart."""
+"""A loss on the contrast of a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Contrast:
     """Squared error of the standard deviation of luma.
 
     Attributes:
-        target: wanted standard deviation on the scale of [-1, 1]: 0 is flat, 1 the most there is.
+        target: wanted standard deviation on the scale of [-1, 1]: 0 is flat, 1 is the maximum.
     """
 
     target: float

@@ -1,8 +1,8 @@
-"""What a loss is: predicted clean pictures to one value per image.
+"""The interface of a loss: predicted clean pictures to one value per image.
 
-Every loss takes `x0` `(b, c, h, w)` in about [-1, 1] and answers `(b,)`, so that the strength of
-guidance depends neither on the batch nor, since all are means over pixels, on the size. Losses
-whose minimum can be reached in closed form also say how (`project`).
+Every loss takes `x0` `(b, c, h, w)` in about [-1, 1] and returns `(b,)`, a mean over pixels. So the
+strength of guidance depends neither on the batch nor on the size. A loss with a minimum in closed
+form also has a method `project`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Loss(Protocol):
     """A loss that guidance can follow.
 
     Attributes:
-        polyak: how far Newton's method would go, in units of `loss / |gradient|`: 2 for squared
-            residuals, at most 1 for anything else; infinite where 0 is out of reach, so that steps
+        polyak: length of a step of Newton's method, in units of `loss / |gradient|`: 2 for squared
+            residuals, at most 1 for others; infinite for a loss that cannot reach 0, whose steps
             always go to the edge of the trust region.
     """
 
@@ -28,7 +28,7 @@ class Loss(Protocol):
     def polyak(self) -> float: ...
 
     def __call__(self, x0: Tensor) -> Tensor:
-        """`(b, c, h, w)` to `(b,)`, 0 or more."""
+        """Returns the loss of each image, `(b,)`, 0 or more; `x0` is `(b, c, h, w)`."""
         ...
 
 
@@ -37,13 +37,13 @@ class Projectable(Protocol):
     """A loss whose nearest minimum is known in closed form."""
 
     def project(self, x0: Tensor) -> Tensor:
-        """The nearest pictures `(b, c, h, w)` on which the loss is 0, or as near 0 as can be."""
+        """Returns the nearest pictures `(b, c, h, w)` with the least loss, 0 if possible."""
         ...
 
 
 @dataclass(frozen=True)
 class PlainLoss:
-    """A function as a loss; see `of`."""
+    """A plain function as a loss; see `of`."""
 
     function: Callable[[Tensor], Tensor]
     polyak: float
@@ -51,17 +51,17 @@ class PlainLoss:
     def __call__(self, x0: Tensor) -> Tensor:
         values = self.function(x0)
         if values.shape != (len(x0),):
-            shape, wanted = tuple(values.shape), f"({len(x0)},)"
-            raise ValueError(f"loss must give one value per image, {wanted}, got {shape}")
+            shape, expected = tuple(values.shape), f"({len(x0)},)"
+            raise ValueError(f"loss must give one value per image, {expected}, got {shape}")
         return values
 
 
 def of(loss: Loss | Callable[[Tensor], Tensor], polyak: float = 1.0) -> Loss:
-    """A loss from a plain function; what is a loss already is left as it is.
+    """Returns a plain function as a loss; returns a loss unchanged.
 
     Args:
         loss: `x0` `(b, c, h, w)` in about [-1, 1] to `(b,)`, 0 or more.
-        polyak: of a plain function, see `Loss`; 2 suits squared residuals.
+        polyak: of a plain function, see `Loss`; 2 for squared residuals.
     """
     return loss if hasattr(loss, "polyak") else PlainLoss(loss, polyak)  # pyright: ignore
 
@@ -84,7 +84,7 @@ class Term:
 
 
 def total(terms: Sequence[Term]) -> Callable[[Tensor], Tensor]:
-    """The weighted sum of several losses, `(b, c, h, w)` to `(b,)`."""
+    """Returns the weighted sum of several losses, `(b, c, h, w)` to `(b,)`."""
 
     def loss(x0: Tensor) -> Tensor:
         return torch.stack([term.weight * term.loss(x0) for term in terms]).sum(dim=0)

@@ -1,4 +1,4 @@
-"""Light and dark without colour."""
+"""Luma: brightness without colour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def luma(x0: Tensor) -> Tensor:
-    """`(b, c, h, w)` to `(b, h, w)`, on the same scale; grey pictures are their own luma."""
+    """Returns the luma `(b, h, w)` of `(b, c, h, w)` on the same scale; grey is its own luma."""
     if x0.shape[1] == 1:
         return x0[:, 0]
     return torch.einsum("bchw,c->bhw", x0, x0.new_tensor(LUMINANCE))

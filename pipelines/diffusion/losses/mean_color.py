@@ -1,4 +1,4 @@
-"""The mean colour of a picture, or of a part of it."""
+"""A loss on the mean colour of a picture, or of a region."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _BISECTIONS = 40
 class MeanColor:
     """Squared error of the mean colour, of the picture or of a region.
 
-    It leaves the picture free to be anything that has this colour on average.
+    It constrains only the mean; the picture is otherwise free.
 
     Attributes:
         color: `(c,)` in [-1, 1].
-        mask: `(h, w)` in [0, 1], how much each pixel belongs to the region; None is all of it.
-        box: the range of pixel values that `project` stays in; None is no limit.
+        mask: `(h, w)` in [0, 1], the weight of each pixel; None weighs all pixels equally.
+        box: the range of pixel values of `project`'s result; None is no limit.
     """
 
     color: Tensor
@@ -31,7 +31,7 @@ class MeanColor:
         return (self.mean(x0) - self.color.to(x0)).square().mean(dim=1)
 
     def mean(self, x0: Tensor) -> Tensor:
-        """The mean colour `(b, c)`."""
+        """Returns the mean colour `(b, c)`."""
         weights = self._weights(x0)  # (h, w), sums to 1
         return (x0 * weights).sum(dim=(2, 3))
 
@@ -41,11 +41,11 @@ class MeanColor:
         return mask / mask.sum()
 
     def project(self, x0: Tensor) -> Tensor:
-        """The nearest picture with the wanted mean.
+        """Returns the nearest pictures `(b, c, h, w)` with the wanted mean.
 
-        Without a box that adds one constant per channel (times the mask). With one, it is
-        `clamp(x0 + shift * mask)` for the shift that gives the mean: the exact projection onto the
-        pictures that are inside the box and have the mean. Bisection finds the shift.
+        Without a box, one constant per channel (times the mask) is added. With a box the result is
+        `clamp(x0 + shift * mask)`, where bisection finds the shift that gives the mean: the exact
+        projection onto the pictures inside the box that have the mean.
         """
         weights = self._weights(x0)  # (h, w)
         mask = weights / weights.amax()
@@ -56,9 +56,9 @@ class MeanColor:
         return torch.where(mask > 0, (x0 + shift * mask).clamp(*self.box), x0)
 
     def _shift_inside(self, x0: Tensor, mask: Tensor, box: tuple[float, float]) -> Tensor:
-        """`(b, c, 1, 1)`, so that the mean of `clamp(x0 + shift * mask)` is the wanted one."""
+        """Returns the shift `(b, c, 1, 1)` with which `clamp(x0 + shift * mask)` has the mean."""
         least = mask[mask > 0].amin()  # the pixel that moves least
-        low = (box[0] - x0.amax(dim=(2, 3))) / least  # (b, c); moves every pixel to a bound
+        low = (box[0] - x0.amax(dim=(2, 3))) / least  # (b, c); every pixel reaches a bound
         high = (box[1] - x0.amin(dim=(2, 3))) / least
         wanted = self.color.to(x0)
         for _ in range(_BISECTIONS):

@@ -1,4 +1,4 @@
-"""Parts of a picture."""
+"""Masks of parts of a picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ REGIONS = ("all", "top", "bottom", "left", "right", "centre")
 
 
 def region_mask(region: str, height: int, width: int) -> Tensor | None:
-    """`(h, w)` of 0 and 1 for a named region; None for all of the picture.
+    """Returns the mask `(h, w)` of 0 and 1 of a named region; None for the full picture.
 
-    Halves of the picture; the centre is half of its height and width.
+    The regions are halves of the picture; the centre has half of its height and width.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for an unknown name.
     """
     if region == "all":
         return None
@@ -37,5 +37,5 @@ def region_mask(region: str, height: int, width: int) -> Tensor | None:
 
 
 def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask `(h, w)` in [0, 1] of any size, averaged or repeated to the size of the picture."""
+    """Returns a mask `(h, w)` in [0, 1], resized by averaging or repeating its pixels."""
     return F.interpolate(mask[None, None].float(), (height, width), mode="area")[0, 0]

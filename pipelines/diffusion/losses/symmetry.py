@@ -1,4 +1,4 @@
-"""A mirror axis."""
+"""A loss on mirror symmetry."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Symmetry:
         return x0.flip(-1 if self.axis == "left-right" else -2)
 
     def project(self, x0: Tensor) -> Tensor:
-        """The mean of both."""
+        """Returns the mean of the pictures and their mirror images, `(b, c, h, w)`."""
         return (x0 + self._mirrored(x0)) / 2

@@ -1,4 +1,4 @@
-"""Every pixel one colour."""
+"""A loss on the colour of every pixel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TargetColor:
-    """Mean absolute error of every pixel to one colour: the course's `color_loss`, per image.
+    """Mean absolute error of all pixels to one colour: the course's `color_loss`, per image.
 
     It is smallest for a flat field of that colour.
 

@@ -1,4 +1,4 @@
-"""Every way to guide: what the studio offers, and what the literature has, to compare with."""
+"""All guidance methods: those that the studio offers, and published ones for comparison."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""The course's own recipes, as its notebook has them, with all their faults.
+"""The course's own methods, exactly as in its notebook, with all their faults.
 
 Unit 2 of the Hugging Face diffusion course guides by adding a gradient to x_t and predicting again.
-This is the one place that knows what is wrong with it:
+All that is wrong with it is in this module:
 
-- Timesteps leave out the noisiest (`ddim-leading`).
-- The solver goes on with the network's old eps (`keep_eps`).
-- The loss is of the clamped x0, so that saturated pixels have no gradient (`clamped`).
+- The timesteps leave out the noisiest one (`ddim-leading`).
+- The solver uses the network's old eps (`keep_eps`).
+- The loss takes the clamped x0, so that saturated pixels have no gradient (`clamped`).
 - The loss is averaged over the batch, so that guidance is weaker in larger ones (`batch_mean`).
-- Its strength is in units of the loss, so that each loss and size needs another (`max_scale`).
-- With CLIP it takes alpha by the number of the step, not by its timestep (`over_alpha_of_step`).
-- CLIP is shown pictures in [-1, 1], though its statistics are those of pictures in [0, 1]
+- The scale is in units of the loss, so that each loss and size needs another one (`max_scale`).
+- With CLIP it looks up alpha by the step's index, not by its timestep (`over_alpha_of_step`).
+- CLIP gets pictures in [-1, 1], although it normalises with the statistics of pictures in [0, 1]
   (`shows_signed_range`).
-- There is one loss: every pixel one colour, or words (`is_bare`).
+- There is only one loss: every pixel one colour, or words (`is_bare`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipelines.diffusion.sampling import StepContext
 from pipelines.diffusion.views import Views
 
 VIEWS = Views(count=4, least_side=0.28, max_angle=0.087, mirrored=True, noise=0.0)
-"""A crop of 0.08 to 1 of the area, turned by up to 5 degrees."""
+"""Crops of 0.08 to 1 of the area, rotated by up to 5 degrees."""
 
 
 def over_alpha_of_step(pull: Pull, context: StepContext, scale: float) -> Tensor:
-    """What adding `-scale * alpha * dL/dx_t` to x_t comes to in the notebook on CLIP.
+    """Returns the displacement of x0 when the CLIP notebook adds `-scale * alpha * dL/dx_t` to x_t.
 
-    It reads alpha from the schedule by the number of the step, not by its timestep, so that the
-    first steps, which should be the weakest, are the strongest by far.
+    The notebook looks up alpha by the step's index, not by its timestep. So the first steps, which
+    should be the weakest, are by far the strongest.
     """
     alpha_of_step = context.schedule.alpha_bar[context.index] ** 0.5
     return scale * alpha_of_step / context.alpha**2 * pull.gradient

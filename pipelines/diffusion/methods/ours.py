@@ -1,4 +1,4 @@
-"""The methods that the studio offers, besides the course's."""
+"""The methods that the studio offers besides the course's."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ METHODS: dict[str, Method] = {
 TEXT_METHODS: dict[str, Method] = METHODS | {"fast": replace(METHODS["fast"], solver="dpm++")}
 """The same for CLIP guidance.
 
-With few steps, words need them at middle noise, where things take shape; a colour can be reached
-at any level, which leaves more to detail.
+Words need steps at middle noise, where objects take shape. A colour can be reached at any noise
+level, so that few steps are better spent on detail.
 """

@@ -1,4 +1,4 @@
-"""Methods of the literature, written as settings of the same rule, to compare with."""
+"""Published methods for comparison, written as settings of the same rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways from noise to picture. A solver is one file in this folder, with its rows in `SOLVERS`."""
+"""Solvers. Each is one file in this folder, with its rows in a tuple `SOLVERS`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SOLVERS: dict[str, Solver] = {
 def make_schedule(
     config: Mapping[str, Any], *, solver: str, num_inference_steps: int, device: torch.device | str
 ) -> Schedule:
-    """The noise levels that a solver goes through.
+    """Returns the noise levels of a run with a solver.
 
     Args:
         config: scheduler configuration of the checkpoint, as diffusers writes it (betas, ...).
         solver: key of `SOLVERS`.
         num_inference_steps: 1 or more, at most half of the training timesteps.
-        device: where the run computes.
+        device: of the run.
 
     Raises:
         ValueError: for an unknown solver.

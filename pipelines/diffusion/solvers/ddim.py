@@ -1,4 +1,4 @@
-"""DDIM (Song et al. 2021, arXiv:2010.02502): straight towards the predicted x0."""
+"""DDIM (Song et al. 2021, arXiv:2010.02502): a straight step towards the predicted x0."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipelines.diffusion.solvers.solver import Solver, SolverStep
 
 
 def advance(step: SolverStep) -> Tensor:
-    """One step of DDIM."""
+    """Returns x_prev `(b, c, h, w)` after one step of DDIM."""
     return towards(step, step.now.x0, step.eta)
 
 
 def towards(step: SolverStep, x0: Tensor, eta: float) -> Tensor:
-    """The step that DDIM makes towards some x0 `(b, c, h, w)`, which may be an extrapolated one."""
+    """Returns x_prev after a step of DDIM towards an x0 `(b, c, h, w)`, perhaps extrapolated."""
     alpha, sigma = step.schedule.alpha[step.index], step.schedule.sigma[step.index]
     alpha_prev = step.schedule.alpha[step.index + 1]
     return ddim_step(x0, step.x_t, alpha, sigma, alpha_prev, eta, step.fresh)
@@ -29,21 +29,21 @@ def ddim_step(
     eta: float = 0.0,
     fresh: Tensor | None = None,
 ) -> Tensor:
-    """One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16).
+    """Returns x_prev `(b, c, h, w)` of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16).
 
-    Towards an extrapolated x0 it is a step of DPM-Solver++(2M): with eta 0 for the ODE, with eta 1
-    for the SDE (Lu et al. 2022, arXiv:2211.01095).
+    With an extrapolated x0 it is a step of DPM-Solver++(2M): of the ODE with eta 0, of the SDE with
+    eta 1 (Lu et al. 2022, arXiv:2211.01095).
 
-    It ends at the noise level where the next step begins. diffusers' own, which takes every step
-    to be as long as the rest, misses that level wherever the number of steps does not divide that
-    of the timesteps.
+    The step ends exactly at the noise level where the next one begins. The step of diffusers
+    assumes steps of equal length, so it misses that level whenever the number of steps does not
+    divide the number of training timesteps.
 
     Args:
-        x0: `(b, c, h, w)`, the clean images to go towards.
+        x0: `(b, c, h, w)`, the predicted clean images.
         x_t: `(b, c, h, w)`.
         alpha: signal level of `x_t`, `()`.
         sigma: noise level of `x_t`, `()`.
-        alpha_prev: signal level to reach, `()`.
+        alpha_prev: signal level after the step, `()`.
         eta: share of DDPM's fresh noise.
         fresh: `(b, c, h, w)`, standard normal; needed when `eta` is above 0.
     """
@@ -52,8 +52,8 @@ def ddim_step(
     if fresh is None:
         return alpha_prev * x0 + sigma_prev * eps
     spread = eta * sigma_prev / sigma * (1 - (alpha / alpha_prev) ** 2) ** 0.5
-    kept = (sigma_prev**2 - spread**2).clamp(min=0) ** 0.5
-    return alpha_prev * x0 + kept * eps + spread * fresh.to(x_t)
+    direct = (sigma_prev**2 - spread**2).clamp(min=0) ** 0.5  # weight of the predicted noise
+    return alpha_prev * x0 + direct * eps + spread * fresh.to(x_t)
 
 
 SOLVERS = (

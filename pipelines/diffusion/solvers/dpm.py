@@ -1,7 +1,7 @@
-"""DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095): multistep, towards an extrapolated x0.
+"""DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095): multistep, with an extrapolated x0.
 
-With fresh noise a step solves the SDE of that eta (Xue et al. 2023, arXiv:2309.05019, whose tau it
-is). h is the length of a step in half log-SNR.
+With fresh noise a step solves the SDE of its eta, which is tau in Xue et al. 2023
+(arXiv:2309.05019). h is the length of a step in half log-SNR.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from pipelines.diffusion.tensors import rms
 
 
 def advance(step: SolverStep) -> Tensor:
-    """One step of DPM-Solver++(2M)."""
+    """Returns x_prev `(b, c, h, w)` after one step of DPM-Solver++(2M)."""
     return towards(step, second_order(step), share_of_noise(step.schedule, step.index, step.eta))
 
 
 def advance_third_order(step: SolverStep) -> Tensor:
-    """One step with the third order of the same paper, where two earlier x0 are known."""
+    """Returns x_prev after a step of third order, or of second while few x0 are known."""
     x0 = second_order(step)
     if len(step.before) > 1 and not step.is_last:
-        known = [step.now, *step.before]
-        own = [estimate.x0_network for estimate in known]
-        changes = [estimate.x0 - estimate.x0_network for estimate in known]
-        x0 = x0 + third_order(step.schedule, step.index, own, changes, step.eta)
+        estimates = [step.now, *step.before]
+        x0_network = [estimate.x0_network for estimate in estimates]
+        changes = [estimate.x0 - estimate.x0_network for estimate in estimates]
+        x0 = x0 + third_order(step.schedule, step.index, x0_network, changes, step.eta)
     return towards(step, x0, share_of_noise(step.schedule, step.index, step.eta))
 
 
 def second_order(step: SolverStep) -> Tensor:
-    """x0 halfway through a step, `(b, c, h, w)`, on the line through the last two (algorithm 2).
+    """Returns x0 extrapolated to the middle of a step, `(b, c, h, w)` (algorithm 2).
 
-    The first step knows only one x0, and the last has no end in log-SNR: both take x0 as it is.
+    The first step knows only one x0, and the last step ends at infinite log-SNR; both return x0
+    unchanged.
     """
     if not step.before or step.is_last:
         return step.now.x0
@@ -47,10 +48,10 @@ def second_order(step: SolverStep) -> Tensor:
 
 
 def share_of_noise(schedule: Schedule, index: int, eta: float) -> float:
-    """The `eta` of `ddim_step` with which a step adds the fresh noise of its SDE.
+    """Returns the `eta` with which `ddim_step` adds the fresh noise of the SDE of the run's eta.
 
-    That is `sigma_prev * sqrt(1 - exp(-2 * eta**2 * h))`. DDIM's own share falls as steps get
-    longer, so that few steps would solve another equation than many.
+    That noise is `sigma_prev * sqrt(1 - exp(-2 * eta**2 * h))`. DDIM's own share of it falls as
+    steps get longer, so that few steps would solve another equation than many.
 
     Args:
         schedule: of the run.
@@ -66,20 +67,19 @@ def share_of_noise(schedule: Schedule, index: int, eta: float) -> float:
 def third_order(
     schedule: Schedule, index: int, x0: Sequence[Tensor], changes: Sequence[Tensor], eta: float
 ) -> Tensor:
-    """What the third order adds to `second_order`, `(b, c, h, w)`.
+    """Returns the third-order term to add to `second_order`, `(b, c, h, w)`.
 
-    The x0 of three steps lie on a parabola in half log-SNR, of which a step takes the mean, with
-    the weights of its exponential integrator (section 4). What guidance changes is not as smooth,
-    and its pull on the network's own x0 makes a parabola overshoot: the added term fades, to a half
-    where guidance moves x0 as much as the last step did. An image that guidance leaves alone has
-    all of it.
+    A parabola in half log-SNR goes through the x0 of three steps; a step uses its mean with the
+    weights of the exponential integrator (section 4). Changes by guidance are less smooth and make
+    the parabola overshoot. So the term fades with guidance: to one half where guidance moves x0 as
+    much as the last step did. Without guidance it is complete.
 
     Args:
         schedule: of the run.
         index: of the step, 2 or more; not of the last.
-        x0: three times `(b, c, h, w)`, what the network alone predicted, the latest first.
-        changes: as many, what guidance added to each.
-        eta: of the run; fresh noise makes a step forget sooner, so that its end counts for more.
+        x0: three `(b, c, h, w)`, the network's predictions, the latest first.
+        changes: three `(b, c, h, w)`, the changes of each by guidance.
+        eta: of the run; with fresh noise, the end of a step has a larger weight.
     """
     earlier, before, now, after = (
         float(schedule.half_log_snr(i)) for i in range(index - 2, index + 2)
@@ -87,14 +87,14 @@ def third_order(
     h, h_before, h_earlier = after - now, now - before, before - earlier
     rate = 1 + eta**2
     weight = -math.expm1(-rate * h)
-    mean = h / weight - 1 / rate  # of the way gone, 0 to h
+    mean = h / weight - 1 / rate  # of the distance from the start of the step, 0 to h
     mean_square = h * h / weight - 2 * mean / rate
     slope = (x0[0] - x0[1]) / h_before
-    bend = (slope - (x0[1] - x0[2]) / h_earlier) / (h_before + h_earlier)
-    added = (mean - h / 2) * slope + (mean_square + h_before * mean) * bend
+    curvature = (slope - (x0[1] - x0[2]) / h_earlier) / (h_before + h_earlier)
+    term = (mean - h / 2) * slope + (mean_square + h_before * mean) * curvature
     pull = torch.stack([rms(change) for change in changes]).amax(dim=0)  # (b, 1, 1, 1)
     fade = 1 / (1 + (pull / rms(x0[0] - x0[1])) ** 2)
-    return fade * added
+    return fade * term
 
 
 SOLVERS = (

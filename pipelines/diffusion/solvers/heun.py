@@ -1,7 +1,7 @@
-"""Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1): second order, one step long.
+"""Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1): second order, single-step.
 
-A step looks twice: where it starts and where Euler's step would end. It goes the mean of both
-ways, so it needs no memory of earlier steps, and twice as many evaluations of the network.
+A step evaluates the network twice: at its start and at the end of Euler's step. It uses the mean of
+the two slopes, so it needs no earlier steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipelines.diffusion.solvers.solver import Solver, SolverStep
 
 
 def advance(step: SolverStep) -> Tensor:
-    """One step of Heun's method; the last, which ends without noise, is Euler's.
+    """Returns x_prev `(b, c, h, w)` after a step of Heun's method; the last step is Euler's.
 
     In the paper's variables, `x = x_t / alpha` with noise level `s = sigma / alpha`, Euler's step
     is `x + (s_next - s) * d` along the slope `d = (x - x0) / s`, which is DDIM's.

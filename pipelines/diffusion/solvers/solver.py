@@ -1,4 +1,4 @@
-"""What a solver is: one row, and a function that goes from one noise level to the next."""
+"""The type of a solver: one row, with a function that goes from one noise level to the next."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipelines.diffusion.schedules import Schedule, Spacing
 
 @dataclass(frozen=True)
 class Estimate:
-    """The clean images that noisy ones were taken for, each `(b, c, h, w)`.
+    """The clean images estimated from noisy ones, each `(b, c, h, w)`.
 
     Attributes:
         x0: guided.
-        x0_network: what the network alone predicted.
+        x0_network: the network's prediction, not guided.
     """
 
     x0: Tensor
@@ -25,18 +25,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SolverStep:
-    """All that a solver may know when it makes one step.
+    """The input of a solver for one step.
 
     Attributes:
         schedule: of the run.
         index: of the step, from 0.
-        x_t: `(b, c, h, w)`, where the step starts.
-        now: what `x_t` was taken for.
-        before: what the last steps on the same path were taken for, the latest first; at most two.
-        eta: fresh noise, 0 for none, 1 as much as DDPM.
+        x_t: `(b, c, h, w)`, the noisy images at the start of the step.
+        now: the estimate from `x_t`.
+        before: the estimates of up to two earlier steps of the same path, the latest first.
+        eta: fresh noise; 0 is none, 1 as much as DDPM.
         fresh: `(b, c, h, w)`, standard normal; None where `eta` is 0.
-        estimate: `(x_t, index)` to what other noisy images are taken for: another evaluation of
-            the network, guided like the first.
+        estimate: `(x_t, index)` to the estimate from other noisy images: another evaluation of the
+            network, guided like the first.
     """
 
     schedule: Schedule
@@ -56,19 +56,19 @@ class SolverStep:
 
 @dataclass(frozen=True)
 class Solver:
-    """A way from noise to picture.
+    """One solver.
 
     Attributes:
         key: its name.
-        summary: what it is, with its paper.
-        spacing: where its timesteps lie.
+        summary: a description in a few words, with its paper.
+        spacing: the spacing of its timesteps.
         advance: a step to `x_prev` `(b, c, h, w)`, the images at the next noise level.
-        order: how its error falls with the length of a step.
-        evaluations: of the network per step.
+        order: order of its error in the length of a step.
+        evaluations: network evaluations per step.
         takes_noise: whether it can add fresh noise, so that `eta` may be above 0.
-        is_offered: whether visitors may choose it where a solver is a setting; others are tuned to
-            a method of guidance.
-        measured: the figure that speaks for it, from `benchmarks.steps`; empty where there is none.
+        is_offered: whether it is an option where a solver is a setting; others are tuned to a
+            guidance method.
+        measured: its measured result, from `benchmarks.steps`; empty if there is none.
     """
 
     key: str
@@ -83,5 +83,5 @@ class Solver:
 
     @property
     def is_multistep(self) -> bool:
-        """Whether it looks back: its order is more than one evaluation a step can give."""
+        """Whether it uses earlier steps: its order is higher than its evaluations per step."""
         return self.order > self.evaluations
