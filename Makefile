@@ -1,18 +1,21 @@
 # Two commands do everything: `make run` starts the app, `make test` proves that it works.
+# While working on the code, `make check` says within two minutes whether it still holds.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: run train-tools test lint types tests bench examples pictures browser clean
+.PHONY: run train-tools test check lint types layers fast tests bench examples pictures browser clean
 
 run: $(VENV)/.app
 	$(BIN)/python app.py
 
 train-tools: $(VENV)/.dev
 
-test: lint types tests
+test: lint types layers tests
+
+check: lint types layers fast
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -20,6 +23,13 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/pyright
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+# The units alone, without those that draw much.
+fast: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit -m "not slow"
 
 tests: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
@@ -45,7 +55,7 @@ examples: $(VENV)/.dev
 # Takes the pictures of the README in a real browser.
 pictures: $(VENV)/.dev browser
 	mkdir -p assets/screenshots
-	STUDIO_SCREENSHOTS=assets/screenshots $(BIN)/python -m pytest tests/test_browser.py -k readme
+	STUDIO_SCREENSHOTS=assets/screenshots $(BIN)/python -m pytest tests/browser/test_browser.py -k readme
 
 # The browser tests need a Chromium; Playwright's own is fetched where the system has none.
 browser: $(VENV)/.dev

@@ -27,13 +27,13 @@ MAX_QUEUE = 24
 
 
 class Studio(gr.Blocks):
-    """The app; its endpoints fill in what a plain call leaves out at the end."""
+    """The app; its endpoints accept calls without the last parameters."""
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
-        """Appends the defaults of missing trailing values, so that callers of yesterday go on.
+        """Appends the defaults of missing trailing values, so that clients of older versions work.
 
         Args:
-            block_fn: that is called.
+            block_fn: function that is called.
             inputs: values in the order of its parameters.
         """
         if block_fn.api_visibility == "public":
@@ -43,28 +43,28 @@ class Studio(gr.Blocks):
 
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
-    """All tabs and endpoints, not yet served; loads no weights.
+    """Builds all tabs and endpoints; loads no weights, and does not start the server.
 
     Args:
-        max_queue: how many may wait; one more is told that the queue is full.
+        max_queue: longest queue; further runs are refused because the queue is full.
     """
     with Studio(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
-        head = page.head(TITLE)
+        header = page.build_header(TITLE)
         with gr.Tabs(selected="color", elem_id="tabs") as row:
             with gr.Tab(Translatable("color.title"), id="color"):
-                of_color = color.build(head.language)
+                color_tab = color.build(header.language)
             with gr.Tab(Translatable("text.title"), id="text"):
-                of_text = text.build(head.language)
+                text_tab = text.build(header.language)
             with gr.Tab(Translatable("digits.title"), id="digits"):
-                of_digits = digits.build(head.language)
+                digits_tab = digits.build(header.language)
             with gr.Tab(Translatable("about.title"), id="about") as about_tab:
-                about.build(about_tab, head.language)
-        page.wire(demo, head, row, {"color": of_color, "text": of_text, "digits": of_digits})
+                about.build(about_tab, header.language)
+        page.wire(demo, header, row, {"color": color_tab, "text": text_tab, "digits": digits_tab})
     return demo.queue(max_size=max_queue, api_open=False)
 
 
 def launch_options() -> dict[str, Any]:
-    """What `launch` takes besides the address, the same here, in tests and on Spaces."""
+    """Returns the options of `launch` besides the address, for the app, the tests and Spaces."""
     return {
         "theme": theme(),
         "css_paths": ASSETS / "style.css",
@@ -77,7 +77,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Starts the server, and measures the device beside it; refuses wrong environment variables."""
+    """Starts the server and measures the device; exits with 2 on wrong environment variables."""
     try:
         own_checkpoints()
         devices.precision(devices.device())

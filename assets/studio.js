@@ -1,10 +1,10 @@
-// What the page does by itself, without asking the server. Run once, when the page is there.
-// Everything listens on the document, since Gradio draws and redraws what is inside.
+// Functions of the page that need no server. Gradio runs this script once, when the page loads.
+// All listeners are on the document, because Gradio replaces the elements inside it.
 () => {
   const tabOf = element => /^(color|text|digits)-/.exec(element?.id ?? '')?.[1];
   const byId = id => document.getElementById(id);
 
-  // The line between unguided and guided: moved by its slider, or on the picture itself.
+  // Moves the line between unguided and guided, from its slider or on the picture.
   const cut = (tab, share) => byId(`${tab}-result`)?.style.setProperty('--cut', `${share}%`);
 
   const setSlider = (slider, value) => {
@@ -38,7 +38,7 @@
     document.addEventListener('pointercancel', end);
   });
 
-  // The filmstrip: its slider, its small pictures, and the choice of one of several pictures.
+  // The filmstrip: its slider, its small pictures, and the list of pictures.
   const lookAt = (inside, moment) => {
     const label = JSON.parse(inside.dataset.labels)[moment];
     const range = inside.querySelector('.scrub input');
@@ -66,9 +66,9 @@
     if (frame) lookAt(frame.closest('.inside'), Number(frame.dataset.at));
   });
 
-  // Live: a control that is let go draws again. `change` is what browsers call letting go, be it
-  // with mouse, finger or key. What the control itself asked of the server, such as the strength
-  // that belongs to a method, is waited for.
+  // Live mode: releasing a control starts a run. Browsers send `change` on release, with mouse,
+  // finger or key. The run waits for the control's own requests to the server, such as the default
+  // strength of a method.
   let asked = 0;
   const plainFetch = window.fetch;
   window.fetch = async (...request) => {
@@ -103,10 +103,10 @@
     const button = event.target.closest?.('.wish-button, .seed-row button, .reset-button');
     if (!button) return;
     const seed = button.closest('.seed-row')?.querySelector('input');
-    const before = seed?.value; // another one comes from the server
+    const before = seed?.value; // the server sends the new seed
     press(controlled(button), () => !seed || seed.value !== before);
   });
-  // Lists are chosen from when the mouse goes down, or with Enter, and say nothing of it.
+  // Gradio's lists choose on `mousedown` or Enter, and send no `change` event.
   document.addEventListener('mousedown', event => {
     if (event.target.closest?.('[role=option]')) press(controlled(event.target));
   }, true);
@@ -115,7 +115,7 @@
       press(controlled(event.target));
   }, true);
 
-  // A saved picture may be dropped anywhere but where pictures are uploaded for something else.
+  // A saved picture can be dropped anywhere except on the upload fields of other pictures.
   const files = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
   const elsewhere = event => event.target.closest?.('[data-testid=image], .image-container');
 
@@ -141,7 +141,7 @@
   const copy = async text => {
     if (navigator.clipboard && window.isSecureContext)
       return navigator.clipboard.writeText(text).then(() => true, () => false);
-    const area = document.createElement('textarea'); // pages without https have no clipboard
+    const area = document.createElement('textarea'); // `navigator.clipboard` needs https
     area.value = text;
     document.body.append(area);
     area.select();
@@ -150,7 +150,7 @@
     return done;
   };
 
-  // Every press of Paint and Stop has a number, so that the server knows which came last.
+  // Numbers every press of Paint and Stop, so that the server knows the last one.
   const pages = {};
   const newPage = () =>
     [...crypto.getRandomValues(new Uint8Array(8))].map(n => n.toString(16).padStart(2, '0')).join('');
@@ -160,8 +160,8 @@
     return `${page.name}:${page.presses}`;
   };
 
-  // The server learns by itself that a page has gone, unless that was before the page heard of its
-  // run: such a one would go on for nobody.
+  // Ends the runs of a page that is closed. Gradio does this itself, except for a run whose first
+  // response has not yet reached the page.
   window.addEventListener('pagehide', () => {
     const {root = '', api_prefix: prefix = '/gradio_api'} = window.gradio_config ?? {};
     for (const tab of Object.keys(pages)) {
@@ -173,7 +173,7 @@
   window.studio = {
     pressed,
 
-    // Copies the address of a run, and ticks the button for a moment.
+    // Copies the link to a run, and ticks the button for a moment.
     async copyLink(query, button) {
       const address = `${location.origin}${location.pathname}?${query}`;
       if (!(await copy(address))) return;
@@ -182,7 +182,7 @@
       setTimeout(() => shown?.classList.remove('ticked'), 2000);
     },
 
-    // What screen readers and fonts need to know.
+    // Sets the language of the document, for screen readers and fonts.
     speak(language) {
       document.documentElement.lang = language === 'zh' ? 'zh-CN' : language;
     },

@@ -1,7 +1,7 @@
-"""Serves several replicas of the app with Ray Serve, each visitor always by the same one.
+"""Serves several replicas of the app with Ray Serve; each visitor always gets the same replica.
 
-A page sends its runs in one request and reads their pictures from another, and both are of use only
-in the process that has its session. So every visitor gets a cookie, and the cookie decides.
+A page starts a run with one request and reads its pictures with another, and both must reach the
+process that has its session. So every visitor gets a cookie, and the cookie chooses the replica.
 
 python -m deploy.ray_serve --replicas 2
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# Ray's processes inherit these. Where `ray start` began them, it needs the first too.
+# Ray's processes inherit these variables. `ray start` needs the first one too.
 os.environ["RAY_SERVE_SESSION_ID_HEADER_KEY"] = "cookie"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -34,21 +34,21 @@ from tabs import warm_up
 
 COOKIE = "studio_visitor"
 SESSION_HEADER = "RAY_SERVE_SESSION_ID_HEADER_KEY"
-# Whoever draws or waits for it holds a request open, and Ray's own limit is 5 a replica.
+# Every run holds a request open while it waits and computes; Ray's default is 5 per replica.
 MAX_ONGOING_REQUESTS = 1000
 
 
 def visitor_of(cookies: str) -> str:
-    """The visitor that a `Cookie` header names; empty if it names none."""
+    """Returns the visitor's id in a `Cookie` header; empty if there is none."""
     try:
-        found = SimpleCookie(cookies).get(COOKIE)
+        cookie = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""
 
 
 class VisitorRouter(ConsistentHashRouter):
-    """Takes all requests of a visitor to one replica; one without the cookie, to any."""
+    """Routes all requests of a visitor to one replica, and requests without a cookie to any."""
 
     def initialize_state(self, **kwargs: Any) -> None:
         super().initialize_state(**kwargs)
@@ -63,7 +63,7 @@ class VisitorRouter(ConsistentHashRouter):
 
 
 class VisitorCookie:
-    """Gives the cookie to whoever comes without it."""
+    """Middleware that sets the cookie in responses to requests without it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -80,28 +80,32 @@ class VisitorCookie:
 
 
 def page() -> FastAPI:
-    """One replica: the app as `app.main` serves it, and the cookie."""
+    """Builds one replica: the app as `app.main` serves it, with the cookie."""
     warm_up.start()
-    served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    served.add_middleware(VisitorCookie)
+    server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    server.add_middleware(VisitorCookie)
     options = studio.launch_options()
-    return gr.mount_gradio_app(served, studio.build_demo(), "/", show_error=False, **options)
+    return gr.mount_gradio_app(server, studio.build_demo(), "/", show_error=False, **options)
 
 
 @serve.ingress(page)
 class Studio:
-    """What Ray replicates."""
+    """The deployment that Ray replicates."""
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description="Serves replicas of the app with Ray Serve.")
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--cpus", type=float, default=1, help="of each replica, and its threads")
-    parser.add_argument("--gpus", type=float, default=0, help="of each replica")
+    parser.add_argument(
+        "--cpus", type=float, default=1, help="CPUs, and so threads, of each replica"
+    )
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs of each replica")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--address", help='"auto" for the cluster that `ray start` began here')
+    parser.add_argument(
+        "--address", help='address of a cluster; "auto" for the one that `ray start` started here'
+    )
     return parser.parse_args()
 
 

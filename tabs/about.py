@@ -1,4 +1,4 @@
-"""The About tab and the `/checkpoints` endpoint: what is installed here and what it may do."""
+"""The About tab and the `/checkpoints` endpoint: checkpoints, machine and limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LINKS = {
 
 
 def limits() -> dict[str, int]:
-    """The most that one run may ask for."""
+    """Returns the limits of one run."""
     return {
         "max_digits": MAX_DIGITS,
         "max_num_images": MAX_IMAGES,
@@ -43,7 +43,7 @@ def endpoint() -> list[dict[str, Any]]:
 
 
 def text(language: str = i18n.DEFAULT) -> str:
-    """The page as Markdown, read when it is opened."""
+    """Returns the page as Markdown; called whenever the tab is opened."""
     return "\n\n".join(
         [
             i18n.translate(language, "about.idea"),
@@ -77,10 +77,10 @@ def _row(language: str, entry: dict[str, Any]) -> str:
     name = entry["key"].replace(".", "-")
     cells = (
         f"`{entry['key']}`",
-        _said(language, f"checkpoint.{name}", entry["summary"]),
+        _translate_or(language, f"checkpoint.{name}", entry["summary"]),
         entry["size_px"],
-        _said(language, f"trained.{name}", entry["data"]),
-        _said(language, f"licence.{entry['licence']}", entry["licence"]),
+        _translate_or(language, f"trained.{name}", entry["data"]),
+        _translate_or(language, f"licence.{entry['licence']}", entry["licence"]),
         _source(language, entry),
         entry["revision"],
     )
@@ -90,22 +90,22 @@ def _row(language: str, entry: dict[str, Any]) -> str:
 def _source(language: str, entry: dict[str, Any]) -> str:
     source = entry["source"]
     if entry["available"]:
-        return _said(language, f"source.{source}", source)
+        return _translate_or(language, f"source.{source}", source)
     if source.startswith("Hub:"):
         return i18n.translate(language, "about.fetched", source=source)
     return entry["problem"]
 
 
-def _said(language: str, key: str, otherwise: str) -> str:
-    """What the page has to say under a key; what it knows nothing of is said as it came."""
+def _translate_or(language: str, key: str, default: str) -> str:
+    """Returns the translation of a key, or `default` if there is none."""
     try:
         return i18n.translate(language, f"about.{key}")
     except KeyError:
-        return otherwise
+        return default
 
 
 def _cell(content: Any) -> str:
-    """Anything as one cell of a table, which neither HTML nor a bar of its own can break."""
+    """Returns content as one cell of a table, with HTML and `|` escaped."""
     line = " ".join(str(content).split())
     return html.escape(line, quote=False).replace("|", "\\|")
 
@@ -121,37 +121,38 @@ def _machine(language: str) -> str:
 
 
 def _device(language: str) -> str:
-    """The device, whose threads are counted in the language."""
-    described = devices.describe_device()
-    counted = re.fullmatch(r"(\w+), (\d+) threads?", described)
-    if counted is None or counted[2] == "1":
-        return described
-    return i18n.translate(language, "about.threads", device=counted[1], count=counted[2])
+    """Returns the device, with its number of threads in the language."""
+    description = devices.describe_device()
+    match = re.fullmatch(r"(\w+), (\d+) threads?", description)
+    if match is None or match[2] == "1":
+        return description
+    return i18n.translate(language, "about.threads", device=match[1], count=match[2])
 
 
 def _limits(language: str) -> str:
-    most = limits()
+    maximums = limits()
     return i18n.translate(
         language,
         "about.limits",
-        pictures=most["max_num_images"],
-        digits=most["max_digits"],
-        steps=most["max_num_inference_steps"],
+        pictures=maximums["max_num_images"],
+        digits=maximums["max_digits"],
+        steps=maximums["max_num_inference_steps"],
     )
 
 
 def _links(language: str) -> str:
-    said = (i18n.translate(language, f"about.link.{name}", url=url) for name, url in _LINKS.items())
-    return "\n".join(f"- {link}" for link in said)
+    links = (
+        i18n.translate(language, f"about.link.{name}", url=url) for name, url in _LINKS.items()
+    )
+    return "\n".join(f"- {link}" for link in links)
 
 
 def build(tab: gr.Tab, language: gr.Radio | gr.Dropdown | None = None) -> None:
     """Lays out the tab; call inside it.
 
     Args:
-        tab: fills the page when it is opened.
-        language: a component whose value is the language of the page, which it follows; None is
-            English.
+        tab: tab that contains the page, and fills it when it is opened.
+        language: component that holds the language, which the page follows; None for English.
     """
     page = gr.Markdown(elem_id="about-text")
     events = [tab.select] if language is None else [tab.select, language.change]
@@ -160,9 +161,9 @@ def build(tab: gr.Tab, language: gr.Radio | gr.Dropdown | None = None) -> None:
         text,
         inputs=language,
         outputs=page,
-        trigger_mode="always_last",  # else the language of a page that still loads is missed
+        trigger_mode="always_last",  # otherwise a change of language while the page loads is lost
         queue=False,
         api_visibility="private",
         show_progress="hidden",
     )
-    common.publish(endpoint, api_name="checkpoints", returns=list[dict], lane=False)
+    common.add_endpoint(endpoint, api_name="checkpoints", returns=list[dict], uses_device=False)

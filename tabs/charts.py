@@ -1,4 +1,4 @@
-"""Small charts as SVG inside the page: no script, light and dark, with a description."""
+"""Small line charts as SVG, without scripts, with a description for screen readers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 480, 150
-_LEAST_GAP = 0.12  # between numbers, as a share of the axis
+_MIN_TICK_GAP = 0.12  # between tick labels, as a share of the axis
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a chart says of itself to those who do not see it.
+class Description:
+    """Templates of the description of a chart, for screen readers.
 
     Attributes:
-        whole: with places for what the values are, `y`, and the `lines`.
-        line: with places for a `name` and the values `first` and `last`.
-        nothing: in place of the lines where there are none.
+        chart: template with `y`, the name of the values, and `lines`.
+        line: template with the `name` of a line and its values `first` and `last`.
+        empty: text that replaces the lines if there are none.
     """
 
-    whole: str = "{y} per step: {lines}"
+    chart: str = "{y} per step: {lines}"
     line: str = "{name} from {first} to {last}"
-    nothing: str = "nothing yet"
+    empty: str = "nothing yet"
 
 
-ENGLISH = Words()
+ENGLISH = Description()
 
 
 def line_chart(
@@ -36,42 +36,44 @@ def line_chart(
     total: int,
     x_label: str,
     y_label: str,
-    words: Words = ENGLISH,
+    description: Description = ENGLISH,
 ) -> str:
-    """Lines over the steps of a run, the first emphasised.
+    """Returns a line chart over the steps of a run; the first line is emphasised.
 
     Args:
-        series: name to one value per step done; at most three lines can be told apart.
-        total: steps of the run, the right end of the axis.
-        x_label: below the axis.
-        y_label: what the values are.
-        words: of the description.
+        series: name to one value per finished step; at most three lines have distinct styles.
+        total: number of steps of the run, the right end of the axis.
+        x_label: label below the axis.
+        y_label: name of the values.
+        description: templates of the description.
     """
-    shown = [value for values in series.values() for value in values if math.isfinite(value)]
-    ends = _ends(shown or [1.0])
+    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    ends = _axis_ends(finite or [1.0])
     lines = "".join(
         _line(values, i, total, ends) for i, values in enumerate(series.values()) if values
     )
     legend = " ".join(
         f'<span class="line-{i}">{html.escape(name)}</span>' for i, name in enumerate(series)
     )
-    description = html.escape(describe(series, y_label, words))
+    aria_label = html.escape(describe(series, y_label, description))
     return (
         f'<figure class="chart"><figcaption>{html.escape(y_label)} {legend}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{description}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{aria_label}">'
         f"{_axes(total, ends, x_label)}{lines}</svg></figure>"
     )
 
 
-def describe(series: Mapping[str, Sequence[float]], y_label: str, words: Words = ENGLISH) -> str:
-    """The chart in words: where each line begins and ends."""
-    known = {name: [v for v in values if math.isfinite(v)] for name, values in series.items()}
+def describe(
+    series: Mapping[str, Sequence[float]], y_label: str, description: Description = ENGLISH
+) -> str:
+    """Returns the chart as text: the first and the last value of each line."""
+    finite = {name: [v for v in values if math.isfinite(v)] for name, values in series.items()}
     lines = [
-        words.line.format(name=name, first=f"{values[0]:.3g}", last=f"{values[-1]:.3g}")
-        for name, values in known.items()
+        description.line.format(name=name, first=f"{values[0]:.3g}", last=f"{values[-1]:.3g}")
+        for name, values in finite.items()
         if values
     ]
-    return words.whole.format(y=y_label, lines="; ".join(lines) or words.nothing)
+    return description.chart.format(y=y_label, lines="; ".join(lines) or description.empty)
 
 
 def _line(values: Sequence[float], number: int, total: int, ends: tuple[float, float]) -> str:
@@ -115,23 +117,23 @@ def _y(value: float, ends: tuple[float, float]) -> float:
     return _TOP + (top - value) / (top - bottom) * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Round numbers below and above all values; one of them is 0 if they are on one side of it."""
+def _axis_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Returns round numbers below and above all values; one end is 0 if all have the same sign."""
     lowest, highest = min(values), max(values)
     bottom = -_round_up(-lowest) if lowest < 0 else 0.0
     return bottom, _round_up(highest) if highest > 0 or bottom == 0 else 0.0
 
 
 def _ticks(bottom: float, top: float) -> tuple[float, ...]:
-    """Values with a line and a number: 0, the ends that are not too near to it, or the middle."""
+    """Returns the values of grid lines: both ends and 0 or the middle; no end too close to 0."""
     if bottom == 0 or top == 0:
         return (bottom, (bottom + top) / 2, top)
-    far = _LEAST_GAP * (top - bottom)
-    return tuple(value for value in (bottom, 0.0, top) if value == 0 or abs(value) > far)
+    min_gap = _MIN_TICK_GAP * (top - bottom)
+    return tuple(value for value in (bottom, 0.0, top) if value == 0 or abs(value) > min_gap)
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 5 or 10 times a power of ten."""
+    """Returns the next higher value of 1, 2, 4, 5 or 10 times a power of ten."""
     power = 1.0
     while power < value:
         power *= 10

@@ -1,4 +1,4 @@
-"""The Colour tab and the `/color` endpoint: steering an unconditional model towards colours."""
+"""The Colour tab and the `/color` endpoint: guides an unconditional model towards colours."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ SWATCHES = {
 }
 CONTROLS = Controls(ColorSettings, "color-", METHODS, course_max=200)
 
-# The first as #RRGGBB, or the second where it is no colour, or a translucent one.
+# Returns `color` as #RRGGBB, or `last` if it is no opaque colour.
 _HEX_SCRIPT = """(color, last) => {
   const context = document.createElement('canvas').getContext('2d');
   for (const style of [last, color]) context.fillStyle = style;
-  const found = context.fillStyle;
-  return [found.startsWith('#') ? found.toUpperCase() : last];
+  const style = context.fillStyle;
+  return [style.startsWith('#') ? style.toUpperCase() : last];
 }"""
 
 
 def describe(settings: ColorSettings, language: str) -> list[str]:
-    """What the guided pictures are, as alternative text."""
+    """Returns one alternative text per guided picture."""
     if settings.palette:
-        said = i18n.translate(language, "color.alt_palette", palette=settings.palette)
+        alt = i18n.translate(language, "color.alt_palette", palette=settings.palette)
     elif settings.region != "all":
         part = i18n.translate(language, f"choice.{settings.region}")
-        said = i18n.translate(language, "color.alt_part", color=settings.color, part=part)
+        alt = i18n.translate(language, "color.alt_part", color=settings.color, part=part)
     else:
-        said = i18n.translate(language, "color.alt", color=settings.color)
-    return [said] * settings.num_images
+        alt = i18n.translate(language, "color.alt", color=settings.color)
+    return [alt] * settings.num_images
 
 
 def scores(preview: color.Preview, language: str) -> str:
-    """Target and reached colour of each picture, and how far apart they are before and after."""
+    """Returns target and mean colour of each picture, and their distance, as HTML."""
     if preview.settings.palette:
         return _palette_scores(preview, language)
     target = preview.settings.color
@@ -90,19 +90,19 @@ def _palette_scores(preview: color.Preview, language: str) -> str:
 
 
 def curve(preview: color.Preview, language: str) -> Curve:
-    """The mean distance of what the network predicts to the target, per step."""
+    """Returns the mean distance between predicted and target colour, per step."""
     squared = preview.settings.loss == "mean" and preview.settings.method != "course"
 
-    def in_steps(losses: list[list[float]]) -> list[float]:
+    def distances(losses: list[list[float]]) -> list[float]:
         means = [results.mean(values) for values in losses]
         return [127.5 * (mean**0.5 if squared else mean) for mean in means]
 
     label = i18n.translate(language, "color.curve")
-    return Curve(label, in_steps(preview.losses), in_steps(preview.unguided_losses))
+    return Curve(label, distances(preview.losses), distances(preview.unguided_losses))
 
 
 def scores_of(preview: color.Preview) -> dict[str, Any]:
-    """The distances to the target, as API callers and saved files get them."""
+    """Returns the distances to the target, for API callers and saved files."""
     return {
         "score": "palette distance" if preview.settings.palette else "CIEDE2000",
         "score_before": [round(value, 3) for value in preview.score_before],
@@ -122,28 +122,28 @@ PRODUCT = results.Product(
     scores=scores,
     facts=scores_of,
     curve=curve,
-    noun="painting",
+    file_name="painting",
     columns=guidance_controls.COLUMNS,
     scale=guidance_controls.SCALE,
 )
 
 
-def answer(preview: color.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
-    """Paints pictures of a colour, without any training for it.
+def api_result(preview: color.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
+    """Paints pictures of a colour, with a model that was not trained for it.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, versions, loss (per step, one value per image), score_before and score_after
-    (per image: CIEDE2000 between its mean colour and the wanted one). The last one is complete.
+    (per image: CIEDE2000 between its mean colour and the target). The last result is complete.
     """
     info = (
-        common.info_of(preview)
+        common.run_info(preview)
         | scores_of(preview)
         | {
             "loss": [[round(value, 6) for value in step] for step in preview.losses],
             "failed_steps": preview.failed_steps,
         }
     )
-    return results.answer(PRODUCT, preview), info
+    return results.picture_files(PRODUCT, preview), info
 
 
 def build(language: gr.Radio) -> shell.Tab:
@@ -151,19 +151,19 @@ def build(language: gr.Radio) -> shell.Tab:
     tab = shell.build(
         PRODUCT,
         language,
-        wish=lambda: {"color": _color_row()},
-        extras=lambda: CONTROLS.main() | _more() | _advanced(),
-        starting=guidance_controls.starting_noise(PRODUCT),
-        submits=("color", "palette"),
-        of_settings=CONTROLS.of_settings,
+        main_controls=lambda: {"color": _color_row()},
+        more_controls=lambda: CONTROLS.main() | _more() | _advanced(),
+        placeholder=guidance_controls.starting_noise(PRODUCT),
+        submit_fields=("color", "palette"),
+        extra_updates=CONTROLS.extra_updates,
     )
     CONTROLS.follow_method(tab.controls, language)
-    common.publish_run(ColorSettings, PRODUCT.run, answer, api_name="color")
+    common.add_run_endpoint(ColorSettings, PRODUCT.run, api_result, api_name="color")
     return tab
 
 
 def _color_row() -> gr.Textbox:
-    """Text form, picker and swatches, which follow each other; the text is what counts."""
+    """Lays out text field, picker and swatches, which follow each other; runs use the text."""
     with gr.Row(equal_height=True):
         text = gr.Textbox(
             DEFAULTS.color,
@@ -180,10 +180,10 @@ def _color_row() -> gr.Textbox:
             scale=1,
             min_width=80,
         )
-    # In the browser, so that Paint never comes before the answer of a server far away.
-    here: dict[str, Any] = {"fn": None, "queue": False, "api_visibility": "private"}
-    picker.input(inputs=[picker, text], outputs=text, js=_HEX_SCRIPT, **here)
-    text.change(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **here)
+    # Runs in the browser, so that Paint never overtakes an update from a slow server.
+    in_browser: dict[str, Any] = {"fn": None, "queue": False, "api_visibility": "private"}
+    picker.input(inputs=[picker, text], outputs=text, js=_HEX_SCRIPT, **in_browser)
+    text.change(inputs=[text, picker], outputs=picker, js=_HEX_SCRIPT, **in_browser)
     with gr.Row(elem_classes="swatch-row"):
         for name, value in SWATCHES.items():
             button = gr.Button(
@@ -193,12 +193,12 @@ def _color_row() -> gr.Textbox:
                 elem_id=f"swatch-{name}",
                 elem_classes="wish-button",
             )
-            button.click(outputs=[text, picker], js=f"() => ['{value}', '{value}']", **here)
+            button.click(outputs=[text, picker], js=f"() => ['{value}', '{value}']", **in_browser)
     return text
 
 
 def _more() -> dict[str, Any]:
-    """What else a picture can be steered by."""
+    """Lays out palette, region, mask and further losses."""
     slider = CONTROLS.slider
     with gr.Accordion(Translatable("shared.more"), open=False, elem_id="color-more"):
         palette = gr.Textbox(
@@ -213,7 +213,7 @@ def _more() -> dict[str, Any]:
             type="pil",
             image_mode=None,
             sources=["upload"],
-            format="png",  # a run brought back must have the very same picture
+            format="png",  # lossless, so that a restored run has the same picture
             elem_id="color-mask",
             height=120,
         )

@@ -1,4 +1,4 @@
-"""What every tab shares: the one lane, throttled previews, status, errors, and the seed row."""
+"""Parts that all tabs share: event options, endpoints, throttled previews, status, controls."""
 
 from __future__ import annotations
 
@@ -30,20 +30,27 @@ from tabs.i18n import Translatable
 logger = logging.getLogger("studio")
 
 
-class Lane(TypedDict):
+class Concurrency(TypedDict):
     concurrency_id: str
     concurrency_limit: int | None
 
 
-LANE: Lane = {"concurrency_id": "gpu", "concurrency_limit": None if devices.ZERO_GPU else 1}
-"""Every generating event takes these, so that all tabs and the API together run one at a time; on
-ZeroGPU each run is lent a card of its own."""
+DEVICE_QUEUE: Concurrency = {
+    "concurrency_id": "gpu",
+    "concurrency_limit": None if devices.ZERO_GPU else 1,
+}
+"""Options of all events that generate: only one runs at a time, over all tabs and the API.
+On ZeroGPU every run gets its own GPU, so there is no limit."""
 
 PREVIEW_SECONDS = 0.1
 DEADLINE_SECONDS = 300.0
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""What events take that compute nothing, so that they neither wait nor cover what they change."""
+INSTANT_EVENT: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
+"""Options of events that compute nothing: they skip the queue and show no progress overlay."""
 
 _PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
 
@@ -52,7 +59,7 @@ T = TypeVar("T")
 
 
 class Preview(Protocol):
-    """What the three products yield; see `pipelines.products.digits.Preview`."""
+    """Type of what the three products yield; see `pipelines.products.digits.Preview`."""
 
     @property
     def pictures(self) -> list[Image.Image]: ...
@@ -78,95 +85,95 @@ PreviewT = TypeVar("PreviewT", bound=Preview)
 
 
 @contextmanager
-def errors_said_in(language: str) -> Iterator[None]:
-    """Makes errors fit for people, in their language.
+def as_gradio_errors(language: str) -> Iterator[None]:
+    """Raises errors as `gr.Error`, with a message in a language.
 
-    What a person can mend is shown as one sentence. Anything else is logged with an id, and only
-    the id is shown.
+    An error that the user can fix is shown as one sentence. Any other error is logged with an id,
+    and only the id is shown.
     """
     try:
         yield
     except gr.Error:
         raise
     except Exception as error:
-        raise gr.Error(_told(error, language), print_exception=False) from None
+        raise gr.Error(_error_message(error, language), print_exception=False) from None
 
 
-def _told(error: Exception, language: str) -> str:
-    """An error as one sentence; what a person cannot mend is logged."""
+def _error_message(error: Exception, language: str) -> str:
+    """Returns an error as one sentence; logs it if the user cannot fix it."""
     if devices.is_out_of_memory(error):
         logger.exception("out of memory")
         devices.free_memory(error)
         return i18n.translate(language, "status.out_of_memory")
     if isinstance(error, UserError):
-        return html.escape(i18n.sentence(language, error), quote=False)
+        return html.escape(i18n.error_message(language, error), quote=False)
     incident = secrets.token_hex(4)
     logger.exception("incident %s", incident)
     return i18n.translate(language, "status.incident", incident=incident)
 
 
-def throttled(
+def throttle_previews(
     stream: Iterator[PreviewT],
     *,
     language: str = i18n.DEFAULT,
-    wanted: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
     every_seconds: float = PREVIEW_SECONDS,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Iterator[PreviewT]:
-    """At most one preview per `every_seconds`; the first and the last always.
+    """Yields at most one preview per `every_seconds`, and always the first and the last.
 
     Args:
         stream: a run.
-        language: of the error.
-        wanted: asked after every step; the run ends where the answer is no.
-        every_seconds: between previews.
-        deadline_seconds: the most that a run may take.
+        language: language of the error message.
+        should_continue: called after every step; False ends the run.
+        every_seconds: shortest time between previews.
+        deadline_seconds: longest time that a run may take.
 
     Raises:
         gr.Error: when the run takes longer than `deadline_seconds`.
     """
-    began = time.monotonic()
-    shown = -float("inf")
+    started_at = time.monotonic()
+    last_yield = -float("inf")
     for preview in stream:
         now = time.monotonic()
-        if not wanted():
+        if not should_continue():
             return
-        if preview.finished or now - shown >= every_seconds:
-            shown = now
+        if preview.finished or now - last_yield >= every_seconds:
+            last_yield = now
             yield preview
-        if now - began > deadline_seconds and not preview.finished:
-            sentence = i18n.translate(
+        if now - started_at > deadline_seconds and not preview.finished:
+            message = i18n.translate(
                 language,
                 "status.deadline",
                 seconds=f"{deadline_seconds:g}",
                 step=preview.step,
                 total=preview.total_steps,
             )
-            raise gr.Error(sentence, print_exception=False)
+            raise gr.Error(message, print_exception=False)
 
 
-def spaced(stream: Iterator[T], seconds: float) -> Iterator[T]:
-    """The first and the last of a stream, and of those between one per so many seconds.
+def throttle(stream: Iterator[T], seconds: float) -> Iterator[T]:
+    """Yields the first and the last item of a stream, and at most one per `seconds` between.
 
-    The last is also the one before an error.
+    If the stream raises, the item before the error is the last.
     """
-    shown, held = -float("inf"), None
+    last_yield, pending = -float("inf"), None
     try:
-        for held in stream:
-            if time.monotonic() - shown >= seconds:
-                shown = time.monotonic()
-                yield held
-                held = None
+        for pending in stream:
+            if time.monotonic() - last_yield >= seconds:
+                last_yield = time.monotonic()
+                yield pending
+                pending = None
     except Exception:
-        if held is not None:
-            yield held
+        if pending is not None:
+            yield pending
         raise
-    if held is not None:
-        yield held
+    if pending is not None:
+        yield pending
 
 
-def status_of(preview: Preview, language: str) -> str:
-    """One line on where a run is: step, total, time left; when done, time taken and seed."""
+def run_status(preview: Preview, language: str) -> str:
+    """Returns the status line of a run: step, total and time left; at the end, time and seed."""
     total = preview.total_steps
     if preview.finished:
         done = i18n.translate(
@@ -188,27 +195,29 @@ def status_of(preview: Preview, language: str) -> str:
 
 
 def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
-    """Text for the status component, read out by screen readers when it changes.
+    """Returns text as HTML for the status component; screen readers read out its changes.
 
     Args:
         text: one line.
-        done: steps of a run that goes on, for a bar.
-        total: its steps; 0 is no run.
+        done: number of finished steps, for a progress bar.
+        total: number of all steps; 0 shows no bar.
     """
     line = f'<p class="status" role="status" aria-live="polite">{html.escape(text)}</p>'
     bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
     return line + bar
 
 
-def stopped(status: str, language: str) -> str:
-    """The status line after Stop: it keeps where the run was."""
-    where = _PROGRESS.search(status)
-    if where is None:
+def stopped_status(status: str, language: str) -> str:
+    """Returns the status line after Stop, with the step that the run had reached."""
+    progress = _PROGRESS.search(status)
+    if progress is None:
         return status
-    return status_line(i18n.translate(language, "status.stopped", step=where[1], total=where[2]))
+    return status_line(
+        i18n.translate(language, "status.stopped", step=progress[1], total=progress[2])
+    )
 
 
-def stops(
+def wire_stop_button(
     button: gr.Button,
     event: Any,
     status: gr.components.Component,
@@ -216,29 +225,29 @@ def stops(
     *,
     halt: Callable[[str], None],
     token: gr.components.Component,
-    press: str,
+    press_script: str,
 ) -> None:
-    """Makes `button` end the run behind `event`, and `status` say where that was.
+    """Makes `button` end the run of `event`, and `status` show the step that it had reached.
 
-    In this order: said while the run still streams, it is painted over by the run's last answer.
+    The status is updated last: while the run still streams, its next preview would overwrite it.
 
     Args:
-        button: that is pressed.
-        event: the run.
-        status: of the run.
-        language: component that knows it.
-        halt: makes the runs before a token old ones.
-        token: component that keeps the run's.
-        press: JavaScript that numbers a press, and gives the token of that.
+        button: the Stop button.
+        event: event of the run.
+        status: component that shows the status of the run.
+        language: component that holds the language.
+        halt: ends the runs that were started before a token.
+        token: component that holds the token of the run.
+        press_script: JavaScript that numbers a press and returns its token.
     """
-    button.click(halt, inputs=token, js=press, **QUIET)
-    button.click(None, cancels=[event], **QUIET).then(
-        stopped, inputs=[status, language], outputs=status, **QUIET
+    button.click(halt, inputs=token, js=press_script, **INSTANT_EVENT)
+    button.click(None, cancels=[event], **INSTANT_EVENT).then(
+        stopped_status, inputs=[status, language], outputs=status, **INSTANT_EVENT
     )
 
 
-def info_of(preview: Preview) -> dict[str, Any]:
-    """What API callers get beside the images."""
+def run_info(preview: Preview) -> dict[str, Any]:
+    """Returns the `info` that API callers get beside the images."""
     return {
         "seed": preview.settings.seed,
         "step": preview.step,
@@ -252,32 +261,34 @@ def info_of(preview: Preview) -> dict[str, Any]:
 
 
 def save_png(picture: Image.Image, name: str) -> str:
-    """Path of the picture as PNG inside Gradio's cache, the only folder it serves files from."""
+    """Saves a picture as PNG in Gradio's cache, the only folder it serves; returns the path."""
     return save_pil_to_cache(picture, get_upload_folder(), name=name, format="png")
 
 
 def save_pictures(
     pictures: list[Image.Image], metadata: Mapping[str, Any], name: str
 ) -> list[gr.FileData]:
-    """Every picture as a PNG file that says how it was made."""
-    named = [(f"{name}-{i}", picture) for i, picture in enumerate(pictures)]
-    paths = [save_png(images.with_metadata(p, metadata), n) for n, p in named]
+    """Saves every picture as a PNG file whose metadata says how it was made."""
+    paths = [
+        save_png(images.with_metadata(picture, metadata), f"{name}-{i}")
+        for i, picture in enumerate(pictures)
+    ]
     return [gr.FileData(path=path) for path in paths]
 
 
-def publish(
-    function: Callable[..., Any], *, api_name: str, returns: Any, lane: bool = True
+def add_endpoint(
+    function: Callable[..., Any], *, api_name: str, returns: Any, uses_device: bool = True
 ) -> None:
-    """Makes a typed API endpoint out of a function or generator.
+    """Adds a typed API endpoint that calls a function or generator.
 
-    Gradio reads the types of one result from the return annotation, so that of a generator is
-    replaced by what each of its yields is.
+    Gradio takes the return annotation as the type of one result, so the annotation of a generator
+    is replaced by the type of one item.
 
     Args:
-        function: its parameters are the endpoint's.
-        api_name: without the slash.
+        function: its parameters become those of the endpoint.
+        api_name: name without the slash.
         returns: type of one result; a tuple type for several.
-        lane: whether it computes on the device and must wait its turn.
+        uses_device: whether it computes on the device and so waits in the device's queue.
     """
 
     @functools.wraps(function)
@@ -288,45 +299,45 @@ def publish(
     def streaming_endpoint(*args: Any, **kwargs: Any) -> Any:
         yield from function(*args, **kwargs)
 
-    chosen = streaming_endpoint if inspect.isgeneratorfunction(function) else endpoint
+    wrapper = streaming_endpoint if inspect.isgeneratorfunction(function) else endpoint
     hints = typing.get_type_hints(function) | {"return": returns}
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items()]
-    chosen.__annotations__ = hints
+    wrapper.__annotations__ = hints
     typed = signature.replace(parameters=parameters, return_annotation=returns)
-    _sign(chosen, typed)
-    chosen.__name__ = api_name  # what MCP calls the tool
-    if lane:
-        gr.api(chosen, api_name=api_name, **LANE)
+    _set_signature(wrapper, typed)
+    wrapper.__name__ = api_name  # MCP takes it as the name of the tool
+    if uses_device:
+        gr.api(wrapper, api_name=api_name, **DEVICE_QUEUE)
     else:
-        gr.api(chosen, api_name=api_name, concurrency_limit=None)
+        gr.api(wrapper, api_name=api_name, concurrency_limit=None)
 
 
-def publish_run(
+def add_run_endpoint(
     settings: type[Any],
     generate: Callable[[Any], Iterator[PreviewT]],
-    answer: Callable[[PreviewT], tuple[list[gr.FileData], dict[str, Any]]],
+    api_result: Callable[[PreviewT], tuple[list[gr.FileData], dict[str, Any]]],
     *,
     api_name: str,
 ) -> None:
-    """Makes the endpoint of a product, which streams `(images, info)`.
+    """Adds the endpoint of a product; it streams `(images, info)`.
 
     Args:
-        settings: of the product; their names, types and defaults are the endpoint's.
-        generate: settings to previews.
-        answer: what callers get of a preview; its docstring tells them what the endpoint does.
-        api_name: without the slash.
+        settings: settings class; its fields become the parameters of the endpoint.
+        generate: function from settings to previews.
+        api_result: function from a preview to a result; its docstring describes the endpoint.
+        api_name: name without the slash.
     """
     fields = dataclasses.fields(settings)
     hints = typing.get_type_hints(settings)
 
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
-        given = {field.name: value for field, value in zip(fields, values, strict=True)}
-        with errors_said_in(i18n.DEFAULT):
-            for preview in throttled(generate(settings(**given))):
-                yield answer(preview)
+        arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
+        with as_gradio_errors(i18n.DEFAULT):
+            for preview in throttle_previews(generate(settings(**arguments))):
+                yield api_result(preview)
 
-    endpoint.__doc__ = answer.__doc__
+    endpoint.__doc__ = api_result.__doc__
     endpoint.__annotations__ = {field.name: hints[field.name] for field in fields}
     parameters = [
         inspect.Parameter(
@@ -334,12 +345,12 @@ def publish_run(
         )
         for field in fields
     ]
-    _sign(endpoint, inspect.Signature(parameters))
-    publish(endpoint, api_name=api_name, returns=tuple[list[gr.FileData], dict])
+    _set_signature(endpoint, inspect.Signature(parameters))
+    add_endpoint(endpoint, api_name=api_name, returns=tuple[list[gr.FileData], dict])
 
 
-def _sign(function: Callable[..., Any], signature: inspect.Signature) -> None:
-    setattr(function, "__signature__", signature)  # noqa: B010 (type checkers know no such one)
+def _set_signature(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    setattr(function, "__signature__", signature)  # noqa: B010 (unknown to type checkers)
 
 
 def slider(
@@ -350,14 +361,14 @@ def slider(
     maximum: float | None = None,
     info: str = "",
 ) -> gr.Slider:
-    """A slider with the range, default and words of a setting.
+    """Returns a slider with the range, default and texts of a setting.
 
     Args:
-        settings: that have it.
-        name: of the setting.
-        prefix: of the element's id.
-        maximum: narrows the range.
-        info: key of other words on what its values mean.
+        settings: settings class.
+        name: name of the setting.
+        prefix: prefix of the element's id.
+        maximum: right end of the slider, in place of the setting's own maximum.
+        info: key of the text below the label, in place of the setting's own text.
     """
     bounds: Whole | Real = rule(settings, name)
     return gr.Slider(
@@ -372,9 +383,9 @@ def slider(
 
 
 def radio(settings: type[Any], name: str, *, prefix: str, **options: Any) -> gr.Radio:
-    """The names that a setting accepts, to choose one."""
+    """Returns radio buttons for the names that a setting accepts."""
     return gr.Radio(
-        named(choices(settings, name)),
+        labelled_options(choices(settings, name)),
         value=getattr(settings, name),
         label=Translatable(f"setting.{name}"),
         elem_id=element_id(prefix, name),
@@ -383,29 +394,29 @@ def radio(settings: type[Any], name: str, *, prefix: str, **options: Any) -> gr.
 
 
 def choices(settings: type[Any], name: str) -> list[str]:
-    """The names that a setting accepts."""
+    """Returns the names that a setting accepts."""
     accepted: Choice = rule(settings, name)
     return list(accepted.options)
 
 
-def named(options: Sequence[str]) -> list[tuple[str, str]]:
-    """Each with what it is called on the page; what has no words of its own is called as it is."""
-    known = i18n.table(i18n.DEFAULT)
-    return [(Translatable(f"choice.{o}") if f"choice.{o}" in known else o, o) for o in options]
+def labelled_options(options: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns `(label, option)` pairs; an option without a translation is its own label."""
+    texts = i18n.table(i18n.DEFAULT)
+    return [(Translatable(f"choice.{o}") if f"choice.{o}" in texts else o, o) for o in options]
 
 
 def element_id(prefix: str, name: str) -> str:
-    """The id in the page of the control of a setting; `stop` is the button's."""
+    """Returns the element id of a setting's control; the id `stop` belongs to the Stop button."""
     return prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
 
 
 def random_seed() -> int:
-    """A seed to put into the seed field."""
+    """Returns a random seed for the seed field."""
     return secrets.randbelow(MAX_SEED + 1)
 
 
 def seed_row(default: int, prefix: str) -> gr.Number:
-    """A seed field and a button that puts a random seed into it."""
+    """Lays out a seed field, and a button that puts a random seed into it."""
     with gr.Row(equal_height=True, elem_classes="seed-row"):
         seed = gr.Number(
             default,
@@ -418,5 +429,5 @@ def seed_row(default: int, prefix: str) -> gr.Number:
         button = gr.Button(
             Translatable("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
         )
-    button.click(random_seed, outputs=seed, **QUIET)
+    button.click(random_seed, outputs=seed, **INSTANT_EVENT)
     return seed

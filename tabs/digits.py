@@ -19,7 +19,7 @@ _PREFIX = "digits-"
 
 
 def describe(settings: DigitsSettings, language: str) -> list[str]:
-    """One alternative text per image."""
+    """Returns one alternative text per image."""
     key = "digits.alt_blend" if settings.blend_with else "digits.alt"
     return [
         i18n.translate(language, key, digit=digit, other=settings.blend_with)
@@ -28,19 +28,19 @@ def describe(settings: DigitsSettings, language: str) -> list[str]:
 
 
 def scores(preview: digits.Preview, language: str) -> str:
-    """How sure the judge is, of all digits together."""
+    """Returns the judge's mean probability of the digits, as HTML."""
     after, before = results.mean(preview.score_after), results.mean(preview.score_before)
-    sure = i18n.translate(
+    probability = i18n.translate(
         language, "digits.sure", after=f"<b>{100 * after:.1f} %</b>", before=f"{100 * before:.1f} %"
     )
     return (
-        f'<div class="scores"><p>{sure}</p>'
+        f'<div class="scores"><p>{probability}</p>'
         f"<small>{i18n.translate(language, 'digits.judge')}</small></div>"
     )
 
 
 def curve(preview: digits.Preview, language: str) -> Curve:
-    """How sure the judge is of what the network predicts, per step."""
+    """Returns the judge's mean probability of the digits in the predicted pictures, per step."""
     return Curve(
         i18n.translate(language, "digits.curve"),
         [results.mean(step) for step in preview.confidence],
@@ -49,7 +49,7 @@ def curve(preview: digits.Preview, language: str) -> Curve:
 
 
 def scores_of(preview: digits.Preview) -> dict[str, Any]:
-    """How sure the judge is, as API callers and saved files get it."""
+    """Returns the judge's probabilities, for API callers and saved files."""
     rounded = [[round(value, 5) for value in step] for step in preview.losses]
     return ({"loss": rounded} if rounded else {}) | {
         "score": "probability of the digit, by a judge that generation never sees",
@@ -70,26 +70,26 @@ PRODUCT = results.Product(
     scores=scores,
     facts=scores_of,
     curve=curve,
-    noun="digit",
+    file_name="digit",
     columns=(10, 5, 8),
     scale=8,
     crisp=True,
 )
 
 
-def answer(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
+def api_result(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
     """Draws handwritten digits, one image per character.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
-    revision, settings, versions, score_before and score_after (per image: how sure a judge that
-    generation never sees is of the digit, without and with guidance), and loss (per step, per
-    image), if symmetry, brightness or contrast steer too. The last one is complete.
+    revision, settings, versions, score_before and score_after (per image: probability of the digit,
+    without and with guidance, by a judge that generation never sees), and loss (per step, per
+    image) if symmetry, brightness or contrast guide too. The last result is complete.
     """
-    return results.answer(PRODUCT, preview), common.info_of(preview) | scores_of(preview)
+    return results.picture_files(PRODUCT, preview), common.run_info(preview) | scores_of(preview)
 
 
 def starting_noise() -> str:
-    """What the tab shows before the first run: the noise that its default run starts from."""
+    """Returns the noise that the default run starts from, shown before the first run."""
     count = len(DEFAULTS.digits)
     noise = draw_noise(image_generators(DEFAULTS.seed, count), (1, 28, 28))
     pictures = images.to_pil(noise / 3)
@@ -102,16 +102,16 @@ def build(language: gr.Radio) -> shell.Tab:
     tab = shell.build(
         PRODUCT,
         language,
-        wish=_wish,
-        extras=_controls,
-        starting=starting_noise(),
-        submits=("digits",),
+        main_controls=_digits_field,
+        more_controls=_controls,
+        placeholder=starting_noise(),
+        submit_fields=("digits",),
     )
-    common.publish_run(DigitsSettings, PRODUCT.run, answer, api_name="digits")
+    common.add_run_endpoint(DigitsSettings, PRODUCT.run, api_result, api_name="digits")
     return tab
 
 
-def _wish() -> dict[str, Any]:
+def _digits_field() -> dict[str, Any]:
     return {
         "digits": gr.Textbox(
             DEFAULTS.digits,
@@ -127,7 +127,7 @@ def _slider(name: str, info: str = "") -> gr.Slider:
 
 
 def _controls() -> dict[str, Any]:
-    """The controls below the text field, by the names of the settings."""
+    """Lays out the controls below the text field, by the names of the settings."""
     conditioning = common.radio(DigitsSettings, "conditioning", prefix=_PREFIX)
     controls: dict[str, Any] = {
         "conditioning": conditioning,

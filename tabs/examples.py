@@ -1,6 +1,6 @@
-"""Examples that answer at once: finished runs as files in `assets/examples`, made by a command.
+"""Examples that are shown at once: finished runs in `assets/examples`.
 
-Each is a PNG that `record.save_example` wrote, with its settings and everything that is shown.
+Each is a PNG file written by `provenance.save_example`, with the settings and the whole preview.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ FOLDER = ASSETS / "examples"
 
 _SCRIPT = """
 element.addEventListener('click', event => {
-  const chosen = event.target.closest('button[data-name]');
-  if (chosen) trigger('click', {name: chosen.dataset.name});
+  const button = event.target.closest('button[data-name]');
+  if (button) trigger('click', {name: button.dataset.name});
 });
 """
 
 
 def names(product: Product) -> list[str]:
-    """Of the examples of a tab."""
+    """Returns the names of the examples of a tab."""
     return sorted(path.stem for path in FOLDER.glob(f"{product.name}-*.png"))
 
 
 @cache
 def load(product: Product, name: str) -> Any:
-    """The finished run of an example.
+    """Loads the finished run of an example.
 
     Raises:
         RecordError: if its file is missing or damaged.
@@ -45,16 +45,16 @@ def load(product: Product, name: str) -> Any:
 
 
 def build(product: Product) -> gr.HTML:
-    """The shelf of a tab; call inside `gr.Blocks`."""
+    """Lays out the examples of a tab; call inside `gr.Blocks`."""
     return gr.HTML(
-        shelf(product, i18n.DEFAULT),
+        gallery(product, i18n.DEFAULT),
         js_on_load=_SCRIPT,
         elem_id=f"{product.prefix}examples",
     )
 
 
-def shelf(product: Product, language: str) -> str:
-    """A row of small pictures with titles, each a button."""
+def gallery(product: Product, language: str) -> str:
+    """Returns a row of small pictures with titles as HTML; each is a button."""
     buttons = "".join(_button(product, name, language) for name in names(product))
     return f'<div class="examples-shelf{" crisp" if product.crisp else ""}">{buttons}</div>'
 
@@ -62,8 +62,8 @@ def shelf(product: Product, language: str) -> str:
 def _button(product: Product, name: str, language: str) -> str:
     preview = load(product, name)
     title = html.escape(i18n.translate(language, f"example.{name}"))
-    small = images.to_data_uri(preview.pictures[0])
+    thumbnail = images.to_data_uri(preview.pictures[0])
     return (
         f'<button type="button" class="example" data-name="{name}">'
-        f'<img src="{small}" alt=""><span>{title}</span></button>'
+        f'<img src="{thumbnail}" alt=""><span>{title}</span></button>'
     )

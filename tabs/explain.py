@@ -1,6 +1,6 @@
-"""How each tab works: the idea, the equation of its step, and the lines of code that do it.
+"""Explanations of the tabs: the idea, the equations of a step, and the code that implements them.
 
-The code is read from the modules that run, so that it is always what runs.
+The code is read from the imported modules, so that it is always the code that runs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _ARXIV = "https://arxiv.org/abs/"
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Some lines of a function, with its docstring left out.
+    """Some lines of a function, without its docstring.
 
     Attributes:
-        caption: what they do; the end of a key of the words.
-        function: where they stand.
-        first: how the first statement begins.
-        last: how the last one begins; empty is the first.
+        caption: last part of the key of the text that describes the lines.
+        function: function that contains the lines.
+        first: start of the first statement.
+        last: start of the last statement; empty for the first statement alone.
     """
 
     caption: str
@@ -43,47 +43,46 @@ class Excerpt:
 
     @property
     def file(self) -> str:
-        """The file that they stand in, from the root of the project."""
+        """Path of the file, relative to the root of the project."""
         path = Path(inspect.getsourcefile(self.function) or "").resolve()
         return path.relative_to(_ROOT).as_posix()
 
     @property
     def code(self) -> str:
-        """The lines, without the indentation that they share.
+        """The lines, without their common indentation.
 
         Raises:
-            LookupError: if no statement begins like that.
+            LookupError: if no statement begins with `first` or `last`.
         """
-        return _lines(self.function, self.first, self.last or self.first)
+        return _source_lines(self.function, self.first, self.last or self.first)
 
 
 @cache
-def _lines(function: Callable[..., Any], first: str, last: str) -> str:
+def _source_lines(function: Callable[..., Any], first: str, last: str) -> str:
     source = textwrap.dedent(inspect.getsource(function))
     lines = source.splitlines()
     tree = ast.parse(source)
-    begins = _statement(tree, lines, first, function)
-    ends = _statement(tree, lines, last, function, begins.lineno)
-    left_out = {n for doc in _docstrings(tree) for n in range(doc.lineno, _end(doc) + 1)}
-    wanted = range(begins.lineno, _end(ends) + 1)
-    shown = [lines[n - 1] for n in wanted if n not in left_out and lines[n - 1].strip()]
-    return textwrap.dedent("\n".join(shown))
+    begin = _statement(tree, lines, first, function)
+    end = _statement(tree, lines, last, function, begin.lineno)
+    docstring_lines = {n for doc in _docstrings(tree) for n in range(doc.lineno, _end(doc) + 1)}
+    numbers = [n for n in range(begin.lineno, _end(end) + 1) if n not in docstring_lines]
+    return textwrap.dedent("\n".join(lines[n - 1] for n in numbers if lines[n - 1].strip()))
 
 
 def _statement(
     tree: ast.AST, lines: list[str], opening: str, function: Callable[..., Any], after: int = 1
 ) -> ast.stmt:
-    """The first statement, from line `after` on, whose source begins with `opening`."""
-    found = [
+    """Returns the first statement from line `after` on that begins with `opening`."""
+    matches = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.stmt)
         and node.lineno >= after
         and lines[node.lineno - 1].strip().startswith(opening)
     ]
-    if not found:
+    if not matches:
         raise LookupError(f"{function.__qualname__} has no statement that begins with {opening!r}")
-    return min(found, key=lambda node: node.lineno)
+    return min(matches, key=lambda node: node.lineno)
 
 
 def _docstrings(tree: ast.AST) -> Iterator[ast.stmt]:
@@ -115,7 +114,7 @@ EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
         Excerpt("mix", denoisers.denoiser, "def predict"),
     ),
 }
-"""The code of each tab, in the order in which it is read."""
+"""Excerpts of code of each tab, in reading order."""
 
 _STEP = r"x_s = \alpha_s\,x_0 + \sigma_s\,\varepsilon"
 _RADIUS = r"r = \lambda\,\frac{\sigma_t}{\alpha_t}\,\mathrm{rms}(\varepsilon)"
@@ -139,10 +138,10 @@ _EQUATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _published(name: str) -> str:
-    """The address of the paper of a method of `guidance.PUBLISHED`."""
-    found = re.search(r"arXiv:(\S+)", PUBLISHED[name].summary)
-    return _ARXIV + (found[1] if found else "")
+def _paper_address(name: str) -> str:
+    """Returns the address of the paper of a method of `PUBLISHED`."""
+    match = re.search(r"arXiv:(\S+)", PUBLISHED[name].summary)
+    return _ARXIV + (match[1] if match else "")
 
 
 COURSE = "https://github.com/huggingface/diffusion-models-class/tree/main/unit2"
@@ -157,7 +156,7 @@ _ADDRESSES: dict[str, str] = {
     "clip": _ARXIV + "2103.00020",
     "interval": _ARXIV + "2404.07724",
     "autoguidance": _ARXIV + "2406.02507",
-    **{name.lower(): _published(name) for name in ("DPS", "FreeDoM", "UGD", "MPGD", "TFG")},
+    **{name.lower(): _paper_address(name) for name in ("DPS", "FreeDoM", "UGD", "MPGD", "TFG")},
 }
 
 _SOLVERS = ("ddim", "dpm-solver")
@@ -181,32 +180,34 @@ _LINKS: dict[str, tuple[str, ...]] = {
 
 
 def page(tab: str, language: str) -> str:
-    """How a tab works, as Markdown with LaTeX between `$$`.
+    """Returns the explanation of a tab as Markdown, with LaTeX between `$$`.
 
     Args:
         tab: "color", "text" or "digits".
-        language: of `words.LANGUAGES`.
+        language: a key of `i18n.LANGUAGES`.
     """
-    say = _speaker(language)
+    translate = _translator(language)
     return "\n\n".join(
         [
-            say(f"{tab}.idea"),
-            f"**{say('step')}**",
+            translate(f"{tab}.idea"),
+            f"**{translate('step')}**",
             *(f"$$ {equation} $$" for equation in _EQUATIONS[tab]),
-            say(f"{tab}.symbols"),
-            f"**{say('code')}**",
-            *(_shown(excerpt, say) for excerpt in EXCERPTS[tab]),
-            f"**{say('links')}**",
-            "\n".join(f"- {say(f'link.{name}', url=_ADDRESSES[name])}" for name in _LINKS[tab]),
+            translate(f"{tab}.symbols"),
+            f"**{translate('code')}**",
+            *(_code_block(excerpt, translate) for excerpt in EXCERPTS[tab]),
+            f"**{translate('links')}**",
+            "\n".join(
+                f"- {translate(f'link.{name}', url=_ADDRESSES[name])}" for name in _LINKS[tab]
+            ),
         ]
     )
 
 
-def _speaker(language: str) -> Callable[..., str]:
+def _translator(language: str) -> Callable[..., str]:
     return lambda key, **values: i18n.translate(language, f"explain.{key}", **values)
 
 
-def _shown(excerpt: Excerpt, say: Callable[..., str]) -> str:
-    """Lines of code under what they do, and under the name of their file."""
-    where = f"# {excerpt.file}, {excerpt.function.__qualname__}"
-    return f"{say(f'caption.{excerpt.caption}')}\n\n```python\n{where}\n{excerpt.code}\n```"
+def _code_block(excerpt: Excerpt, translate: Callable[..., str]) -> str:
+    """Returns the code of an excerpt as Markdown, below its caption and the name of its file."""
+    header = f"# {excerpt.file}, {excerpt.function.__qualname__}"
+    return f"{translate(f'caption.{excerpt.caption}')}\n\n```python\n{header}\n{excerpt.code}\n```"

@@ -1,4 +1,4 @@
-"""What the tabs that guide an unconditional model share: their controls, and a first picture."""
+"""Parts shared by the tabs that guide an unconditional model: controls and a first picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS, SCALE = (4, 2, 3), 4
 
 
 def starting_noise(product: results.Product) -> str:
-    """What a tab shows before the first run: the noise that its default run starts from."""
+    """Returns the noise that the default run starts from, shown before the first run."""
     seed = product.settings().seed
     noise = draw_noise(image_generators(seed, 1), (3, 64, 64))
     pictures = images.to_pil(noise / 3)
@@ -28,7 +28,7 @@ def starting_noise(product: results.Product) -> str:
 
 
 def score_rows(preview: Any, language: str, *, digits: int) -> str:
-    """Per picture its score with and without guidance, as HTML."""
+    """Returns the score of each picture with and without guidance, as HTML."""
     rows = [
         i18n.translate(
             language,
@@ -44,19 +44,19 @@ def score_rows(preview: Any, language: str, *, digits: int) -> str:
     return "".join(f"<p>{row}</p>" for row in rows)
 
 
-def emphasised(names: list[str]) -> str:
-    """Names in a list, safe to show."""
+def bold_list(names: list[str]) -> str:
+    """Returns names as a bold list in HTML, escaped."""
     return f"<b>{', '.join(html.escape(name) for name in names)}</b>"
 
 
 @dataclass(frozen=True)
 class Controls:
-    """Makes the controls that both tabs have, by the names of the settings.
+    """Lays out the controls that both tabs have, by the names of the settings.
 
     Attributes:
-        settings: of the product.
-        prefix: of the elements' ids.
-        methods: to choose from.
+        settings: settings class.
+        prefix: prefix of the element ids.
+        methods: methods to choose from.
         course_max: right end of the strength slider for the course's method.
     """
 
@@ -72,7 +72,7 @@ class Controls:
         return common.radio(self.settings, name, prefix=self.prefix, **options)
 
     def main(self) -> dict[str, Any]:
-        """Strength, steps, number, seed, model and method."""
+        """Lays out strength, steps, number of images, seed, model and method."""
         return {
             "guidance_scale": self.slider("guidance_scale", maximum=MAX_LAMBDA),
             "num_inference_steps": self.slider("num_inference_steps"),
@@ -83,38 +83,40 @@ class Controls:
         }
 
     def follow_method(self, controls: Mapping[str, Any], language: gr.Radio) -> None:
-        """Makes strength and last guided step those of a method when it is chosen.
+        """Sets strength and last guided step to the defaults of a method when it is chosen.
 
         Args:
-            controls: of `main` and `advanced`.
-            language: component that knows it.
+            controls: controls of `main` and `advanced`.
+            language: component that holds the language.
         """
         controls["method"].input(
-            self._of_method,
+            self._method_updates,
             inputs=[controls["method"], language],
             outputs=[controls[name] for name in ("method", "guidance_scale", "stop")],
-            **common.QUIET,
+            **common.INSTANT_EVENT,
         )
 
-    def _of_method(self, name: str, language: str) -> tuple[dict[str, Any], dict[str, Any], float]:
-        """What a method is, the slider for its strength, and when it ends.
+    def _method_updates(
+        self, name: str, language: str
+    ) -> tuple[dict[str, Any], dict[str, Any], float]:
+        """Returns the description of a method, the slider of its strength, and its stop.
 
-        The course has a scale of its own, and guides to the end.
+        The course's method has its own scale, and guides until the last step.
         """
-        chosen = self.methods[name]
-        said = gr.update(info=i18n.translate(language, f"method.{name}"))
+        method = self.methods[name]
+        description = gr.update(info=i18n.translate(language, f"method.{name}"))
         scale: dict[str, Any] = self._range(name) | {
-            "value": chosen.default_scale,
+            "value": method.default_scale,
             "info": i18n.translate(language, self._scale_info(name)),
         }
-        return said, gr.update(**scale), 1.0 if self._is_course(name) else self.settings.stop
+        return description, gr.update(**scale), 1.0 if self._is_course(name) else self.settings.stop
 
-    def of_settings(self, settings: Any) -> dict[str, dict[str, Any]]:
-        """What more than its value a control becomes when settings are brought back."""
+    def extra_updates(self, settings: Any) -> dict[str, dict[str, Any]]:
+        """Returns updates besides the values, for controls that are set to settings."""
         return {"guidance_scale": self._range(settings.method)}
 
     def _range(self, method: str) -> dict[str, Any]:
-        """Where the slider for the strength ends, and how fine it is."""
+        """Returns maximum and step of the strength slider."""
         course = self._is_course(method)
         return {
             "maximum": self.course_max if course else MAX_LAMBDA,
@@ -128,5 +130,5 @@ class Controls:
         return self.methods[method].max_scale > MAX_LAMBDA
 
     def advanced(self) -> dict[str, Any]:
-        """When to guide, how often, and how much noise; call inside an accordion."""
+        """Lays out when and how often to guide, and the noise; call inside an accordion."""
         return {name: self.slider(name) for name in ("start", "stop", "every", "repeats", "eta")}

@@ -1,4 +1,4 @@
-"""What the pages say, in each language: every sentence has a key, and stands in
+"""Translations of the texts of the pages: every text has a key in
 `assets/words/LANGUAGE/*.toml`."""
 
 from __future__ import annotations
@@ -18,94 +18,96 @@ FOLDER = ASSETS / "words"
 LANGUAGES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
 
-_TRANSLATED = ("label", "info", "placeholder", "value", "choices")
+_TRANSLATED_ARGS = ("label", "info", "placeholder", "value", "choices")
 
 
 class Translatable(str):
-    """The English words of a key, which remember it, so that a page can be translated later."""
+    """English text that remembers its key, so that the page can be translated later."""
 
     key: str
 
     def __new__(cls, key: str) -> Translatable:
-        phrase = super().__new__(cls, translate(DEFAULT, key))
-        phrase.key = key
-        return phrase
+        text = super().__new__(cls, translate(DEFAULT, key))
+        text.key = key
+        return text
 
     def __getnewargs__(self) -> tuple[str]:
-        """For copies: what makes one is its key, not what it says."""
+        """Makes copies from the key, not from the text."""
         return (self.key,)
 
 
 @cache
 def table(language: str) -> Mapping[str, str]:
-    """Every key, `part.name`, and what it says in a language."""
-    texts = [
+    """Returns every key, `part.name`, with its text in a language."""
+    files = [
         path.read_text(encoding="utf-8") for path in sorted((FOLDER / language).glob("*.toml"))
     ]
-    return {key: said for text in texts for key, said in _flat(tomllib.loads(text), "")}
+    return {key: text for file in files for key, text in _flatten(tomllib.loads(file), "")}
 
 
-def _flat(entries: Mapping[str, Any], before: str) -> Iterable[tuple[str, str]]:
+def _flatten(entries: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:
     for name, entry in entries.items():
         if isinstance(entry, str):
-            yield before + name, entry
+            yield prefix + name, entry
         else:
-            yield from _flat(entry, f"{before}{name}.")
+            yield from _flatten(entry, f"{prefix}{name}.")
 
 
 def translate(language: str, key: str, **values: Any) -> str:
-    """A sentence in a language, with values in its places.
+    """Returns the text of a key in a language, or else in English, with its values filled in.
 
     Raises:
-        KeyError: if no language has such a sentence.
+        KeyError: if neither language has the key, or if a value is missing.
     """
-    sentence = table(language).get(key)
-    sentence = table(DEFAULT)[key] if sentence is None else sentence
-    return sentence.format(**values) if values else sentence
+    text = table(language).get(key)
+    text = table(DEFAULT)[key] if text is None else text
+    return text.format(**values) if values else text
 
 
-def chosen(accepted: str) -> str:
-    """The language to begin with, of what a browser accepts (`Accept-Language`)."""
-    wanted = [part.partition(";")[0].strip().lower() for part in (accepted or "").split(",")]
-    known = (next((k for k in LANGUAGES if w.split("-")[0] == k), None) for w in wanted)
+def preferred_language(accepted: str) -> str:
+    """Returns the first known language that a browser accepts (`Accept-Language`)."""
+    tags = [part.partition(";")[0].strip().lower() for part in (accepted or "").split(",")]
+    known = (next((k for k in LANGUAGES if tag.split("-")[0] == k), None) for tag in tags)
     return next((language for language in known if language), DEFAULT)
 
 
-def translatable(blocks: Iterable[Block]) -> list[Block]:
-    """The parts of a page that say something."""
-    return [block for block in blocks if _phrases(block)]
+def translatable_blocks(blocks: Iterable[Block]) -> list[Block]:
+    """Returns the components that have translatable texts."""
+    return [block for block in blocks if _translatable_args(block)]
 
 
-def translated(block: Block, language: str) -> dict[str, Any]:
-    """What a part of a page says in a language, as Gradio's update of it."""
-    return gr.update(**{name: _in(language, said) for name, said in _phrases(block).items()})
+def translation_update(block: Block, language: str) -> dict[str, Any]:
+    """Returns the Gradio update that translates a component."""
+    arguments = _translatable_args(block)
+    return gr.update(**{n: _translate_nested(language, value) for n, value in arguments.items()})
 
 
-def _phrases(block: Block) -> dict[str, Any]:
-    given = block.constructor_args
-    return {name: given[name] for name in _TRANSLATED if _has_phrase(given.get(name))}
+def _translatable_args(block: Block) -> dict[str, Any]:
+    arguments = block.constructor_args
+    names = [name for name in _TRANSLATED_ARGS if _is_translatable(arguments.get(name))]
+    return {name: arguments[name] for name in names}
 
 
-def _has_phrase(said: Any) -> bool:
-    if isinstance(said, (list, tuple)):
-        return any(_has_phrase(part) for part in said)
-    return isinstance(said, Translatable)
+def _is_translatable(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_is_translatable(part) for part in value)
+    return isinstance(value, Translatable)
 
 
-def _in(language: str, said: Any) -> Any:
-    if isinstance(said, (list, tuple)):
-        return type(said)(_in(language, part) for part in said)
-    return translate(language, said.key) if isinstance(said, Translatable) else said
+def _translate_nested(language: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_translate_nested(language, part) for part in value)
+    return translate(language, value.key) if isinstance(value, Translatable) else value
 
 
-def sentence(language: str, error: UserError | Message) -> str:
-    """What an error says, in a language; in English where that has no sentence of its kind."""
+def error_message(language: str, error: UserError | Message) -> str:
+    """Returns the message of an error in a language, or in English if it has no translation."""
     template = None if language == DEFAULT else table(language).get(f"error.{error.kind}")
     if template is None:
         return str(error)
-    parts = {name: _said(language, part) for name, part in error.parts.items()}
+    parts = {name: _translate_part(language, part) for name, part in error.parts.items()}
     return template.format(**parts)
 
 
-def _said(language: str, part: Any) -> Any:
-    return sentence(language, part) if isinstance(part, Message) else part
+def _translate_part(language: str, part: Any) -> Any:
+    return error_message(language, part) if isinstance(part, Message) else part

@@ -1,8 +1,8 @@
-"""Which run of a page is the latest, so that a newer one ends those before it, and what it showed.
+"""The latest run of every page, which ends the runs before it, and the preview that it showed.
 
-A page and a tab in it have a token, `page:number`, that travels with every run. The page numbers
-what is pressed, Paint and Stop alike, so that it does not matter in which order the server hears of
-it: a run ends, or does not begin, if something was pressed after it.
+Every run has a token, `page:number`, where a page is a tab in a visitor's browser. The browser
+numbers the presses of Paint and Stop, so the order in which the server receives them does not
+matter: a press ends all runs with a lower number, or prevents their start.
 """
 
 from __future__ import annotations
@@ -13,93 +13,93 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-_PAGES = 512
-_KEPT = 64
-_MAX_DIGITS = 18  # of a number; a token comes from anywhere
+_MAX_PAGES = 512
+_MAX_PREVIEWS = 64
+_MAX_DIGITS = 18  # of the number in a token, because anyone can send a token
 
 
 @dataclass
 class _Page:
     latest: int = 0
-    begun: int = 0
+    started: int = 0
 
 
 class Runs:
-    """The latest runs of every page; safe from several threads."""
+    """The latest runs of every page; thread-safe."""
 
     def __init__(self) -> None:
         self._pages: OrderedDict[str, _Page] = OrderedDict()
-        self._shown: OrderedDict[str, Any] = OrderedDict()
+        self._previews: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def announce(self, token: str | None) -> str:
-        """Makes the run of a press the latest of its page; returns the token of the latest.
+        """Makes the run of a press the latest of its page; returns the token of the latest run.
 
-        That is another one if a later press was heard of before.
+        The returned token is another one if a later press has arrived before.
         """
-        name, number = _parts(token)
+        name, number = _parse_token(token)
         if not name:
-            name, number = _parts(new_token())
+            name, number = _parse_token(new_token())
         with self._lock:
             page = self._page(name)
             page.latest = max(page.latest, number)
             return f"{name}:{page.latest}"
 
     def halt(self, token: str | None) -> None:
-        """Makes every run before that press old, with none in its place."""
-        name, number = _parts(token)
+        """Ends every run up to a press, without a new run."""
+        name, number = _parse_token(token)
         with self._lock:
             page = self._page(name)
             page.latest = max(page.latest, number)
-            page.begun = max(page.begun, number)
+            page.started = max(page.started, number)
 
     def begin(self, token: str) -> bool:
-        """Whether a run should begin: it is the latest, and did not begin before."""
-        name, number = _parts(token)
+        """Returns whether a run should start: it is the latest, and has not started before."""
+        name, number = _parse_token(token)
         with self._lock:
             page = self._page(name)
-            if number != page.latest or number <= page.begun:
+            if number != page.latest or number <= page.started:
                 return False
-            page.begun = number
+            page.started = number
             return True
 
     def is_latest(self, token: str) -> bool:
-        """Whether a run should go on."""
-        name, number = _parts(token)
+        """Returns whether a run should continue."""
+        name, number = _parse_token(token)
         with self._lock:
             return self._page(name).latest == number
 
-    def keep(self, token: str, shown: Any) -> None:
-        """Remembers what a page shows, to show it again in another language."""
-        name = _parts(token)[0]
-        if not name:  # what nobody shows, everybody could be shown
+    def remember(self, token: str, preview: Any) -> None:
+        """Stores the preview that a page shows, to show it again in another language."""
+        name = _parse_token(token)[0]
+        if not name:  # anonymous pages share one key; storing would leak previews to others
             return
         with self._lock:
-            self._shown[name] = shown
-            self._shown.move_to_end(name)
-            while len(self._shown) > _KEPT:
-                self._shown.popitem(last=False)
+            self._previews[name] = preview
+            self._previews.move_to_end(name)
+            while len(self._previews) > _MAX_PREVIEWS:
+                self._previews.popitem(last=False)
 
-    def shown(self, token: str | None) -> Any:
-        """What a page shows; None if nothing, or if that was long ago."""
+    def preview(self, token: str | None) -> Any:
+        """Returns the preview that a page shows; None if there is none or if it was dropped."""
         with self._lock:
-            return self._shown.get(_parts(token)[0])
+            return self._previews.get(_parse_token(token)[0])
 
     def _page(self, name: str) -> _Page:
         self._pages.setdefault(name, _Page())
         self._pages.move_to_end(name)
-        while len(self._pages) > _PAGES:
+        while len(self._pages) > _MAX_PAGES:
             self._pages.popitem(last=False)
         return self._pages[name]
 
 
 def new_token() -> str:
-    """The token of a first run; pages number their own (`assets/studio.js`)."""
+    """Returns a token of a first run; browsers make their own (`assets/studio.js`)."""
     return f"{secrets.token_hex(8)}:1"
 
 
-def _parts(token: str | None) -> tuple[str, int]:
-    """Page and number; what is no token is that of nobody's page."""
+def _parse_token(token: str | None) -> tuple[str, int]:
+    """Returns page and number of a token; a missing page is empty, a malformed number 0."""
     name, _, number = (token or "").rpartition(":")
     return name, int(number) if number.isdecimal() and len(number) <= _MAX_DIGITS else 0
 

@@ -1,4 +1,4 @@
-"""What lies around the tabs: the language, and files and links that bring a run back."""
+"""The page around the tabs: the language, and runs restored from files and links."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _TICK_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Head:
-    """The components above the tabs."""
+class Header:
+    """Components above the tabs."""
 
     language: gr.Radio
     upload: gr.UploadButton
     notice: gr.HTML
 
 
-def head(title: str) -> Head:
-    """Lays them out; call inside `gr.Blocks`."""
+def build_header(title: str) -> Header:
+    """Lays out the components above the tabs; call inside `gr.Blocks`."""
     with gr.Row(elem_id="head"):
         with gr.Column(scale=1, min_width=220, elem_id="name"):
             gr.Markdown(f"# {title}", elem_id="title")
@@ -53,121 +53,128 @@ def head(title: str) -> Head:
                 elem_id="language",
                 min_width=140,
             )
-    return Head(language, upload, gr.HTML(elem_id="notice"))
+    return Header(language, upload, gr.HTML(elem_id="notice"))
 
 
-def wire(demo: Blocks, found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]) -> None:
-    """Makes the page speak the visitor's language and take runs back; call inside `demo`, last.
+def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]) -> None:
+    """Wires the language of the page, and runs from files and links; call last inside `demo`.
 
     Args:
-        demo: with all its components.
-        found: the components above the tabs.
-        tabs_row: that holds the tabs.
-        tabs: by name.
+        demo: app with all its components.
+        header: components above the tabs.
+        tabs_row: component that holds the tabs.
+        tabs: tabs by name.
     """
     gr.api(runs.halt, api_name="leave", queue=False, api_visibility="undocumented")
-    fixed = i18n.translatable(demo.blocks.values())
+    translatable = i18n.translatable_blocks(demo.blocks.values())
     tokens = [tab.token for tab in tabs.values()]
-    outputs = _outputs(found, tabs_row, tabs, fixed)
+    outputs = _outputs(header, tabs_row, tabs, translatable)
 
-    def say_all(language: str, *shown: str) -> dict[Any, Any]:
-        """Every word of the page in a language."""
-        updates: dict[Any, Any] = {b: i18n.translated(b, language) for b in fixed}
-        for tab, token in zip(tabs.values(), shown, strict=True):
-            updates |= tab.said(language, token)
+    def translate_page(language: str, *run_tokens: str) -> dict[Any, Any]:
+        """Returns the updates that translate the whole page."""
+        updates: dict[Any, Any] = {b: i18n.translation_update(b, language) for b in translatable}
+        for tab, token in zip(tabs.values(), run_tokens, strict=True):
+            updates |= tab.translated(language, token)
         return updates
 
     def open_page(request: gr.Request) -> dict[Any, Any]:
-        """What a visitor finds: the language of the browser, and the run of the link."""
+        """Sets the language of the browser, and restores the run of the link."""
         query = dict(request.query_params)
-        language = _language(query, request.headers.get("accept-language", ""))
-        updates: dict[Any, Any] = {found.language: language}
+        language = _visitor_language(query, request.headers.get("accept-language", ""))
+        updates: dict[Any, Any] = {header.language: language}
         if language != i18n.DEFAULT:
-            updates |= say_all(language, *[""] * len(tabs))
-        for name, update in _linked(found, tabs, query, language).items():
+            updates |= translate_page(language, *[""] * len(tabs))
+        for name, update in _restore_link(header, tabs, query, language).items():
             updates[name] = _merged(updates.get(name), update)
         if query.get("tab") in (*tabs, "about"):
             updates[tabs_row] = gr.Tabs(selected=query["tab"])
         return updates
 
     def open_picture(path: str, language: str) -> dict[Any, Any]:
-        """The run of a file, in its tab."""
+        """Restores the run of a file in its tab."""
         try:
             run = provenance.read(path)
         except UserError as error:
-            return {found.notice: _notice(i18n.sentence(language, error))}
-        updates = shell.bring_back(tabs, run, language)
-        return {**updates, tabs_row: gr.Tabs(selected=run.tab), found.notice: ""}
+            return {header.notice: _notice(i18n.error_message(language, error))}
+        updates = shell.restore_run(tabs, run, language)
+        return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
 
-    demo.load(open_page, outputs=outputs, **common.QUIET).then(
-        None, inputs=found.language, js=_LANGUAGE_SCRIPT, **common.QUIET
+    demo.load(open_page, outputs=outputs, **common.INSTANT_EVENT).then(
+        None, inputs=header.language, js=_LANGUAGE_SCRIPT, **common.INSTANT_EVENT
     )
-    found.language.input(
-        say_all, inputs=[found.language, *tokens], outputs=outputs, **common.QUIET
-    ).then(None, inputs=found.language, js=_LANGUAGE_SCRIPT, **common.QUIET)
-    found.upload.upload(
-        open_picture, inputs=[found.upload, found.language], outputs=outputs, **common.QUIET
+    header.language.input(
+        translate_page, inputs=[header.language, *tokens], outputs=outputs, **common.INSTANT_EVENT
+    ).then(None, inputs=header.language, js=_LANGUAGE_SCRIPT, **common.INSTANT_EVENT)
+    header.upload.upload(
+        open_picture,
+        inputs=[header.upload, header.language],
+        outputs=outputs,
+        **common.INSTANT_EVENT,
     )
-    _wire_first_estimates(found, tabs)
+    _wire_first_estimates(header, tabs)
 
 
 def _outputs(
-    found: Head, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab], fixed: list[Block]
+    header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab], translatable: list[Block]
 ) -> list[Any]:
-    """Everything that speaks or can be brought back, each once."""
-    spoken = [c for tab in tabs.values() for c in (tab.how, tab.examples, *tab.shown.outputs())]
+    """Returns all components that are translated or restored, each once."""
+    generated = [
+        c for tab in tabs.values() for c in (tab.explanation, tab.examples, *tab.result.outputs())
+    ]
     controls = [c for tab in tabs.values() for c in (*tab.inputs(), *tab.sweep.axes())]
-    around = [found.language, found.notice, tabs_row]
-    return list(dict.fromkeys([*around, *fixed, *spoken, *controls]))
+    others = [header.language, header.notice, tabs_row]
+    return list(dict.fromkeys([*others, *translatable, *generated, *controls]))
 
 
-def _language(query: Mapping[str, str], accepted: str) -> str:
-    wanted = query.get("lang", "")
-    return wanted if wanted in i18n.LANGUAGES else i18n.chosen(accepted)
+def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
+    language = query.get("lang", "")
+    return language if language in i18n.LANGUAGES else i18n.preferred_language(accepted)
 
 
-def _notice(sentence: str) -> str:
-    """What went wrong above the tabs, where it stays until it is mended."""
-    return f'<p role="alert">{html.escape(sentence, quote=False)}</p>'
+def _notice(message: str) -> str:
+    """Returns an error message as HTML for the notice above the tabs."""
+    return f'<p role="alert">{html.escape(message, quote=False)}</p>'
 
 
-def _linked(
-    found: Head, tabs: Mapping[str, shell.Tab], query: Mapping[str, str], language: str
+def _restore_link(
+    header: Header, tabs: Mapping[str, shell.Tab], query: Mapping[str, str], language: str
 ) -> dict[Any, Any]:
-    """The updates that bring back the run of a link; a wrong link is told, and nothing is lost."""
+    """Returns the updates that restore the run of a link, or a notice that the link is wrong."""
     if query.get("tab") == "about":
         return {}
     try:
         run = provenance.from_query(query)
     except UserError as error:
-        why = f"{i18n.translate(language, 'page.bad_link')} {i18n.sentence(language, error)}"
-        return {found.notice: _notice(why)}
-    return shell.bring_back(tabs, run, language) if run else {}
+        message = (
+            f"{i18n.translate(language, 'page.bad_link')} {i18n.error_message(language, error)}"
+        )
+        return {header.notice: _notice(message)}
+    return shell.restore_run(tabs, run, language) if run else {}
 
 
 def _merged(update: Any, other: Any) -> Any:
-    """Two updates of one component as one."""
+    """Merges two updates of one component."""
     if isinstance(update, dict) and isinstance(other, dict):
         return update | other
     return other
 
 
-def _wire_first_estimates(found: Head, tabs: Mapping[str, shell.Tab]) -> None:
-    """Says how long runs take as soon as the device has been measured."""
+def _wire_first_estimates(header: Header, tabs: Mapping[str, shell.Tab]) -> None:
+    """Shows the estimated times as soon as the device has been measured."""
     timer = gr.Timer(_TICK_SECONDS)
-    inputs = [found.language, *(c for tab in tabs.values() for c in tab.inputs())]
+    inputs = [header.language, *(c for tab in tabs.values() for c in tab.inputs())]
 
     def estimates(language: str, *values: Any) -> list[Any]:
-        said, rest = [], list(values)
+        texts, rest = [], list(values)
         for tab in tabs.values():
             count = len(tab.inputs())
-            said.append(shell.estimate_of(tab.product, language, rest[:count]))
+            texts.append(shell.estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
-        return [*said, gr.Timer(active=timing.estimator.measuring)]
+        return [*texts, gr.Timer(active=timing.estimator.measuring)]
 
     timer.tick(
         estimates,
         inputs=inputs,
         outputs=[*(tab.estimate for tab in tabs.values()), timer],
-        **common.QUIET,
+        **common.INSTANT_EVENT,
     )

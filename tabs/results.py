@@ -1,4 +1,4 @@
-"""A run as the components of a tab show it: pairs of pictures, status, plots, files."""
+"""Results of a run as updates of components: pairs of pictures, status, plots, files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pipelines.runs.comparison import Preview
 from tabs import charts, common, filmstrip, i18n
 
 TOO_LONG = "!"
-"""Stands in place of a link that would hold a picture."""
+"""Replaces a link that would have to contain a picture."""
 
 _FEW = 4
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is plotted per step, guided and unguided.
+    """Values to plot per step, with and without guidance.
 
     Attributes:
-        label: what the values are.
+        label: name of the plotted quantity.
         guided: one value per step.
-        unguided: the same without guidance.
+        unguided: the same values without guidance.
     """
 
     label: str
@@ -41,24 +41,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class Product:
-    """What a tab draws, and how it speaks of it.
+    """Functions and constants of a kind of run: what a tab generates, and how it shows it.
 
     Attributes:
-        name: of the tab, a key of `record.PRODUCTS`.
-        settings: of a run.
-        generate: settings to previews; with `compare=False` the guided pictures alone.
-        checkpoints: keys of the checkpoints that settings need.
-        load: loads them, and fetches what is not here yet.
-        work: what checked settings will compute.
-        preview: what `generate` yields.
-        describe: settings and language to one alternative text per picture.
-        scores: preview and language to HTML on what was reached.
-        facts: preview to the scores, as callers and saved files get them.
-        curve: preview to what is plotted.
-        noun: name of saved files.
-        columns: of the saved sheet, and of the page for few and for many pictures.
-        scale: screen pixels per pixel on the saved sheet.
-        crisp: whether pixels are to be seen as squares.
+        name: name of the tab, a key of `provenance.PRODUCTS`.
+        settings: settings class.
+        generate: function from settings to previews; `compare=False` leaves out the unguided run.
+        checkpoints: function from settings to the keys of the checkpoints that they need.
+        load: loads those checkpoints, and downloads missing ones.
+        work: function from valid settings to the amount of computation.
+        preview: class of the previews that `generate` yields.
+        describe: function from settings and language to one alternative text per picture.
+        scores: function from preview and language to the scores as HTML.
+        facts: function from preview to the scores for API callers and saved files.
+        curve: function from preview and language to the plotted values.
+        file_name: name of saved files.
+        columns: columns of the saved sheet, of a page of few pictures, and of one of many.
+        scale: screen pixels per image pixel on the saved sheet.
+        crisp: whether enlarged pixels are shown as squares.
     """
 
     name: str
@@ -72,18 +72,18 @@ class Product:
     scores: Callable[[Any, str], str]
     facts: Callable[[Any], dict[str, Any]]
     curve: Callable[[Any, str], Curve]
-    noun: str
+    file_name: str
     columns: tuple[int, int, int]
     scale: int
     crisp: bool = False
 
     @property
     def prefix(self) -> str:
-        """Of the ids of its elements."""
+        """Prefix of the element ids."""
         return f"{self.name}-"
 
     def run(self, settings: Any, *, compare: bool = True) -> Iterator[Any]:
-        """The previews of a run, whose time is learned from.
+        """Yields the previews of a run, and records its time for later estimates.
 
         Raises:
             SettingsError: if a setting is wrong.
@@ -92,18 +92,18 @@ class Product:
         settings = validate(settings)
         work = self.work(settings)
         if devices.ZERO_GPU:
-            self.load(settings)  # here, for no card is needed to fetch it, and errors are told
+            self.load(settings)  # needs no GPU, and errors are reported from here
             stream = zero_gpu.run(self.generate, settings, compare, work)
         else:
             stream = self.generate(settings, compare=compare)
-        return _learned_from(stream, work) if compare else stream
+        return _with_timing(stream, work) if compare else stream
 
     def metadata(self, preview: Any) -> dict[str, Any]:
-        """What a saved picture says of itself."""
+        """Returns the metadata of a saved picture."""
         return provenance.facts_of(preview) | self.facts(preview)
 
 
-def _learned_from(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
+def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
     for preview in stream:
         if preview.finished:
             timing.estimator.note(work, preview.seconds)
@@ -111,8 +111,8 @@ def _learned_from(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The components of a result."""
+class ResultComponents:
+    """Components that show a result."""
 
     pictures: gr.HTML
     status: gr.HTML
@@ -130,49 +130,51 @@ class Shown:
 def updates(
     product: Product, preview: Any, language: str, *, status: str | None = None
 ) -> dict[str, Any]:
-    """What the components of `Shown` become, by name, after a step or at the end.
+    """Returns the updates of `ResultComponents` for a preview, by name.
 
     Args:
-        product: that was run.
-        preview: of the run.
-        language: of all words.
-        status: HTML in place of where the run is.
+        product: product of the run.
+        preview: preview of the run.
+        language: language of all texts.
+        status: HTML that replaces the status of the run.
     """
-    found = {
+    step_updates = {
         "pictures": tiles(product, preview, language),
-        "status": status or common.status_of(preview, language),
+        "status": status or common.run_status(preview, language),
         "scores": product.scores(preview, language),
         "charts": plots(product, preview, language),
     }
-    return found | _left_behind(product, preview, language) if preview.finished else found
+    if not preview.finished:
+        return step_updates
+    return step_updates | _final_updates(product, preview, language)
 
 
-def _left_behind(product: Product, preview: Any, language: str) -> dict[str, Any]:
-    """What a finished run leaves: its moments, files, and a link."""
+def _final_updates(product: Product, preview: Any, language: str) -> dict[str, Any]:
+    """Returns the updates that only a finished run has: filmstrip, files and link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     sheet = images.with_metadata(sheet, product.metadata(preview))
-    moving = history.animation(preview.history, columns=product.columns[0])
+    animation = history.animation(preview.history, columns=product.columns[0])
     folder = get_upload_folder()
-    saved = common.save_png(sheet, f"{product.noun}s")
-    animated = save_bytes_to_cache(moving, f"{product.noun}s.webp", folder)
+    sheet_path = common.save_png(sheet, f"{product.file_name}s")
+    animation_path = save_bytes_to_cache(animation, f"{product.file_name}s.webp", folder)
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
-        "download": gr.DownloadButton(value=saved, interactive=True),
-        "animation": gr.DownloadButton(value=animated, interactive=True),
+        "download": gr.DownloadButton(value=sheet_path, interactive=True),
+        "animation": gr.DownloadButton(value=animation_path, interactive=True),
         "link": _link(preview),
     }
 
 
 def _link(preview: Any) -> str:
-    """The query of a link to the run, or `TOO_LONG`."""
+    """Returns the query string of a link to the run, or `TOO_LONG`."""
     try:
         return provenance.to_query(preview.settings, preview.revision)
     except provenance.RecordError:
         return TOO_LONG
 
 
-def begun(language: str) -> dict[str, Any]:
-    """What the components become when a run begins."""
+def start_updates(language: str) -> dict[str, Any]:
+    """Returns the updates of the components when a run starts."""
     return {
         "status": common.status_line(i18n.translate(language, "status.begins")),
         "filmstrip": "",
@@ -182,35 +184,35 @@ def begun(language: str) -> dict[str, Any]:
     }
 
 
-def failed(language: str) -> dict[str, Any]:
-    """What the components become when a run could not begin, or broke."""
+def failure_updates(language: str) -> dict[str, Any]:
+    """Returns the updates of the components when a run fails."""
     return {"status": common.status_line(i18n.translate(language, "status.failed"))}
 
 
-def in_order(found: Mapping[str, Any]) -> list[Any]:
-    """Updates in the order of `Shown.outputs`; the others stay as they are."""
-    return [found.get(f.name, gr.skip()) for f in fields(Shown)]
+def in_output_order(updates: Mapping[str, Any]) -> list[Any]:
+    """Returns updates in the order of `ResultComponents.outputs`; missing ones change nothing."""
+    return [updates.get(f.name, gr.skip()) for f in fields(ResultComponents)]
 
 
 def tiles(product: Product, preview: Any, language: str) -> str:
-    """Pairs of pictures as HTML, the unguided one on top, cut off at `--cut`."""
-    wishes = product.describe(preview.settings, language)
-    return pairs(product, preview.pictures, preview.unguided, wishes, language)
+    """Returns pairs of pictures as HTML; the unguided one lies on top and is cut off at `--cut`."""
+    alt_texts = product.describe(preview.settings, language)
+    return pairs(product, preview.pictures, preview.unguided, alt_texts, language)
 
 
 def pairs(
     product: Product,
     guided: Sequence[Image.Image],
     unguided: Sequence[Image.Image],
-    wishes: Sequence[str],
+    alt_texts: Sequence[str],
     language: str,
 ) -> str:
-    """See `tiles`."""
-    without = html.escape(i18n.translate(language, "shared.unguided_alt"))
+    """Returns pairs of pictures as HTML; see `tiles`."""
+    unguided_alt = html.escape(i18n.translate(language, "shared.unguided_alt"))
     cells = "".join(
-        f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(wish)}">'
-        f'<img class="before" src="{images.to_data_uri(before)}" alt="{without}"></div>'
-        for after, before, wish in zip(guided, unguided, wishes, strict=True)
+        f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(alt_text)}">'
+        f'<img class="before" src="{images.to_data_uri(before)}" alt="{unguided_alt}"></div>'
+        for after, before, alt_text in zip(guided, unguided, alt_texts, strict=True)
     )
     _, few, many = product.columns
     columns = min(len(guided), few if len(guided) <= _FEW * few // 2 else many)
@@ -219,38 +221,40 @@ def pairs(
 
 
 def plots(product: Product, preview: Any, language: str) -> str:
-    """Two plots over the steps: how near the prediction is, and how strong the gradient."""
+    """Returns two plots over the steps: the product's curve and the size of the gradient."""
 
-    def said(name: str) -> str:
+    def translate(name: str) -> str:
         return i18n.translate(language, f"chart.{name}")
 
-    described = charts.Words(said("per_step"), said("from_to"), said("nothing"))
+    description = charts.Description(
+        translate("per_step"), translate("from_to"), translate("nothing")
+    )
     curve = product.curve(preview, language)
-    series = {said("guided"): curve.guided}
+    series = {translate("guided"): curve.guided}
     if curve.unguided:
-        series[said("unguided")] = curve.unguided
-    near = charts.line_chart(
+        series[translate("unguided")] = curve.unguided
+    curve_chart = charts.line_chart(
         series,
         total=preview.total_steps,
-        x_label=said("step"),
+        x_label=translate("step"),
         y_label=curve.label,
-        words=described,
+        description=description,
     )
-    gradient = charts.line_chart(
-        {said("gradient"): [mean(values) for values in preview.history.gradients]},
+    gradient_chart = charts.line_chart(
+        {translate("gradient"): [mean(values) for values in preview.history.gradients]},
         total=preview.total_steps,
-        x_label=said("step"),
-        y_label=said("gradient_label"),
-        words=described,
+        x_label=translate("step"),
+        y_label=translate("gradient_label"),
+        description=description,
     )
-    return f'<div class="charts">{near}{gradient}</div>'
+    return f'<div class="charts">{curve_chart}{gradient_chart}</div>'
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of one value per image; not a number where a step has none."""
+    """Returns the mean of one value per image; NaN if there are none."""
     return sum(values) / len(values) if values else float("nan")
 
 
-def answer(product: Product, preview: Preview) -> list[gr.FileData]:
-    """The pictures as files that say how they were made, for API callers."""
-    return common.save_pictures(preview.pictures, product.metadata(preview), product.noun)
+def picture_files(product: Product, preview: Preview) -> list[gr.FileData]:
+    """Saves the pictures with metadata, and returns the files for API callers."""
+    return common.save_pictures(preview.pictures, product.metadata(preview), product.file_name)

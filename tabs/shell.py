@@ -1,4 +1,4 @@
-"""What every tab is made of: wishes, results, controls, and the events between them."""
+"""Common structure of the generating tabs: controls, result, and the events between them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipelines.runs import provenance, timing
 from tabs import common, examples, explain, i18n, results, sweeps
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
-from tabs.results import Product, Shown
+from tabs.results import Product, ResultComponents
 
 _UPLOAD_PX = 256
-_LOOK_SECONDS = 0.4  # between two looks at a download
+_POLL_SECONDS = 0.4  # between two updates on a download
 
-# What is copied, and a tick on the button for a moment; the address is that of the page itself.
+# Copies the address of the page with the query of a run, and ticks the button for a moment.
 _COPY_SCRIPT = """async (query, language) => {
   if (query && query !== '!') await studio.copyLink(query, '#%s');
   return [query, language];
@@ -37,73 +37,74 @@ Update = dict[str, Any]
 
 @dataclass
 class Tab:
-    """One tab, as built.
+    """Components of one tab.
 
     Attributes:
-        product: what it draws.
-        controls: by the name of their setting, in no order.
-        shown: the components of the result.
-        token: knows which run of this page is the latest.
-        estimate: says how long a run will take.
-        how: the page on how it works.
-        examples: pictures that answer at once.
-        sweep: the components of the sweep.
-        of_settings: more updates of controls that follow from settings, by name.
+        product: product that the tab generates.
+        controls: controls by the name of their setting, in any order.
+        result: components of the result.
+        token: component with the token of the page's latest run.
+        estimate: component with the estimated time of a run.
+        explanation: component that explains how the tab works.
+        examples: component with the stored examples.
+        sweep: components of the sweep.
+        extra_updates: function from settings to further updates of controls, by name.
     """
 
     product: Product
     controls: Mapping[str, Any]
-    shown: Shown
+    result: ResultComponents
     token: gr.Textbox
     estimate: gr.HTML
-    how: gr.Markdown
+    explanation: gr.Markdown
     examples: gr.HTML
     sweep: sweeps.Panel
-    of_settings: Callable[[Any], dict[str, Update]] = field(default=lambda _: {})
+    extra_updates: Callable[[Any], dict[str, Update]] = field(default=lambda _: {})
 
     def inputs(self) -> list[Component]:
-        """The controls in the order of the settings."""
+        """Returns the controls in the order of the settings."""
         return [self.controls[f.name] for f in dataclasses.fields(self.product.settings)]
 
-    def restored(self, settings: Any) -> dict[Component, Update]:
-        """The updates that make the controls those of settings."""
+    def control_updates(self, settings: Any) -> dict[Component, Update]:
+        """Returns the updates that set all controls to settings."""
         updates = {name: control_update(settings, name) for name in self.controls}
-        for name, update in self.of_settings(settings).items():
+        for name, update in self.extra_updates(settings).items():
             updates[name] = updates[name] | update
         return {self.controls[name]: update for name, update in updates.items()}
 
-    def said(self, language: str, token: str | None) -> dict[Any, Any]:
-        """What the tab says that is no fixed phrase, in a language."""
-        found: dict[Any, Any] = {
-            self.how: explain.page(self.product.name, language),
-            self.examples: examples.shelf(self.product, language),
+    def translated(self, language: str, token: str | None) -> dict[Any, Any]:
+        """Returns the updates that translate the generated texts of the tab."""
+        updates: dict[Any, Any] = {
+            self.explanation: explain.page(self.product.name, language),
+            self.examples: examples.gallery(self.product, language),
         }
-        preview = runs.shown(token)
+        preview = runs.preview(token)
         if preview is None:
-            return found | {self.shown.status: common.status_line(i18n.translate(language, READY))}
-        again = results.updates(self.product, preview, language)
-        return found | dict(zip(self.shown.outputs(), results.in_order(again), strict=True))
+            ready = common.status_line(i18n.translate(language, READY))
+            return updates | {self.result.status: ready}
+        values = results.in_output_order(results.updates(self.product, preview, language))
+        return updates | dict(zip(self.result.outputs(), values, strict=True))
 
 
 READY = "status.ready"
 
 
 def settings_of(product: Product, values: Sequence[Any]) -> Any:
-    """Settings from the values of the controls, in the order of the settings."""
+    """Returns settings from the values of the controls, in the order of the settings."""
     names = [f.name for f in dataclasses.fields(product.settings)]
-    given = dict(zip(names, values, strict=True))
+    fields = dict(zip(names, values, strict=True))
     for name in names:
         if _is_picture(product.settings, name):
-            given[name] = upload_address(given[name])
-    if given.get("mask"):
-        given["region"] = "all"
-    if isinstance(given.get("digits"), str):
-        given["digits"] = given["digits"].strip()
-    return product.settings(**given)
+            fields[name] = upload_to_data_uri(fields[name])
+    if fields.get("mask"):
+        fields["region"] = "all"
+    if isinstance(fields.get("digits"), str):
+        fields["digits"] = fields["digits"].strip()
+    return product.settings(**fields)
 
 
 def control_update(settings: Any, name: str) -> Update:
-    """What makes a control that of a setting."""
+    """Returns the update that sets a control to the value of its setting."""
     value = getattr(settings, name)
     if _is_picture(type(settings), name):
         value = images.from_data_uri(value) if value else None
@@ -114,8 +115,8 @@ def _is_picture(settings: type[Any], name: str) -> bool:
     return isinstance(rule(settings, name), (Picture, Mask))
 
 
-def upload_address(picture: Image.Image | None) -> str:
-    """An uploaded picture as the setting that holds it."""
+def upload_to_data_uri(picture: Image.Image | None) -> str:
+    """Returns an uploaded picture as a data URI, the form that settings store; empty for None."""
     if picture is None:
         return ""
     small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
@@ -127,62 +128,62 @@ def build(
     product: Product,
     language: gr.Radio,
     *,
-    wish: Callable[[], dict[str, Any]],
-    extras: Callable[[], dict[str, Any]],
-    starting: str,
-    submits: Sequence[str],
-    of_settings: Callable[[Any], dict[str, Update]] = lambda _: {},
+    main_controls: Callable[[], dict[str, Any]],
+    more_controls: Callable[[], dict[str, Any]],
+    placeholder: str,
+    submit_fields: Sequence[str],
+    extra_updates: Callable[[Any], dict[str, Update]] = lambda _: {},
 ) -> Tab:
     """Lays out a tab and wires its runs; call inside `gr.Blocks`.
 
     Args:
-        product: what it draws.
-        language: component that knows it.
-        wish: makes the controls that come first; here and below, by the name of their setting.
-        extras: makes the others.
-        starting: HTML in place of a result, before there is one.
-        submits: names of the text fields in which the Enter key starts a run.
-        of_settings: see `Tab`.
+        product: product that the tab generates.
+        language: component that holds the language.
+        main_controls: lays out the first controls, and returns them by the name of their setting.
+        more_controls: lays out the other controls, and returns them likewise.
+        placeholder: HTML that replaces the pictures before the first run.
+        submit_fields: names of the text fields in which the Enter key starts a run.
+        extra_updates: see `Tab`.
     """
     prefix = product.prefix
     gr.Markdown(Translatable(f"{product.name}.introduction"), elem_classes="introduction")
-    # The columns dissolve where the page is narrow, and the style puts their parts in order.
+    # On a narrow page the style sheet dissolves the columns and orders their parts.
     with gr.Row(elem_classes="workspace"):
         with gr.Column(elem_classes="hands", min_width=0):
             with gr.Column(elem_classes="wish", min_width=0):
-                controls = wish()
+                controls = main_controls()
                 run, stop, estimate = _buttons(product)
             with gr.Column(elem_classes="controls", min_width=0):
-                controls |= extras()
+                controls |= more_controls()
         with gr.Column(elem_classes="eyes", min_width=0):
             with gr.Column(elem_classes="shown", min_width=0):
-                shown, copy = _result(product, starting)
+                result, copy = _result_components(product, placeholder)
             with gr.Column(elem_classes="shelf", min_width=0):
                 gr.Markdown(Translatable("shared.examples"), elem_classes="shelf-title")
                 shelf = examples.build(product)
             with gr.Column(elem_classes="look", min_width=0):
                 gr.Markdown(Translatable("inside.title"), elem_classes="look-title")
-                shown.charts.render()
-                shown.filmstrip.render()
+                result.charts.render()
+                result.filmstrip.render()
     with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
     with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
-        how = gr.Markdown(
+        explanation = gr.Markdown(
             explain.page(product.name, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
     token = gr.Textbox(visible=False)
-    tab = Tab(product, controls, shown, token, estimate, how, shelf, sweep, of_settings)
-    event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submits)])
-    common.stops(
+    tab = Tab(product, controls, result, token, estimate, explanation, shelf, sweep, extra_updates)
+    event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submit_fields)])
+    common.wire_stop_button(
         stop,
         event,
-        shown.status,
+        result.status,
         language,
         halt=runs.halt,
         token=token,
-        press=_pressed(product),
+        press_script=_press_script(product),
     )
     _wire_copy(tab, language, copy)
     _wire_examples(tab, language)
@@ -198,7 +199,7 @@ def build(
 
 
 def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
-    """Paint and Stop, the switch that makes sliders live, and how long a run will take."""
+    """Lays out Paint and Stop, the switch for live sliders, and the estimated time."""
     prefix = product.prefix
     with gr.Row(elem_classes="run-row"):
         run = gr.Button(
@@ -221,20 +222,20 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
     return run, stop, estimate
 
 
-def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
-    """Pictures under a slider, status, scores, what to take away; plots and moments come later."""
+def _result_components(product: Product, placeholder: str) -> tuple[ResultComponents, gr.Button]:
+    """Lays out pictures, status, scores and downloads; plots and filmstrip are rendered later."""
     prefix = product.prefix
     small: dict[str, Any] = {"size": "sm", "min_width": 60}
     with gr.Row(elem_classes=["result", "stacked"] if product.crisp else "result"):
         with gr.Column(min_width=0):
-            pictures = gr.HTML(starting, elem_id=f"{prefix}result")
+            pictures = gr.HTML(placeholder, elem_id=f"{prefix}result")
             gr.Slider(  # moved by `assets/studio.js`, without asking the server
                 0,
                 100,
                 50,
                 step=1,
                 label=Translatable("shared.cut"),
-                interactive=True,  # though no event of Gradio's hangs on it
+                interactive=True,  # Gradio disables it otherwise, because no event uses it
                 buttons=[],
                 elem_id=f"{prefix}cut",
                 elem_classes="cut",
@@ -259,7 +260,7 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
                 copy = gr.Button(
                     Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small
                 )
-    shown = Shown(
+    result = ResultComponents(
         pictures=pictures,
         status=status,
         scores=scores,
@@ -269,76 +270,74 @@ def _result(product: Product, starting: str) -> tuple[Shown, gr.Button]:
         animation=animation,
         link=gr.Textbox(visible=False),
     )
-    return shown, copy
+    return result, copy
 
 
-def _pressed(product: Product) -> str:
-    """JavaScript that numbers a press, and gives its token in place of the component's."""
-    number = (
-        f"window.studio?.pressed('{product.name}') ?? token"  # pressed before the page is ready
-    )
+def _press_script(product: Product) -> str:
+    """Returns JavaScript that numbers a press, and replaces the first input by its token."""
+    number = f"window.studio?.pressed('{product.name}') ?? token"  # `studio` may not be loaded yet
     return f"(token, ...others) => [{number}, ...others]"
 
 
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
-    """Makes a press announce a run, which ends the one in flight, and then draw it."""
+    """Makes a press announce a new run, which ends the current one, and then generate it."""
     product = tab.product
 
-    def draw(token: str, spoken: str, *values: Any) -> Iterator[list[Any]]:
+    def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
         if not runs.begin(token):
-            yield results.in_order({})
+            yield results.in_output_order({})
             return
         try:
-            with common.errors_said_in(spoken):
+            with common.as_gradio_errors(language_code):
                 settings = validate(settings_of(product, values))
-                yield results.in_order(results.begun(spoken))
-                for status in loading(product, settings, spoken):
-                    yield results.in_order({"status": status})
-                stream = common.throttled(
+                yield results.in_output_order(results.start_updates(language_code))
+                for status in load_checkpoints(product, settings, language_code):
+                    yield results.in_output_order({"status": status})
+                stream = common.throttle_previews(
                     product.run(settings),
-                    language=spoken,
-                    wanted=lambda: runs.is_latest(token),
+                    language=language_code,
+                    should_continue=lambda: runs.is_latest(token),
                 )
                 for preview in stream:
                     if preview.finished:
-                        runs.keep(token, preview)
-                    yield results.in_order(results.updates(product, preview, spoken))
+                        runs.remember(token, preview)
+                    yield results.in_output_order(results.updates(product, preview, language_code))
         except gr.Error:
-            yield results.in_order(results.failed(spoken))
+            yield results.in_output_order(results.failure_updates(language_code))
             raise
 
-    announced = gr.on(
+    announcement = gr.on(
         triggers,
         runs.announce,
         inputs=tab.token,
         outputs=tab.token,
-        js=_pressed(product),
+        js=_press_script(product),
         trigger_mode="multiple",
-        **common.QUIET,
+        **common.INSTANT_EVENT,
     )
-    return announced.then(
+    return announcement.then(
         draw,
         inputs=[tab.token, language, *tab.inputs()],
-        outputs=tab.shown.outputs(),
-        show_progress_on=tab.shown.status,
+        outputs=tab.result.outputs(),
+        show_progress_on=tab.result.status,
         trigger_mode="always_last",
         api_visibility="private",
-        **common.LANE,
+        **common.DEVICE_QUEUE,
     )
 
 
-def loading(product: Product, settings: Any, language: str) -> Iterator[str]:
-    """Loads what a run needs, yielding the status meanwhile, and fetches what is not here yet.
+def load_checkpoints(product: Product, settings: Any, language: str) -> Iterator[str]:
+    """Loads the checkpoints of a run, downloads missing ones, and yields the status meanwhile.
 
     Raises:
-        CheckpointError: if it cannot be had.
+        CheckpointError: if a checkpoint cannot be loaded.
     """
     pool = ThreadPoolExecutor(max_workers=1)
-    loaded = pool.submit(product.load, settings)
-    pool.shutdown(wait=False)  # it goes on, also for a visitor who leaves
-    while wait([loaded], timeout=_LOOK_SECONDS).not_done:
+    future = pool.submit(product.load, settings)
+    pool.shutdown(wait=False)  # loading continues even if the visitor leaves
+    while wait([future], timeout=_POLL_SECONDS).not_done:
         yield _loading_status(product, settings, language)
-    loaded.result()
+    future.result()
 
 
 def _loading_status(product: Product, settings: Any, language: str) -> str:
@@ -354,62 +353,66 @@ def _loading_status(product: Product, settings: Any, language: str) -> str:
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
-    def explain_why_not(query: str, spoken: str) -> Any:
+    def explain_missing_link(query: str, language_code: str) -> Any:
         if query and query != results.TOO_LONG:
             return gr.skip()
         key = "shared.link_too_long" if query else "shared.no_link_yet"
-        return common.status_line(i18n.translate(spoken, key))
+        return common.status_line(i18n.translate(language_code, key))
 
     copy.click(
-        explain_why_not,
-        inputs=[tab.shown.link, language],
-        outputs=tab.shown.status,
+        explain_missing_link,
+        inputs=[tab.result.link, language],
+        outputs=tab.result.status,
         js=_COPY_SCRIPT % copy.elem_id,
-        **common.QUIET,
+        **common.INSTANT_EVENT,
     )
 
 
 def _wire_examples(tab: Tab, language: gr.Radio) -> None:
-    """Makes a press on an example show it, and put its settings into the controls."""
+    """Makes a press on an example show it, and set the controls to its settings."""
     names = list(tab.controls)
-    outputs = [tab.token, *tab.shown.outputs(), *(tab.controls[name] for name in names)]
+    outputs = [tab.token, *tab.result.outputs(), *(tab.controls[name] for name in names)]
 
-    def show(token: str, spoken: str, event: gr.EventData) -> list[Any]:
-        runs.halt(token)  # which ends a run in flight
+    def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
+        runs.halt(token)  # ends the current run
         preview = examples.load(tab.product, str(event.name))
-        runs.keep(token, preview)
-        status = common.status_line(i18n.translate(spoken, "status.example"))
-        found = results.in_order(results.updates(tab.product, preview, spoken, status=status))
-        controls = tab.restored(preview.settings)
-        return [token, *found, *(controls[tab.controls[name]] for name in names)]
+        runs.remember(token, preview)
+        status = common.status_line(i18n.translate(language_code, "status.example"))
+        updates = results.updates(tab.product, preview, language_code, status=status)
+        controls = tab.control_updates(preview.settings)
+        return [
+            token,
+            *results.in_output_order(updates),
+            *(controls[tab.controls[name]] for name in names),
+        ]
 
     tab.examples.click(
         show,
         inputs=[tab.token, language],
         outputs=outputs,
-        js=_pressed(tab.product),
-        **common.QUIET,
+        js=_press_script(tab.product),
+        **common.INSTANT_EVENT,
     )
 
 
 def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
-    """Makes every change of a control say anew how long a run will take."""
+    """Makes every change of a control update the estimated time of a run."""
 
-    def estimated(spoken: str, *values: Any) -> str:
-        return estimate_of(tab.product, spoken, values)
+    def update_estimate(language_code: str, *values: Any) -> str:
+        return estimate_of(tab.product, language_code, values)
 
-    changes = [tab.controls[name].change for name in _DECIDING if name in tab.controls]
+    changes = [tab.controls[name].change for name in _AFFECTS_TIME if name in tab.controls]
     gr.on(
-        [*changes, tab.shown.link.change],  # a run, too, changes what the next one takes
-        estimated,
+        [*changes, tab.result.link.change],  # every finished run improves the estimate
+        update_estimate,
         inputs=[language, *tab.inputs()],
         outputs=tab.estimate,
         trigger_mode="always_last",
-        **common.QUIET,
+        **common.INSTANT_EVENT,
     )
 
 
-_DECIDING = (
+_AFFECTS_TIME = (
     "num_inference_steps",
     "num_images",
     "method",
@@ -430,10 +433,11 @@ _DECIDING = (
     "blend_with",
     "blend",
 )
+"""Settings that change the time of a run."""
 
 
 def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
-    """How long a run of these values will take, as HTML; nothing where they are wrong."""
+    """Returns the estimated time of a run as text; empty if a value is wrong."""
     try:
         work = product.work(validate(settings_of(product, values)))
     except UserError:
@@ -445,20 +449,22 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
     return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
 
 
-def bring_back(tabs: Mapping[str, Tab], found: provenance.Record, language: str) -> dict[Any, Any]:
-    """The updates that put a run of a picture or a link into its tab, not yet drawn.
+def restore_run(
+    tabs: Mapping[str, Tab], record: provenance.Record, language: str
+) -> dict[Any, Any]:
+    """Returns the updates that set a tab to the run of a picture or a link, without generating.
 
     Args:
-        tabs: by name.
-        found: the run.
-        language: of the words.
+        tabs: tabs by name.
+        record: record of the run.
+        language: language of the status.
     """
-    tab = tabs[found.tab]
-    loaded = provenance.revision_here(found)
-    other = bool(found.revision and loaded and not loaded.startswith(found.revision))
-    status = i18n.translate(language, "status.restored_other" if other else "status.restored")
+    tab = tabs[record.tab]
+    revision = provenance.revision_here(record)
+    differs = bool(record.revision and revision and not revision.startswith(record.revision))
+    status = i18n.translate(language, "status.restored_other" if differs else "status.restored")
     return {
-        **tab.restored(found.settings),
-        **sweeps.restored(tab.sweep, tab.product, found.facts),
-        tab.shown.status: common.status_line(status),
+        **tab.control_updates(record.settings),
+        **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
+        tab.result.status: common.status_line(status),
     }

@@ -1,4 +1,4 @@
-"""The sweep of a tab: a labelled grid over two settings, drawn cell by cell."""
+"""The sweep of a tab: a labelled grid over two settings, generated cell by cell."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipelines.runs.sheet import sheet
 from pipelines.runs.sweep import NONE, Axis, Sweep, label, parameters, parse_axis, suggestion, sweep
 from tabs import common, i18n
 from tabs.i18n import Translatable
-from tabs.results import Product, failed
+from tabs.results import Product, failure_updates
 
-_SECONDS = 0.4  # between two looks at a grid, which is larger than a picture
-_FIRST = {
+_UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
+_DEFAULT_AXES = {
     "color": ("guidance_scale", "seed"),
     "text": ("guidance_scale", "prompt"),
     "digits": ("cfg_scale", "digits"),
@@ -30,7 +30,7 @@ _CELL_PX = 128
 
 @dataclass(frozen=True)
 class Panel:
-    """The components of a sweep."""
+    """Components of a sweep."""
 
     rows: gr.Dropdown
     row_values: gr.Textbox
@@ -43,15 +43,15 @@ class Panel:
     download: gr.DownloadButton
 
     def axes(self) -> list[Component]:
-        """The components that say what is swept."""
+        """Returns the components that choose the two axes."""
         return [self.rows, self.row_values, self.columns, self.column_values]
 
 
 def layout(product: Product) -> Panel:
-    """Lays the sweep out; call inside `gr.Blocks`."""
+    """Lays out the sweep; call inside `gr.Blocks`."""
     prefix = f"{product.prefix}sweep-"
     gr.Markdown(Translatable("sweep.introduction"))
-    rows, columns = _FIRST[product.name]
+    rows, columns = _DEFAULT_AXES[product.name]
     with gr.Row(elem_classes="axis"):
         row_choice, row_values = _axis(product, "rows", rows)
     with gr.Row(elem_classes="axis"):
@@ -69,18 +69,18 @@ def layout(product: Product) -> Panel:
     )
 
 
-def _axis(product: Product, name: str, chosen: str) -> tuple[gr.Dropdown, gr.Textbox]:
+def _axis(product: Product, name: str, setting: str) -> tuple[gr.Dropdown, gr.Textbox]:
     prefix = f"{product.prefix}sweep-"
     choice = gr.Dropdown(
         [(Translatable(f"setting.{p}"), p) for p in parameters(product.settings)],
-        value=chosen,
+        value=setting,
         label=Translatable(f"sweep.{name}"),
         elem_id=prefix + name,
         scale=1,
         min_width=140,
     )
     values = gr.Textbox(
-        suggestion(product.settings(), chosen),
+        suggestion(product.settings(), setting),
         label=Translatable("sweep.values"),
         info=Translatable("sweep.values_info"),
         elem_id=f"{prefix}{name}-values",
@@ -97,34 +97,34 @@ def wire(
     inputs: Sequence[Component],
     settings_of: Callable[[Sequence[Any]], Any],
 ) -> None:
-    """Makes the sweep run.
+    """Wires the events of the sweep.
 
     Args:
-        panel: of the tab.
-        product: what it draws.
-        language: component that knows it.
-        inputs: the controls that hold what all cells share.
-        settings_of: their values to settings.
+        panel: components of the sweep.
+        product: product that the tab generates.
+        language: component that holds the language.
+        inputs: controls with the settings that all cells share.
+        settings_of: function from the values of the controls to settings.
     """
 
-    def suggested(name: str, *values: Any) -> str:
+    def suggest_values(name: str, *values: Any) -> str:
         try:
             return suggestion(settings_of(values), name)
-        except Exception:  # half-typed controls must not keep one from choosing
+        except Exception:  # a half-typed control must not prevent the choice
             return suggestion(product.settings(), name)
 
     for choice, text in (
         (panel.rows, panel.row_values),
         (panel.columns, panel.column_values),
     ):
-        choice.input(suggested, inputs=[choice, *inputs], outputs=text, **common.QUIET)
+        choice.input(suggest_values, inputs=[choice, *inputs], outputs=text, **common.INSTANT_EVENT)
 
     def draw(
-        spoken: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any
+        language_code: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any
     ) -> Iterator[list[Any]]:
-        reached = None
+        state = None
         try:
-            with common.errors_said_in(spoken):
+            with common.as_gradio_errors(language_code):
                 kind = product.settings
                 states = sweep(
                     settings_of(values),
@@ -133,14 +133,14 @@ def wire(
                     lambda settings: product.run(settings, compare=False),
                 )
                 yield [
-                    common.status_line(i18n.translate(spoken, "status.begins")),
+                    common.status_line(i18n.translate(language_code, "status.begins")),
                     gr.skip(),
                     gr.DownloadButton(interactive=False),
                 ]
-                for reached in common.spaced(states, _SECONDS):
-                    yield _update(product, reached, spoken)
+                for state in common.throttle(states, _UPDATE_SECONDS):
+                    yield _update(product, state, language_code)
         except gr.Error:
-            yield [_broken(reached, spoken), gr.skip(), gr.skip()]
+            yield [_failed_status(state, language_code), gr.skip(), gr.skip()]
             raise
 
     event = panel.run.click(
@@ -149,18 +149,21 @@ def wire(
         outputs=[panel.status, panel.grid, panel.download],
         show_progress_on=panel.status,
         api_visibility="private",
-        **common.LANE,
+        **common.DEVICE_QUEUE,
     )
-    panel.stop.click(None, cancels=[event], **common.QUIET).then(
-        common.stopped, inputs=[panel.status, language], outputs=panel.status, **common.QUIET
+    panel.stop.click(None, cancels=[event], **common.INSTANT_EVENT).then(
+        common.stopped_status,
+        inputs=[panel.status, language],
+        outputs=panel.status,
+        **common.INSTANT_EVENT,
     )
 
 
-def restored(panel: Panel, product: Product, facts: Mapping[str, Any]) -> dict[Component, Any]:
-    """The updates that bring the two settings of a saved sweep back; none for another picture."""
+def axis_updates(panel: Panel, product: Product, facts: Mapping[str, Any]) -> dict[Component, Any]:
+    """Returns the updates that restore the axes of a saved sweep; empty for other pictures."""
     try:
         axes = [_saved_axis(product, facts["sweep"][side]) for side in ("rows", "columns")]
-    except (KeyError, TypeError, ValueError):  # of no sweep, or not as this version saves them
+    except (KeyError, TypeError, ValueError):  # no sweep, or saved in another format
         return {}
     (rows, row_text), (columns, column_text) = axes
     return {
@@ -172,10 +175,10 @@ def restored(panel: Panel, product: Product, facts: Mapping[str, Any]) -> dict[C
 
 
 def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
-    """The setting and the text of its values.
+    """Returns the setting of a saved axis, and its values as text.
 
     Raises:
-        ValueError: if they are not a setting and values that it accepts.
+        ValueError: if there is no such setting, or if it does not accept the values.
     """
     text = "; ".join(str(value) if value != "" else NONE for value in saved["values"])
     return parse_axis(product.settings, saved["name"], text).name, text
@@ -201,15 +204,15 @@ def _progress(state: Sweep, language: str) -> str:
     return common.status_line(text, done=state.done, total=state.total)
 
 
-def _broken(reached: Sweep | None, language: str) -> str:
-    """The status of a sweep that an error ended: where it was, if it had come to anything."""
-    if reached is None or not reached.done:
-        return failed(language)["status"]
-    return common.stopped(_progress(reached, language), language)
+def _failed_status(state: Sweep | None, language: str) -> str:
+    """Returns the status of a failed sweep, with the cell that it had reached, if any."""
+    if state is None or not state.done:
+        return failure_updates(language)["status"]
+    return common.stopped_status(_progress(state, language), language)
 
 
 def save(product: Product, state: Sweep) -> str:
-    """Path of the grid as one picture that says how it was made."""
+    """Saves the grid as one picture with metadata; returns the path."""
     facts = {
         "tab": product.name,
         "model": state.model,
@@ -222,12 +225,12 @@ def save(product: Product, state: Sweep) -> str:
             "scores": state.scores,
         },
     }
-    drawn = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
-    return common.save_png(drawn, f"{product.noun}-sweep")
+    picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
+    return common.save_png(picture, f"{product.file_name}-sweep")
 
 
 def table(product: Product, state: Sweep, language: str) -> str:
-    """The grid as an HTML table."""
+    """Returns the grid as an HTML table."""
 
     def name(axis: Axis) -> str:
         return html.escape(i18n.translate(language, f"setting.{axis.name}"))
@@ -257,7 +260,7 @@ def _cell(state: Sweep, row: int, column: int, language: str) -> str:
     picture = state.pictures[row][column]
     if picture is None:
         return '<td class="empty"></td>'
-    wish = i18n.translate(
+    alt = i18n.translate(
         language,
         "sweep.alt",
         rows=i18n.translate(language, f"setting.{state.rows.name}"),
@@ -267,4 +270,4 @@ def _cell(state: Sweep, row: int, column: int, language: str) -> str:
     )
     score = state.scores[row][column]
     below = f"<small>{round(score, 2):g}</small>" if score is not None else ""
-    return f'<td><img src="{images.to_data_uri(picture)}" alt="{html.escape(wish)}">{below}</td>'
+    return f'<td><img src="{images.to_data_uri(picture)}" alt="{html.escape(alt)}">{below}</td>'

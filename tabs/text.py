@@ -1,4 +1,4 @@
-"""The Text tab and the `/text` endpoint: steering an unconditional model by words, with a CLIP."""
+"""The Text tab and the `/text` endpoint: guides an unconditional model by a prompt, with CLIP."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ CONTROLS = Controls(TextSettings, "text-", TEXT_METHODS, course_max=100)
 
 
 def describe(settings: TextSettings, language: str) -> list[str]:
-    """What the guided pictures are, as alternative text."""
-    parts = {
+    """Returns one alternative text per guided picture."""
+    values = {
         "alt_prompt": settings.prompt,
         "alt_picture": settings.image_prompt,
         "alt_negative": settings.negative_prompt,
         "alt_color": settings.color,
     }
-    wishes = [i18n.translate(language, f"text.{k}", wish=wish) for k, wish in parts.items() if wish]
-    said = i18n.translate(
-        language, "text.alt", wishes=i18n.translate(language, "text.and").join(wishes)
+    parts = [i18n.translate(language, f"text.{k}", wish=v) for k, v in values.items() if v]
+    alt = i18n.translate(
+        language, "text.alt", wishes=i18n.translate(language, "text.and").join(parts)
     )
-    return [said] * settings.num_images
+    return [alt] * settings.num_images
 
 
 def scores(preview: text.Preview, language: str) -> str:
-    """How near each picture is to the words, and what the CLIP does not know.
+    """Returns the similarity of each picture to the prompt, and unknown words, as HTML.
 
-    Nothing while seeds are tried, for there is nothing to compare with as yet.
+    Empty while seeds are tried, because no picture has been drawn yet.
     """
     if preview.step == 0:
         return ""
@@ -69,7 +69,7 @@ def scores(preview: text.Preview, language: str) -> str:
 
 
 def _goal(preview: text.Preview, language: str, name: str) -> str:
-    """A sentence on similarity, to words or else to a picture."""
+    """Returns a text about the similarity to the prompt, or else to the image prompt."""
     return i18n.translate(
         language, f"text.{name}_{'words' if preview.settings.prompt else 'picture'}"
     )
@@ -79,14 +79,14 @@ def _unseen(preview: text.Preview, language: str) -> str:
     if not preview.unseen_words:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    unseen = guidance_controls.emphasised(preview.unseen_words)
+    unseen = guidance_controls.bold_list(preview.unseen_words)
     return (
         f'<p class="unseen">{i18n.translate(language, "text.unseen", clip=clip, words=unseen)}</p>'
     )
 
 
 def curve(preview: text.Preview, language: str) -> Curve:
-    """The mean similarity of what the network predicts to the words, per step."""
+    """Returns the mean similarity between predicted picture and prompt, per step."""
     return Curve(
         _goal(preview, language, "curve"),
         [results.mean(step) for step in preview.similarities],
@@ -95,7 +95,7 @@ def curve(preview: text.Preview, language: str) -> Curve:
 
 
 def scores_of(preview: text.Preview) -> dict[str, Any]:
-    """The similarities, as API callers and saved files get them."""
+    """Returns the similarities, for API callers and saved files."""
     return {
         "score": "cosine similarity",
         "score_before": [round(value, 4) for value in preview.score_before],
@@ -116,22 +116,22 @@ PRODUCT = results.Product(
     scores=scores,
     facts=scores_of,
     curve=curve,
-    noun="painting",
+    file_name="painting",
     columns=guidance_controls.COLUMNS,
     scale=guidance_controls.SCALE,
 )
 
 
-def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
-    """Paints pictures of what words say, with a model that knows no words and a CLIP.
+def api_result(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
+    """Paints pictures of a prompt, with an unconditional model and CLIP.
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, versions, loss (per guided step, one value per image), score_before and
-    score_after (per image: cosine similarity to the prompt), seeds (per image, of the tried ones
-    that which is drawn). The last one is complete; step is 0 while seeds are tried.
+    score_after (per image: cosine similarity to the prompt), seeds (per image: the best
+    of the tried seeds). The last result is complete; step is 0 while seeds are tried.
     """
     info = (
-        common.info_of(preview)
+        common.run_info(preview)
         | scores_of(preview)
         | {
             "loss": [[round(value, 6) for value in step] for step in preview.losses],
@@ -141,7 +141,7 @@ def answer(preview: text.Preview) -> tuple[list[gr.FileData], dict[str, Any]]:
             "unseen_words": preview.unseen_words,
         }
     )
-    return results.answer(PRODUCT, preview), info
+    return results.picture_files(PRODUCT, preview), info
 
 
 def build(language: gr.Radio) -> shell.Tab:
@@ -150,25 +150,25 @@ def build(language: gr.Radio) -> shell.Tab:
     tab = shell.build(
         PRODUCT,
         language,
-        wish=lambda: _wish(prompts),
-        extras=lambda: _main() | _more() | _advanced(),
-        starting=guidance_controls.starting_noise(PRODUCT),
-        submits=("prompt", "negative_prompt"),
-        of_settings=CONTROLS.of_settings,
+        main_controls=lambda: _prompt_fields(prompts),
+        more_controls=lambda: _main() | _more() | _advanced(),
+        placeholder=guidance_controls.starting_noise(PRODUCT),
+        submit_fields=("prompt", "negative_prompt"),
+        extra_updates=CONTROLS.extra_updates,
     )
     CONTROLS.follow_method(tab.controls, language)
     tab.controls["model"].change(
         lambda model: [gr.Row(visible=model == name) for name in EXAMPLES],
         inputs=tab.controls["model"],
         outputs=prompts,
-        **common.QUIET,
+        **common.INSTANT_EVENT,
     )
-    common.publish_run(TextSettings, PRODUCT.run, answer, api_name="text")
+    common.add_run_endpoint(TextSettings, PRODUCT.run, api_result, api_name="text")
     return tab
 
 
-def _wish(prompts: list[gr.Row]) -> dict[str, Any]:
-    """The prompts; a row of prompts that work for each model is added to `prompts`."""
+def _prompt_fields(prompts: list[gr.Row]) -> dict[str, Any]:
+    """Lays out the prompts; adds to `prompts` one row of example prompts per model."""
     prompt = gr.Textbox(
         DEFAULTS.prompt,
         label=Translatable("setting.prompt"),
@@ -202,7 +202,7 @@ def _main() -> dict[str, Any]:
 
 
 def _more() -> dict[str, Any]:
-    """What else a picture can be steered by."""
+    """Lays out the image prompt and the colour."""
     with gr.Accordion(Translatable("shared.more"), open=False, elem_id="text-more"):
         return {
             "image_prompt": gr.Image(
@@ -210,7 +210,7 @@ def _more() -> dict[str, Any]:
                 type="pil",
                 image_mode=None,
                 sources=["upload"],
-                format="png",  # a run brought back must have the very same picture
+                format="png",  # lossless, so that a restored run has the same picture
                 elem_id="text-image-prompt",
                 height=120,
             ),

@@ -1,11 +1,11 @@
-"""The look of the studio: paper and ink by day, a dark room by night, one quiet accent."""
+"""The theme of the studio: colours and fonts, light and dark."""
 
 from __future__ import annotations
 
 import gradio as gr
 from gradio.themes.utils.colors import Color
 
-# Only fonts that are on the visitor's machine, so nothing is fetched elsewhere.
+# Only fonts of the visitor's system, so that the page downloads none.
 _FONTS = [
     "Inter",
     "system-ui",
@@ -49,7 +49,7 @@ _INK = Color(
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's own shapes in the studio's colours, light and dark."""
+    """Returns Gradio's base theme in the studio's colours, light and dark."""
     return gr.themes.Base(
         primary_hue=_TEAL,
         secondary_hue=_TEAL,

@@ -1,6 +1,6 @@
-"""Measures the device when the app starts, to tell even the first visitor how long runs take.
+"""Measures the device when the app starts, so that the first visitor gets an estimate too.
 
-It also loads the models, which makes the first run as fast as the others.
+This also loads the models, so that the first run is as fast as the others.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 
 
 def start() -> None:
-    """Measures in a thread of its own, unless `STUDIO_WARM_UP` is 0 or the device is only lent."""
+    """Measures in a thread, unless `STUDIO_WARM_UP` is 0 or the app runs on ZeroGPU."""
     if os.environ.get("STUDIO_WARM_UP") != "0" and not devices.ZERO_GPU:
         estimator.measuring = True
         threading.Thread(target=measure, daemon=True).start()
 
 
 def measure() -> None:
-    """Draws a little of everything, twice: the first time much else happens too.
+    """Runs every product twice with few steps, because the first run includes loading.
 
-    What goes wrong is logged, and told to whoever runs it.
+    Errors are only logged; a visitor who causes the same error sees it.
     """
     try:
         for product, settings in _RUNS:

@@ -28,8 +28,8 @@ from pipelines.diffusion.unets import (
 from pipelines.models import checkpoints, clip
 from pipelines.runs import comparison
 from tabs.latest_run import runs
-from tests import tiny_clip
-from tests.browser import Visit, chromium, hasten, visit
+from tests.browser.visits import Visit, chromium, hasten, visit
+from tests.fakes import tiny_clip
 
 # Command lines fold what they say to the width of the terminal, in which tests look for sentences.
 os.environ["COLUMNS"] = "400"

@@ -1,0 +1,475 @@
+"""What every tab is made of: controls and settings there and back, estimates, runs brought back."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from pipelines.core import images
+from pipelines.core.rules import Mask, Picture, SettingsError, rule, validate
+from pipelines.models import checkpoints
+from pipelines.products import color
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.runs import provenance, sweep, timing
+from pipelines.runs.provenance import Record
+from tabs import color as color_tab
+from tabs import digits as digits_tab
+from tabs import i18n, page, shell
+from tabs import text as text_tab
+from tabs.common import status_line
+from tabs.latest_run import new_token, runs
+from tests.unit.test_provenance import RUNS, WITH_PICTURES
+
+PRODUCTS = {
+    "color": color_tab.PRODUCT,
+    "text": text_tab.PRODUCT,
+    "digits": digits_tab.PRODUCT,
+}
+ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.items()}
+
+
+def product_of(settings: Any) -> Any:
+    return PRODUCTS[provenance.tab_of(settings)]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "estimator", timing.Estimator())
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """The tabs inside a page."""
+
+    demo: gr.Blocks
+    head: page.Header
+    row: gr.Tabs
+    tabs: dict[str, shell.Tab]
+
+    def event(self, name: str) -> Any:
+        """The function behind an event of the page."""
+        (found,) = [f for f in self.demo.fns.values() if f.name == name]
+        return found.fn
+
+    def opened(self, accepted: str = "en", **query: str) -> dict[Any, Any]:
+        """What a visitor finds."""
+        request = SimpleNamespace(query_params=query, headers={"accept-language": accepted})
+        return self.event("open_page")(request)
+
+
+@pytest.fixture(scope="module")
+def built() -> Built:
+    with gr.Blocks() as demo:
+        head = page.build_header("Studio")
+        with gr.Tabs() as row:
+            tabs = {}
+            for name, tab in (("color", color_tab), ("text", text_tab), ("digits", digits_tab)):
+                with gr.Tab(id=name):
+                    tabs[name] = tab.build(head.language)
+        page.wire(demo, head, row, tabs)
+    return Built(demo, head, row, tabs)
+
+
+def values_of(tab: shell.Tab, updates: dict[Any, Any]) -> list[Any]:
+    """What the controls hold after updates, as the events of the tab are given it."""
+    return [updates[control]["value"] for control in tab.inputs()]
+
+
+def default_values(settings: Any) -> list[Any]:
+    return [shell.control_update(settings, f.name)["value"] for f in dataclasses.fields(settings)]
+
+
+def alone(tab: shell.Tab, updates: dict[Any, Any]) -> dict[str, Any]:
+    """The updates of controls, by the names of the settings."""
+    return {name: updates[control] for name, control in tab.controls.items()}
+
+
+# --- settings and controls -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tab", PRODUCTS)
+def test_every_setting_has_a_control_and_every_control_is_of_a_setting(built: Built, tab: str):
+    fields = dataclasses.fields(PRODUCTS[tab].settings)
+    assert set(built.tabs[tab].controls) == {f.name for f in fields}
+    assert len(built.tabs[tab].inputs()) == len(fields)
+
+
+@pytest.mark.parametrize("tab", PRODUCTS)
+def test_the_page_begins_with_the_defaults(built: Built, tab: str):
+    values = [getattr(control, "value", None) for control in built.tabs[tab].inputs()]
+    assert shell.settings_of(PRODUCTS[tab], values) == PRODUCTS[tab].settings()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_settings_become_controls_and_these_the_same_settings(built: Built, name: str):
+    settings = validate(RUNS[name])
+    tab = built.tabs[provenance.tab_of(settings)]
+    back = shell.settings_of(product_of(settings), values_of(tab, tab.control_updates(settings)))
+    assert back == settings
+    assert validate(back) == settings
+
+
+def test_a_mask_becomes_a_picture_and_that_the_same_mask():
+    settings = validate(WITH_PICTURES["color"])
+    update = shell.control_update(settings, "mask")
+    assert isinstance(update["value"], Image.Image)
+    back = shell.settings_of(color_tab.PRODUCT, default_values(settings))
+    masks = [color.region_of(s, 64) for s in (settings, back)]
+    assert masks[0] is not None
+    assert masks[1] is not None
+    assert masks[0].equal(masks[1])
+    assert dataclasses.replace(back, mask=settings.mask) == settings
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+@pytest.mark.parametrize("name", ["color", "text"])
+def test_an_uploaded_picture_stays_the_same_once_it_is_a_setting(name: str, mode: str):
+    drawn = Image.effect_noise((60, 60), 80).convert("RGBA")
+    drawn.paste((255, 255, 255, 0), (0, 0, 20, 60))
+    product = PRODUCTS[name]
+    field = next(
+        f.name
+        for f in dataclasses.fields(product.settings)
+        if isinstance(rule(product.settings, f.name), (Picture, Mask))
+    )
+    given = [
+        drawn.convert(mode) if f.name == field else f.default
+        for f in dataclasses.fields(product.settings)
+    ]
+    first = validate(shell.settings_of(product, given))
+    again = shell.settings_of(product, default_values(first))
+    assert getattr(first, field).startswith("data:image/png;base64,")
+    assert again == first
+
+
+def _at(product: Any, field: str) -> int:
+    return [f.name for f in dataclasses.fields(product.settings)].index(field)
+
+
+def test_an_upload_keeps_its_transparency_and_shape_and_loses_only_size():
+    tall = Image.new("RGBA", (300, 900), (255, 0, 0, 0))
+    small = images.from_data_uri(shell.upload_to_data_uri(tall))
+    assert (small.mode, small.size) == ("RGBA", (85, 256))
+    assert tall.size == (300, 900), "the picture on the page is left as it is"
+    assert images.from_data_uri(shell.upload_to_data_uri(Image.new("L", (9, 5)))).size == (9, 5)
+    assert shell.upload_to_data_uri(None) == ""
+
+
+def test_no_picture_is_an_empty_setting_and_an_empty_control():
+    assert shell.control_update(ColorSettings(), "mask")["value"] is None
+    assert shell.settings_of(color_tab.PRODUCT, default_values(ColorSettings())).mask == ""
+
+
+def test_a_mask_has_the_word_where_a_part_was_chosen_too():
+    values = default_values(ColorSettings(region="left"))
+    values[_at(color_tab.PRODUCT, "mask")] = Image.new("L", (8, 8), 255)
+    found = shell.settings_of(color_tab.PRODUCT, values)
+    assert found.region == "all"
+    assert validate(found).mask
+
+
+def test_spaces_around_digits_do_not_count():
+    values = default_values(DigitsSettings(digits=" 42\n"))
+    assert shell.settings_of(digits_tab.PRODUCT, values).digits == "42"
+
+
+def test_values_too_many_or_too_few_are_a_mistake():
+    values = default_values(DigitsSettings())
+    for wrong in (values[:-1], [*values, 1]):
+        with pytest.raises(ValueError, match="zip"):
+            shell.settings_of(digits_tab.PRODUCT, wrong)
+
+
+@pytest.mark.parametrize("name", ["color", "text"])
+def test_an_empty_field_of_a_number_is_refused_by_name(name: str):
+    values = default_values(PRODUCTS[name].settings())
+    values[_at(PRODUCTS[name], "seed")] = None
+    with pytest.raises(SettingsError, match="seed must be"):
+        validate(shell.settings_of(PRODUCTS[name], values))
+
+
+@pytest.mark.parametrize(("method", "most"), [("course", 200), ("balanced", 0.5)])
+def test_the_strength_that_is_brought_back_fits_its_slider(built: Built, method: str, most: float):
+    settings = ColorSettings(method=method, guidance_scale=0.4 if most < 1 else 40.5)
+    tab = built.tabs["color"]
+    update = alone(tab, tab.control_updates(settings))["guidance_scale"]
+    assert update["value"] == settings.guidance_scale
+    assert update["maximum"] == most
+    assert update["step"] <= 1
+
+
+# --- estimates -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ColorSettings(color="notacolour"),
+        ColorSettings(num_inference_steps=0),
+        ColorSettings(palette="red 10"),
+        ColorSettings(seed=None),  # type: ignore[arg-type]
+        TextSettings(prompt=""),
+        TextSettings(prompt="snow | "),
+        DigitsSettings(digits="seven"),
+        DigitsSettings(digits=""),
+        DigitsSettings(eta=0.5),
+    ],
+    ids=str,
+)
+def test_nothing_is_estimated_of_wrong_values(wrong: Any):
+    assert shell.estimate_of(product_of(wrong), "en", default_values(wrong)) == ""
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize("tab", PRODUCTS)
+def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: str):
+    product = PRODUCTS[tab]
+    settings = product.settings(num_inference_steps=2)
+    values = default_values(settings)
+    for language in i18n.LANGUAGES:
+        said = shell.estimate_of(product, language, values)
+        assert said == i18n.translate(language, "status.no_estimate")
+    *_, last = product.run(settings)
+    said = shell.estimate_of(product, "en", values)
+    number = float(said.removeprefix("About ").removesuffix(" s on this device"))
+    assert 0 < number <= 2 * last.seconds
+    assert shell.estimate_of(product, "zh", values) != said
+
+
+def test_the_estimate_is_that_of_the_pace_in_two_digits():
+    settings = validate(DigitsSettings(digits="12", num_inference_steps=8))
+    work = digits_tab.PRODUCT.work(settings)
+    timing.estimator.note(work, 12.3456)
+    said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(settings))
+    assert said == "About 12 s on this device"
+    twice = dataclasses.replace(settings, num_inference_steps=16)
+    said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(twice))
+    assert said == "About 25 s on this device"
+
+
+def test_while_the_device_is_measured_the_page_says_so():
+    timing.estimator.measuring = True
+    said = shell.estimate_of(digits_tab.PRODUCT, "en", default_values(DigitsSettings()))
+    assert said == i18n.translate("en", "status.measuring")
+
+
+def test_a_random_seed_can_be_estimated_too():
+    timing.estimator.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
+    values = default_values(DigitsSettings(seed=-1))
+    assert shell.estimate_of(digits_tab.PRODUCT, "en", values).startswith("About ")
+
+
+# --- a run brought back --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize("name", ALL)
+def test_a_record_is_put_into_the_controls_of_its_tab_alone(built: Built, name: str):
+    settings = validate(ALL[name])
+    tab = built.tabs[provenance.tab_of(settings)]
+    found = shell.restore_run(built.tabs, Record(provenance.tab_of(settings), settings), "en")
+    assert set(found) == {*tab.controls.values(), tab.result.status}
+    back = shell.settings_of(tab.product, values_of(tab, found))
+    pictured = [
+        f.name
+        for f in dataclasses.fields(back)
+        if isinstance(rule(type(back), f.name), (Picture, Mask))
+    ]
+    same = {name: getattr(settings, name) for name in pictured if getattr(settings, name)}
+    assert dataclasses.replace(back, **same) == settings
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Built):
+    here = checkpoints.load("paintings").revision
+    status = built.tabs["color"].result.status
+
+    def said(revision: str) -> str:
+        found = Record("color", ColorSettings(), revision)
+        return shell.restore_run(built.tabs, found, "en")[status]
+
+    same, other = (i18n.translate("en", f"status.{key}") for key in ("restored", "restored_other"))
+    assert said(here) == said("") == status_line(same)
+    assert said(here[:8]) == status_line(same), "a shortened one is the same"
+    assert said("0" * 12) == status_line(other)
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize(
+    ("axis", "text"),
+    [("guidance_scale", "0, 0.2, 0.5"), ("seed", "1-4"), ("method", "fast, course")],
+)
+def test_a_saved_sweep_brings_its_axes_back_too(built: Built, axis: str, text: str):
+    rows = sweep.parse_axis(ColorSettings, axis, text)
+    columns = sweep.parse_axis(ColorSettings, "color", "teal; gold")
+    facts = {"sweep": {"rows": dataclasses.asdict(rows), "columns": dataclasses.asdict(columns)}}
+    panel = built.tabs["color"].sweep
+    found = shell.restore_run(built.tabs, Record("color", ColorSettings(), facts=facts), "en")
+    assert (found[panel.rows]["value"], found[panel.columns]["value"]) == (axis, "color")
+    assert sweep.parse_axis(ColorSettings, axis, found[panel.row_values]["value"]) == rows
+    back = sweep.parse_axis(ColorSettings, "color", found[panel.column_values]["value"])
+    assert back == columns
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.parametrize(
+    "saved",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"rows": {}, "columns": {}},
+        {"rows": {"name": "nothing", "values": [1]}, "columns": {"name": "seed", "values": [1]}},
+        {"rows": {"name": ["seed"], "values": [1]}, "columns": {"name": "seed", "values": [1]}},
+        {"rows": {"name": "seed", "values": 7}, "columns": {"name": "seed", "values": [1]}},
+        {"rows": {"name": "seed", "values": [[]]}, "columns": {"name": "seed", "values": ["<b>"]}},
+    ],
+    ids=str,
+)
+def test_a_sweep_that_is_damaged_is_left_out_and_the_run_brought_back(built: Built, saved: Any):
+    found = shell.restore_run(
+        built.tabs, Record("color", ColorSettings(seed=5), facts={"sweep": saved}), "en"
+    )
+    tab = built.tabs["color"]
+    assert values_of(tab, found)[_at(tab.product, "seed")] == 5
+    assert not set(found) & set(tab.sweep.axes())
+
+
+# --- what a tab says -----------------------------------------------------------------------------
+
+
+def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
+    tab = built.tabs["color"]
+    for language in i18n.LANGUAGES:
+        found = tab.translated(language, new_token())
+        assert found[tab.result.status] == status_line(i18n.translate(language, "status.ready"))
+        assert set(found) == {tab.explanation, tab.examples, tab.result.status}
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_what_a_page_shows_is_said_anew_in_another_language(built: Built):
+    tab = built.tabs["digits"]
+    *_, last = tab.product.run(DigitsSettings(digits="7", num_inference_steps=2))
+    token = runs.announce("")
+    runs.remember(token, last)
+    english, chinese = (tab.translated(language, token) for language in ("en", "zh"))
+    assert set(english) == {tab.explanation, tab.examples, *tab.result.outputs()}
+    assert "Handwritten digit 7" in english[tab.result.pictures]
+    assert i18n.translate("zh", "digits.alt", digit="7") in chinese[tab.result.pictures]
+    assert english[tab.result.link] == chinese[tab.result.link]
+
+
+# --- the page around the tabs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "expected"),
+    [
+        ({}, "", "en"),
+        ({}, "zh-CN,zh;q=0.9", "zh"),
+        ({"lang": "en"}, "zh-CN", "en"),
+        ({"lang": "zh"}, "en-GB", "zh"),
+        ({"lang": "klingon"}, "zh", "zh"),
+        ({"lang": "<script>"}, "", "en"),
+        ({"lang": ""}, "de", "en"),
+    ],
+)
+def test_a_page_speaks_the_language_of_its_address_or_else_of_the_browser(
+    built: Built, query: dict[str, str], accepted: str, expected: str
+):
+    found = built.opened(accepted, **query)
+    assert found[built.head.language] == expected
+    assert (len(found) > 1) is (expected != "en"), "English stands there already"
+
+
+def test_in_another_language_all_that_the_page_says_is_in_it(built: Built):
+    found = built.opened("zh")
+    spoken = set(i18n.translatable_blocks(built.demo.blocks.values()))
+    assert len(spoken) > 80
+    assert spoken <= set(found)
+    for tab in built.tabs.values():
+        assert found[tab.controls["num_inference_steps"]]["label"] == "步数"
+
+
+def test_a_link_opens_its_tab_with_its_settings(built: Built):
+    settings = validate(TextSettings(prompt="ships & snow | people:-0.5", cutouts=3, seed=8))
+    query = {"tab": "text", "prompt": settings.prompt, "cutouts": "3", "seed": "8"}
+    tab = built.tabs["text"]
+    for accepted in ("en", "zh"):
+        found = built.opened(accepted, **query)
+        assert found[built.row].selected == "text"
+        assert shell.settings_of(tab.product, values_of(tab, found)) == settings
+    translated = built.opened("zh", **query)[tab.controls["cutouts"]]
+    assert (translated["value"], translated["label"]) == (
+        3,
+        i18n.translate("zh", "setting.cutouts"),
+    )
+
+
+def test_a_link_to_a_tab_that_draws_nothing_opens_that_tab(built: Built):
+    found = built.opened(tab="about")
+    assert found[built.row].selected == "about"
+    assert set(found) == {built.head.language, built.row}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"tab": "magic"},
+        {"tab": "<script>alert(1)</script>"},
+        {"tab": "color", "color": "notacolour"},
+        {"tab": "digits", "seed": "9" * 400},
+        {"tab": "text", "prompt": "|"},
+    ],
+    ids=str,
+)
+def test_a_wrong_link_is_told_on_the_page_and_changes_no_control(
+    built: Built, query: dict[str, str]
+):
+    found = built.opened(**query)
+    said = found[built.head.notice]
+    assert said.startswith('<p role="alert">The link could not be followed. ')
+    assert "<script" not in said
+    controls = {c for tab in built.tabs.values() for c in tab.inputs()}
+    assert not controls & set(found)
+
+
+def test_all_that_events_of_the_page_answer_is_among_their_outputs(built: Built):
+    """Or Gradio refuses the whole answer, and only when a visitor comes."""
+    opened = built.opened("zh", tab="color", seed="7")
+    for event in ("open_page", "translate_page", "open_picture"):
+        (block,) = [f for f in built.demo.fns.values() if f.name == event]
+        assert set(opened) <= set(block.outputs)
+        sweeps = {c for tab in built.tabs.values() for c in tab.sweep.axes()}
+        assert sweeps <= set(block.outputs)
+        assert len(block.outputs) == len(set(block.outputs))
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_saved_picture_is_opened_in_its_tab_and_another_file_is_told_about(
+    built: Built, tmp_path: Any
+):
+    *_, last = color_tab.PRODUCT.run(ColorSettings(color="#102030", num_inference_steps=1))
+    path = tmp_path / "saved.png"
+    drawn = images.with_metadata(last.pictures[0], color_tab.PRODUCT.metadata(last))
+    path.write_bytes(images.to_png(drawn))
+    opened = built.event("open_picture")
+    found = opened(str(path), "en")
+    tab = built.tabs["color"]
+    assert shell.settings_of(tab.product, values_of(tab, found)) == last.settings
+    assert found[built.row].selected == "color"
+    assert found[built.head.notice] == ""
+    path.write_bytes(b"no picture")
+    for language in i18n.LANGUAGES:
+        told = opened(str(path), language)
+        assert set(told) == {built.head.notice}
+        assert (
+            i18n.error_message(language, provenance.RecordError("record_no_png"))
+            in told[built.head.notice]
+        )
