@@ -52,7 +52,7 @@ def test_every_picture_has_seeds_of_its_own_and_the_first_picture_the_one_that_w
 def test_the_best_seed_of_each_picture_is_found_in_parts_of_any_size(
     monkeypatch: pytest.MonkeyPatch, at_once: int, num_images: int, tries: int
 ):
-    monkeypatch.setattr(seed_search, "_AT_ONCE", at_once)
+    monkeypatch.setattr(seed_search, "_MAX_BATCH", at_once)
     runs = Runs()
     last = found(num_images, tries, runs)[-1]
     everything = seed_search.candidates(3, num_images, tries)
