@@ -33,9 +33,9 @@ from benchmarks.judges import genre_judge, judge
 from benchmarks.scoring import markdown
 from pipelines.core import devices, images
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from training.data import Pictures, load_pictures
-from training.picture_recipe import Precision, Recipe
-from training.picture_trainer import Trainer
+from training.core.data import Pictures, load_pictures
+from training.pictures.recipe import Precision, Recipe
+from training.pictures.trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA = Path("../shared/data")

@@ -38,8 +38,8 @@ from pipelines.diffusion.methods import METHODS
 from pipelines.models import checkpoints
 from pipelines.models.judges import load_judge
 from pipelines.products.settings import DigitsSettings
-from training.data import default_mnist, load_digits, load_pictures
-from training.grounds import draw_grounds, laid_on
+from training.core.backgrounds import draw_grounds, laid_on
+from training.core.data import default_mnist, load_digits, load_pictures
 
 RESULTS = Path(__file__).resolve().parent / "results" / "steps.json"
 DATA = Path("../shared/data")

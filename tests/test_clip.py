@@ -36,7 +36,7 @@ from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS, Checkpoint
 from tests import tiny_clip
 from tests.hub_server import Hub, serve_hub
-from training.export_clip import save_weights
+from training.clip.exporting import save_weights
 
 KEY = "clip-small"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

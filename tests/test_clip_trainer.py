@@ -19,9 +19,11 @@ from torch import Tensor
 
 from tests import tiny_pairs
 from tests.tiny_pairs import PAINTS, colored_pairs
-from training import clip_trainer, loop, vocabulary
-from training.clip_runs import prepare
-from training.clip_trainer import (
+from training.clip import trainer as clip_trainer
+from training.clip import vocabulary
+from training.clip.pairs import Pairs
+from training.clip.runs import prepare
+from training.clip.trainer import (
     CONTEXT_LENGTH,
     Architecture,
     Recipe,
@@ -29,7 +31,7 @@ from training.clip_trainer import (
     contrastive_loss,
     tokenized,
 )
-from training.pairs import Pairs
+from training.core import loop
 
 RECIPE = Recipe(
     architecture="resnet",

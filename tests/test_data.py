@@ -16,8 +16,8 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from tests.tiny_pictures import encoded, landscape, write_kinds, write_landscapes, write_rows
-from training import data as training_data
-from training.data import (
+from training.core import data as training_data
+from training.core.data import (
     HUB_MNIST,
     Digits,
     default_mnist,

@@ -16,9 +16,9 @@ from benchmarks.judges.emoji_judge import COLORS, KINDS, OTHER, Emoji, classify,
 from tests import tiny_pairs
 from tests.tiny_pairs import sticker
 from tests.tiny_pictures import invoke, one_thread
-from training import held_out
-from training.grounds import draw_grounds, laid_on
-from training.held_out import HeldOut
+from training.core import held_out
+from training.core.backgrounds import draw_grounds, laid_on
+from training.core.held_out import HeldOut
 
 
 @pytest.fixture(autouse=True)

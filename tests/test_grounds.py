@@ -5,7 +5,7 @@ import colorsys
 import torch
 
 from pipelines.core import images
-from training.grounds import draw_grounds, laid_on, turned
+from training.core.backgrounds import draw_grounds, laid_on, turned
 
 
 def generator(seed: int = 0) -> torch.Generator:

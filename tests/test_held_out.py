@@ -15,17 +15,17 @@ from datasets import Dataset
 from benchmarks import emoji
 from tests import tiny_pairs
 from tests.tiny_pictures import invoke, one_thread
-from training import captions, held_out
-from training.data import (
+from training.core import captions, held_out
+from training.core.backgrounds import turned
+from training.core.data import (
     Pictures,
     allowed_turn,
     dataset_names,
     joined_folder_names,
     load_pictures,
 )
-from training.grounds import turned
-from training.held_out import ANY_TURN, NUM_TURNS, HeldOut
-from training.sources import strictest
+from training.core.held_out import ANY_TURN, NUM_TURNS, HeldOut
+from training.core.sources import strictest
 
 DATA = Path(os.environ.get("STUDIO_DATA", "../shared/data"))
 HELD = HeldOut(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pipelines.diffusion.denoisers import predict_x0
-from training import loop
+from training.core import loop
 
 ROOT = Path(__file__).resolve().parent.parent
 PREDICTIONS = ("epsilon", "v_prediction", "sample")

@@ -12,9 +12,10 @@ from PIL import Image
 from pipelines.core import images
 from tests import tiny_pairs
 from tests.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
-from training import captions, held_out, pairs
-from training.held_out import HeldOut
-from training.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
+from training.clip import pairs
+from training.clip.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
+from training.core import captions, held_out
+from training.core.held_out import HeldOut
 
 
 @pytest.fixture(scope="module")

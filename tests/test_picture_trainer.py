@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from pipelines.core import images
 from tests.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, pictures, stock_unet
-from training import loop, picture_recipe
-from training.data import Pictures
+from training.core import loop
+from training.core.data import Pictures
+from training.core.held_out import ANY_TURN
+from training.core.loop import Prediction
 from training.finetune_model import make_accelerator
-from training.held_out import ANY_TURN
-from training.loop import Prediction
-from training.picture_recipe import Recipe
-from training.picture_trainer import Trainer, shown
+from training.pictures import recipe as picture_recipe
+from training.pictures.recipe import Recipe
+from training.pictures.trainer import Trainer, shown
 
 STEPS = 8
 RECIPE = Recipe(

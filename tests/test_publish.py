@@ -26,9 +26,10 @@ from pipelines.models.table import BUNDLED, TABLE
 from tests import hub_server, tiny_clip
 from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import folded_unet, invoke, save_folded, save_stock
-from training import finetune_model, hub_models, publish, train_clip, train_digits
-from training.hub import LARGEST_REGULAR_FILE, File, check_sizes
-from training.vocabulary import MERGES_FILE
+from training import finetune_model, train_clip, train_digits
+from training.clip.vocabulary import MERGES_FILE
+from training.publish import commands, models
+from training.publish.uploads import LARGEST_REGULAR_FILE, File, check_sizes
 
 KEYS = [*TABLE, "clip-small"]
 ID = "someone/kites"
@@ -69,7 +70,7 @@ def own(tmp_path: Path) -> Path:
 
 def run(*arguments: object):
     command = [str(argument) for argument in arguments]
-    return CliRunner().invoke(publish.app, command, env={"COLUMNS": "400", "NO_COLOR": "1"})
+    return CliRunner().invoke(commands.app, command, env={"COLUMNS": "400", "NO_COLOR": "1"})
 
 
 def published(*arguments: object) -> str:
@@ -155,7 +156,7 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
     assert re.search(r"^(python|torchrun --nproc_per_node \d+) -m training\.", card.text, re.M)
     assert "## Measured" in card.text
     assert "assets/checkpoints" not in card.text
-    folder = hub_models.find_folder(key)
+    folder = models.find_folder(key)
     figures = re.findall(r"^\| .* [\d.]+ ?%?.*\|$", (folder / "README.md").read_text(), re.M)
     assert figures
     assert set(figures) <= set(card.text.splitlines())

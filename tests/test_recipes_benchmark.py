@@ -15,7 +15,7 @@ from benchmarks import recipes
 from benchmarks.recipes import ARMS, NOISE_LEVELS, Arm, Result
 from pipelines.core import devices
 from tests.tiny_pictures import SIZE, invoke, one_thread, pictures, write_landscapes
-from training.picture_recipe import Recipe
+from training.pictures.recipe import Recipe
 
 SMALL = {
     "block_out_channels": (32, 32),

@@ -29,9 +29,13 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from pipelines.models import checkpoints
-from training import cards, digit_trainer, export, loop, train_digits
-from training.data import Digits, default_mnist, load_digits
-from training.digit_trainer import Recipe, Trainer
+from training import train_digits
+from training.cards import model_card
+from training.core import loop
+from training.core.data import Digits, default_mnist, load_digits
+from training.digits import exporting
+from training.digits import trainer as digit_trainer
+from training.digits.trainer import Recipe, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_PICTURES = 60
@@ -46,7 +50,7 @@ TINY_NETWORK = {
 }
 COMMAND = f"""
 import runpy
-from training import digit_trainer
+from training.digits import trainer as digit_trainer
 digit_trainer.NETWORKS["channels"] = {TINY_NETWORK}
 digit_trainer.VALIDATION_PICTURES = {HELD_OUT}
 runpy.run_module("training.train_digits", run_name="__main__", alter_sys=True)
@@ -205,21 +209,21 @@ def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(
     state = (run.folder / loop.STATE_FILE).read_bytes()
     logs = sorted((run.folder / "logs").iterdir())
     before = {path.name: path.read_bytes() for path in run.checkpoint.glob("*/*")}
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
-    (run.checkpoint / cards.CARD_FILE).unlink()
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
+    (run.checkpoint / model_card.CARD_FILE).unlink()
     result = invoke(*run.options)
     assert result.exit_code == 0, result.output
     assert (run.folder / loop.STATE_FILE).read_bytes() == state
     assert sorted((run.folder / "logs").iterdir()) == logs
     assert {path.name: path.read_bytes() for path in run.checkpoint.glob("*/*")} == before
-    assert (run.checkpoint / cards.CARD_FILE).read_text() == card
+    assert (run.checkpoint / model_card.CARD_FILE).read_text() == card
 
 
 @pytest.fixture
 def bundled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The run's checkpoint in the place of the bundled one, seen from the project's folder."""
     folder = tmp_path / "assets" / "checkpoints" / "digits-channels"
-    export.export(export.load_run(run.folder), folder)
+    exporting.export(exporting.load_run(run.folder), folder)
     monkeypatch.setattr("pipelines.models.table.BUNDLED", folder.parent)
     monkeypatch.chdir(tmp_path)
     checkpoints.unload_all()
@@ -238,13 +242,13 @@ def test_an_exported_run_is_a_complete_checkpoint_with_the_averaged_weights(
     ):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert loaded.scheduler_config["prediction_type"] == "v_prediction"
-    assert (bundled / cards.SAMPLES_FILE).is_file()
+    assert (bundled / model_card.SAMPLES_FILE).is_file()
     assert all(path.stat().st_size < 9_000_000 for path in bundled.rglob("*"))
 
 
 def test_the_code_of_the_card_runs(bundled: Path):
     names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (bundled / cards.CARD_FILE).read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (bundled / model_card.CARD_FILE).read_text(), re.S)
     assert len(blocks) == 2
     for block in blocks:
         exec(block, names)
@@ -252,8 +256,8 @@ def test_the_code_of_the_card_runs(bundled: Path):
 
 
 def test_the_card_names_data_terms_recipe_seed_and_errors(run: Run):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
-    facts = json.loads((run.checkpoint / cards.FACTS_FILE).read_text())
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
+    facts = json.loads((run.checkpoint / model_card.FACTS_FILE).read_text())
     for line in (
         "license: cc-by-sa-3.0",
         "library_name: diffusers",
@@ -271,7 +275,7 @@ def test_the_card_names_data_terms_recipe_seed_and_errors(run: Run):
 
 
 def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytest.MonkeyPatch):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
     found = re.search(r"```sh\npython -m training.train_digits(.*?)```", card, re.S)
     assert found
     prepared: list[Recipe] = []
@@ -284,35 +288,35 @@ def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytes
 
 
 def test_benchmark_figures_fill_the_card_when_it_is_written_anew(run: Run, tmp_path: Path):
-    facts = (run.checkpoint / cards.FACTS_FILE).read_text()
-    (tmp_path / cards.FACTS_FILE).write_text(facts)
+    facts = (run.checkpoint / model_card.FACTS_FILE).read_text()
+    (tmp_path / model_card.FACTS_FILE).write_text(facts)
     figures = {"accuracy": {"label": "Judged as asked for", "value": "99.5 %"}}
-    (tmp_path / cards.FIGURES_FILE).write_text(json.dumps(figures))
-    assert app_of(cards.main, str(tmp_path)).exit_code == 0
-    assert "| Judged as asked for | 99.5 % |" in (tmp_path / cards.CARD_FILE).read_text()
+    (tmp_path / model_card.FIGURES_FILE).write_text(json.dumps(figures))
+    assert app_of(model_card.main, str(tmp_path)).exit_code == 0
+    assert "| Judged as asked for | 99.5 % |" in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(tmp_path: Path):
-    run, figures = trainer(), tmp_path / cards.FIGURES_FILE
-    export.export(run, tmp_path)
+    run, figures = trainer(), tmp_path / model_card.FIGURES_FILE
+    exporting.export(run, tmp_path)
     figures.write_text('{"accuracy": {"label": "Judged as asked for", "value": "10 %"}}')
-    export.export(run, tmp_path)
+    exporting.export(run, tmp_path)
     assert figures.exists()
     run.train_step()
-    export.export(run, tmp_path)
+    exporting.export(run, tmp_path)
     assert not figures.exists()
-    assert "10 %" not in (tmp_path / cards.CARD_FILE).read_text()
+    assert "10 %" not in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_an_unfinished_run_is_exported_as_far_as_it_came(tmp_path: Path):
     run = trainer()
     run.train_step()
-    export.export(run, tmp_path)
-    assert "| steps | 1 of 12 |" in (tmp_path / cards.CARD_FILE).read_text()
+    exporting.export(run, tmp_path)
+    assert "| steps | 1 of 12 |" in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_exporting_a_folder_without_a_run_is_refused(tmp_path: Path):
-    result = app_of(export.main, str(tmp_path), str(tmp_path / "out"))
+    result = app_of(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "state.pt" in result.output
 

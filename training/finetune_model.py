@@ -25,15 +25,17 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from tqdm import tqdm
 
-from training import loop, publish, start_models
-from training.data import Pictures, load_pictures
-from training.export_pictures import export
-from training.grounds import Grounds
-from training.loop import Prediction
-from training.picture_recipe import Precision, Recipe, channels_to_read, steps_per_epoch
-from training.picture_trainer import Trainer
-from training.refusals import options_refused, stopped_in_one_sentence
-from training.reporting import Report, Reporter, make_reporter
+from training.core import loop
+from training.core.backgrounds import Grounds
+from training.core.data import Pictures, load_pictures
+from training.core.loop import Prediction
+from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.reporting import Report, Reporter, make_reporter
+from training.pictures import start_models
+from training.pictures.exporting import export
+from training.pictures.recipe import Precision, Recipe, channels_to_read, steps_per_epoch
+from training.pictures.trainer import Trainer
+from training.publish import commands
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint"
@@ -124,7 +126,7 @@ def main(
         state = saved_state(folder, resume, accelerator)
         repo_id = push_to_hub
         if push_to_hub and accelerator.is_main_process:
-            repo_id = publish.reserve(push_to_hub)
+            repo_id = commands.reserve(push_to_hub)
         trainer = prepare(
             recipe,
             state,
@@ -140,7 +142,7 @@ def main(
             export(trainer, folder / CHECKPOINT, folder.resolve().name, repo_id)
             typer.echo(folder / CHECKPOINT)
     if accelerator.is_main_process:
-        publish.push(folder / CHECKPOINT, repo_id)
+        commands.push(folder / CHECKPOINT, repo_id)
     accelerator.end_training()
 
 

@@ -19,15 +19,17 @@ import typer
 from tqdm import tqdm
 
 from pipelines.core.rules import Choice
-from training import clip_judging, loop, publish
-from training.clip_runs import DATA, prepare
-from training.clip_trainer import Architecture, Recipe, Trainer
-from training.export_clip import CHECKPOINT, export
+from training.clip import judging
+from training.clip.exporting import CHECKPOINT, export
+from training.clip.pairs import SOURCES, Pairs
+from training.clip.runs import DATA, prepare
+from training.clip.trainer import Architecture, Recipe, Trainer
+from training.core import loop
+from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.reporting import Report, Reporter, make_reporter
 from training.finetune_model import run_folder
-from training.pairs import SOURCES, Pairs
-from training.picture_recipe import Precision
-from training.refusals import options_refused, stopped_in_one_sentence
-from training.reporting import Report, Reporter, make_reporter
+from training.pictures.recipe import Precision
+from training.publish import commands
 
 
 def main(
@@ -95,16 +97,16 @@ def main(
             focus=focus,
             adversarial_radius=adversarial_radius,
         )
-        repo_id = publish.reserve(push_to_hub)
+        repo_id = commands.reserve(push_to_hub)
         trainer, held_out = prepare(recipe, folder, data_folder)
         reporter = make_reporter(report_to, folder, trainer.step + 1, asdict(recipe))
     with stopped_in_one_sentence(folder):
         with reporter:
             train(trainer, held_out, folder, reporter, save_every, judge_every)
-        figures = clip_judging.judge_trainer(trainer, held_out)
+        figures = judging.judge_trainer(trainer, held_out)
         export(trainer, folder / CHECKPOINT, folder.name, figures)
         typer.echo(folder / CHECKPOINT)
-    publish.push(folder / CHECKPOINT, repo_id)
+    commands.push(folder / CHECKPOINT, repo_id)
 
 
 def _chosen(datasets: str) -> tuple[str, ...]:
@@ -142,8 +144,8 @@ def train(
             reporter.scalars({"loss": loss}, trainer.step)
             last = trainer.step == total
             if trainer.step % judge_every == 0 or last:
-                figures = clip_judging.judge_trainer(trainer, held_out)
-                reporter.scalars(clip_judging.flat(figures), trainer.step)
+                figures = judging.judge_trainer(trainer, held_out)
+                reporter.scalars(judging.flat(figures), trainer.step)
                 line = {"step": trainer.step, "seconds": round(trainer.seconds), **figures}
                 bar.write(json.dumps(line))
             if trainer.step % save_every == 0 or last:

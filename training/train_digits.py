@@ -19,12 +19,13 @@ from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training import loop, publish
-from training.data import default_mnist, load_digits
-from training.digit_trainer import Conditioning, Recipe, Trainer
-from training.export import export
-from training.loop import Prediction
-from training.refusals import options_refused, stopped_in_one_sentence
+from training.core import loop
+from training.core.data import default_mnist, load_digits
+from training.core.loop import Prediction
+from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.digits.exporting import export
+from training.digits.trainer import Conditioning, Recipe, Trainer
+from training.publish import commands
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -72,13 +73,13 @@ def main(
             snr_gamma=snr_gamma,
             seed=seed,
         )
-        repo_id = publish.reserve(push_to_hub)
+        repo_id = commands.reserve(push_to_hub)
         accelerator = Accelerator(mixed_precision=mixed_precision)
         trainer = prepare(recipe, folder, accelerator)
     with stopped_in_one_sentence(folder):
         train(trainer, folder, save_every, log_samples_every)
         export(trainer, folder / "checkpoint")
-    publish.push(folder / "checkpoint", repo_id)
+    commands.push(folder / "checkpoint", repo_id)
 
 
 def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:

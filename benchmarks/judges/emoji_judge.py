@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from benchmarks.judges import genre_judge, judge
 from pipelines.models import judges
-from training import captions, held_out
-from training.data import read_split
-from training.degrade import degraded
-from training.grounds import draw_grounds, laid_on
-from training.held_out import HeldOut
-from training.loop import step_generator
-from training.pairs import RECOLORED, fitted, recolored
+from training.clip.degrade import degraded
+from training.clip.pairs import RECOLORED, fitted, recolored
+from training.core import captions, held_out
+from training.core.backgrounds import draw_grounds, laid_on
+from training.core.data import read_split
+from training.core.held_out import HeldOut
+from training.core.loop import step_generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "emoji_judge.safetensors"
 DATA = Path("../shared/data")

@@ -26,11 +26,11 @@ from benchmarks.scoring import markdown
 from pipelines.models import clip
 from pipelines.models.clip import Clip
 from pipelines.models.table import Checkpoint
-from training import held_out
-from training.data import read_split
-from training.grounds import draw_grounds, laid_on
-from training.held_out import DATA, HeldOut
-from training.pairs import SOURCES, fitted
+from training.clip.pairs import SOURCES, fitted
+from training.core import held_out
+from training.core.backgrounds import draw_grounds, laid_on
+from training.core.data import read_split
+from training.core.held_out import DATA, HeldOut
 
 NAMES = Path(__file__).resolve().parent / "weights" / "emoji_names.txt"
 TEMPLATES = ("{}", "a {}", "an emoji of a {}", "a drawing of a {}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from training.card_parts import (
+from training.cards.parts import (
     ANSWERS,
     SAMPLES_FILE,
     WHERE_FROM_HUB,
@@ -23,8 +23,8 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
-from training.data import HUB_MNIST
-from training.sources import OTHER
+from training.core.data import HUB_MNIST
+from training.core.sources import OTHER
 
 _HOW = {
     "channels": (

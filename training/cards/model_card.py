@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from training import clip_cards, digit_cards, picture_cards
-from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
+from training.cards import clip, digits, pictures
+from training.cards.parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
 __all__ = [
     "CARD_FILE",
@@ -39,8 +39,8 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
     """
     recipe = facts["recipe"]
     if "architecture" in recipe:
-        return clip_cards.render(facts, figures, repo_id)
-    kind = digit_cards if "conditioning" in recipe else picture_cards
+        return clip.render(facts, figures, repo_id)
+    kind = digits if "conditioning" in recipe else pictures
     return kind.render(facts, figures, repo_id)
 
 
@@ -75,7 +75,3 @@ def main(
         raise typer.BadParameter(f"folder must hold a {FACTS_FILE}, got {folder} without one")
     write_card(folder)
     typer.echo(folder / CARD_FILE)
-
-
-if __name__ == "__main__":
-    typer.run(main)

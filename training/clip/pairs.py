@@ -17,10 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipelines.core import images
-from training import captions, held_out
-from training.captions import Row
-from training.data import read_split
-from training.grounds import draw_grounds, laid_on
+from training.core import captions, held_out
+from training.core.backgrounds import draw_grounds, laid_on
+from training.core.captions import Row
+from training.core.data import read_split
 
 STORED_PX = 72  # a little more than the model sees, for crops
 NUM_VARIANTS = 6

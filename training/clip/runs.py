@@ -13,10 +13,11 @@ from torch import Tensor
 
 from pipelines.core import images
 from pipelines.models.table import CLIPS
-from training import half_formed, loop, vocabulary
-from training.card_parts import FACTS_FILE
-from training.clip_trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
-from training.pairs import SOURCES, Pairs, joined, load_pairs
+from training.cards.parts import FACTS_FILE
+from training.clip import half_formed, vocabulary
+from training.clip.pairs import SOURCES, Pairs, joined, load_pairs
+from training.clip.trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
+from training.core import loop
 
 DATA = Path("../shared/data")
 _PART = 1000

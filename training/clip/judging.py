@@ -8,8 +8,8 @@ import torch
 from open_clip import CLIP, SimpleTokenizer
 from torch import Tensor
 
-from training.clip_trainer import CONTEXT_LENGTH, Trainer, centred, to_input
-from training.pairs import Pairs
+from training.clip.pairs import Pairs
+from training.clip.trainer import CONTEXT_LENGTH, Trainer, centred, to_input
 
 RANKS = (1, 5, 10)
 _BATCH = 250

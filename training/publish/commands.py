@@ -19,11 +19,11 @@ from typing import Annotated
 
 import typer
 
-from training import hub, hub_access, hub_models, hub_spaces
-from training.card_parts import CARD_FILE
-from training.hub import File, Plan
-from training.hub_access import Kind
-from training.refusals import options_refused
+from training.cards.parts import CARD_FILE
+from training.core.refusals import options_refused
+from training.publish import access, models, spaces, uploads
+from training.publish.access import Kind
+from training.publish.uploads import File, Plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -63,9 +63,9 @@ def model(
 ) -> None:
     """Publishes weights, samples and model card of a checkpoint."""
     with options_refused():
-        found = hub_models.find_folder(folder)
-    files = partial(hub_models.files_of, found)
-    _publish(repo_id, Shipment("model", files, hub_models.PATTERNS, private=private), dry_run)
+        found = models.find_folder(folder)
+    files = partial(models.files_of, found)
+    _publish(repo_id, Shipment("model", files, models.PATTERNS, private=private), dry_run)
 
 
 @app.command()
@@ -77,10 +77,10 @@ def space(
     dry_run: DryRun = False,
 ) -> None:
     """Publishes the app, with all that it needs and nothing else."""
-    root = hub_spaces.ROOT
-    files = partial(hub_spaces.files_of, root)
-    check = partial(hub_spaces.check, (root / hub_spaces.README).read_text(encoding="utf-8"))
-    _publish(repo_id, Shipment("space", files, hub_spaces.PATTERNS, check, private), dry_run)
+    root = spaces.ROOT
+    files = partial(spaces.files_of, root)
+    check = partial(spaces.check, (root / spaces.README).read_text(encoding="utf-8"))
+    _publish(repo_id, Shipment("space", files, spaces.PATTERNS, check, private), dry_run)
 
 
 def reserve(repo_id: str) -> str:
@@ -89,7 +89,7 @@ def reserve(repo_id: str) -> str:
     Raises:
         ValueError: one sentence, if the token may not write there.
     """
-    return hub_access.make_repository(repo_id, option="push_to_hub") if repo_id else ""
+    return access.make_repository(repo_id, option="push_to_hub") if repo_id else ""
 
 
 def push(folder: Path, repo_id: str) -> None:
@@ -102,9 +102,9 @@ def push(folder: Path, repo_id: str) -> None:
     if not repo_id:
         return
     try:
-        files = hub_models.files_of(folder, repo_id)
-        hub.check_sizes(files)
-        _send(hub.make_plan(repo_id, "model", files, ours=hub_models.PATTERNS))
+        files = models.files_of(folder, repo_id)
+        uploads.check_sizes(files)
+        _send(uploads.make_plan(repo_id, "model", files, ours=models.PATTERNS))
     except (ConnectionError, ValueError) as error:
         again = f"python -m training.publish model {folder} --repo-id {repo_id}"
         typer.echo(f"Trained, but not uploaded: {error}; do it with {again}", err=True)
@@ -117,12 +117,12 @@ def _publish(repo_id: str, shipment: Shipment, dry_run: bool) -> None:
 
 
 def _perform(repo_id: str, shipment: Shipment) -> None:
-    full_id = hub_access.check_access(repo_id, shipment.kind)
+    full_id = access.check_access(repo_id, shipment.kind)
     files = shipment.files(full_id)
     shipment.check(files)
-    hub.check_sizes(files)
-    hub_access.create(full_id, shipment.kind, private=shipment.private)
-    plan = hub.make_plan(full_id, shipment.kind, files, ours=shipment.ours)
+    uploads.check_sizes(files)
+    access.create(full_id, shipment.kind, private=shipment.private)
+    plan = uploads.make_plan(full_id, shipment.kind, files, ours=shipment.ours)
     if not plan.nothing_to_do:
         typer.echo("\n".join(in_words(plan)))
     _send(plan)
@@ -132,12 +132,12 @@ def _rehearse(repo_id: str, shipment: Shipment) -> None:
     """Says what would be done; refusals come last, for the list needs no token."""
     full_id, refusals = repo_id, []
     try:
-        full_id = hub_access.check_access(repo_id, shipment.kind)
+        full_id = access.check_access(repo_id, shipment.kind)
     except ValueError as error:
         refusals.append(str(error))
     files = shipment.files(full_id)
     reached = not refusals
-    plan = hub.make_plan(
+    plan = uploads.make_plan(
         full_id,
         shipment.kind,
         files,
@@ -148,7 +148,7 @@ def _rehearse(repo_id: str, shipment: Shipment) -> None:
     typer.echo("\n".join([*in_words(plan), *_card_head(files)]))
     if plan.nothing_to_do:
         typer.echo("nothing to upload")
-    for check in (shipment.check, hub.check_sizes):
+    for check in (shipment.check, uploads.check_sizes):
         try:
             check(files)
         except ValueError as error:
@@ -161,7 +161,7 @@ def _send(plan: Plan) -> None:
     if plan.nothing_to_do:
         typer.echo(f"nothing to upload: {plan.repo_id} has all {len(plan.same)} files as they are")
         return
-    typer.echo(f"uploaded: {hub.send(plan, 'Upload from Guided Diffusion Studio')}")
+    typer.echo(f"uploaded: {uploads.send(plan, 'Upload from Guided Diffusion Studio')}")
 
 
 @contextmanager
@@ -202,7 +202,3 @@ def _card_head(files: Sequence[File]) -> Iterator[str]:
     yield from (f"  {line}".rstrip() for line in head.rstrip().splitlines())
     if separator:
         yield "  ..."
-
-
-if __name__ == "__main__":
-    app()

@@ -14,10 +14,10 @@ from huggingface_hub import snapshot_download
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, own_checkpoints
 from pipelines.models.table import TABLE
-from training.card_parts import FACTS_FILE, pictures_per_step
-from training.data import folder_name, is_local, joined_folder_names
-from training.loop import Prediction
-from training.picture_recipe import Recipe
+from training.cards.parts import FACTS_FILE, pictures_per_step
+from training.core.data import folder_name, is_local, joined_folder_names
+from training.core.loop import Prediction
+from training.pictures.recipe import Recipe
 
 NUM_TIMESTEPS = 1000
 _MAX_ANCESTORS = 10

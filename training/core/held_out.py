@@ -25,12 +25,12 @@ import typer
 from datasets import Dataset, load_dataset
 from torch import Tensor
 
-from training import captions
-from training.captions import Row
-from training.grounds import turned
-from training.sources import SOURCES, Kind
+from training.core import captions
+from training.core.backgrounds import turned
+from training.core.captions import Row
+from training.core.sources import SOURCES, Kind
 
-FILE = Path(__file__).with_suffix(".toml")
+FILE = Path(__file__).parent.parent / "held_out.toml"
 DATA = Path("../shared/data")
 
 NUM_TURNS = 32
@@ -237,7 +237,3 @@ def main(
     missing = list(unmatched(found, held))
     if missing:
         raise typer.BadParameter(f"these match nothing in {data_folder}: {'; '.join(missing)}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from pipelines.models.table import TABLE
-from training.card_parts import (
+from training.cards.parts import (
     ANSWERS,
     SAMPLES_FILE,
     WHERE_FROM_HUB,
@@ -25,7 +25,7 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
-from training.sources import FREE, OTHER, SOURCES, Source, strictest
+from training.core.sources import FREE, OTHER, SOURCES, Source, strictest
 
 _STOCK = """\
 from diffusers import DDPMPipeline

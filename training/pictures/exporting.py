@@ -17,12 +17,19 @@ import typer
 from accelerate import Accelerator
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from training import loop, start_models
-from training.data import dataset_names, folder_name, is_local, joined_folder_names, load_pictures
-from training.export import MAX_SHARD_SIZE, save_model, write_checkpoint
-from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
-from training.picture_recipe import Recipe, channels_to_read
-from training.picture_trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
+from training.core import loop
+from training.core.data import (
+    dataset_names,
+    folder_name,
+    is_local,
+    joined_folder_names,
+    load_pictures,
+)
+from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM
+from training.digits.exporting import MAX_SHARD_SIZE, save_model, write_checkpoint
+from training.pictures import start_models
+from training.pictures.recipe import Recipe, channels_to_read
+from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 
 NUM_SAMPLES = 64
 
@@ -151,7 +158,3 @@ def main(
         raise typer.BadParameter(str(error)) from error
     export(trainer, folder, run_folder.resolve().name)
     typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -19,8 +19,8 @@ from datasets import Dataset, Features, Value, concatenate_datasets, load_datase
 from datasets import Image as ImageFeature
 from torch import Tensor
 
-from training import held_out
-from training.held_out import ANY_TURN, NUM_TURNS
+from training.core import held_out
+from training.core.held_out import ANY_TURN, NUM_TURNS
 
 HUB_MNIST = "ylecun/mnist"
 

@@ -23,9 +23,9 @@ from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import make_schedule
 from pipelines.diffusion.unets import CLASS_UNETS
 from pipelines.products.settings import DigitsSettings
-from training import loop
-from training.data import Digits, hold_out
-from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, Prediction, device_in_words
+from training.core import loop
+from training.core.data import Digits, hold_out
+from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM, Prediction, device_in_words
 
 Conditioning = Literal["channels", "embedding", "cross-attention"]
 

@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.models.table import CLIPS
-from training import cards, loop
-from training.clip_judging import judge_trainer
-from training.clip_runs import DATA, folder_of, prepare, read_start
-from training.clip_trainer import (
+from training.cards import model_card
+from training.clip.judging import judge_trainer
+from training.clip.runs import DATA, folder_of, prepare, read_start
+from training.clip.trainer import (
     CONFIG_FILE,
     FOCUS_SHARE,
     HALF_FORMED_SHARE,
@@ -36,8 +36,9 @@ from training.clip_trainer import (
     Recipe,
     Trainer,
 )
-from training.refusals import options_refused
-from training.vocabulary import MERGES_FILE, WORDS_FILE
+from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
+from training.core import loop
+from training.core.refusals import options_refused
 
 CHECKPOINT = "checkpoint"
 
@@ -62,7 +63,7 @@ def export(
     before = weights.read_bytes() if weights.is_file() else b""
     save_weights(trainer.averaged(), folder)
     if weights.read_bytes() != before:
-        (folder / cards.FIGURES_FILE).unlink(missing_ok=True)
+        (folder / model_card.FIGURES_FILE).unlink(missing_ok=True)
     config = {
         "model_cfg": trainer.config,
         "preprocess_cfg": {
@@ -79,8 +80,8 @@ def export(
         shutil.copyfile(trainer.vocabulary / file, folder / file)
     places = {"name": name, "folder": folder.as_posix()}
     text = json.dumps(places | facts(trainer, figures), indent=2) + "\n"
-    (folder / cards.FACTS_FILE).write_text(text, encoding="utf-8")
-    cards.write_card(folder)
+    (folder / model_card.FACTS_FILE).write_text(text, encoding="utf-8")
+    model_card.write_card(folder)
 
 
 def save_weights(model: CLIP, folder: Path) -> None:
@@ -150,7 +151,3 @@ def main(
             trainer.blend(start.weights, blend_share, _public(blend_with))
     export(trainer, folder, folder.name, judge_trainer(trainer, held_out))
     typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from pipelines.core import images
 from pipelines.core.rules import MAX_SEED, Choice, Real, Whole
-from training import adversarial, loop
-from training.degrade import degraded
-from training.loop import MAX_GRADIENT_NORM, device_in_words
-from training.pairs import Pairs
-from training.picture_recipe import Precision
+from training.clip import adversarial
+from training.clip.degrade import degraded
+from training.clip.pairs import Pairs
+from training.core import loop
+from training.core.loop import MAX_GRADIENT_NORM, device_in_words
+from training.pictures.recipe import Precision
 
 Architecture = Literal["resnet", "regnet"]
 

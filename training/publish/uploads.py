@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.hf_api import RepoFile
 
-from training.hub_access import Kind, reason_of, visibility_of
+from training.publish.access import Kind, reason_of, visibility_of
 
 LARGEST_REGULAR_FILE = 10_000_000
 """Bytes; the Hub takes nothing larger outside LFS."""

@@ -20,15 +20,11 @@ from diffusers import DDPMScheduler, ModelMixin
 from PIL import Image
 
 from pipelines.products.settings import DigitsSettings
-from training import cards, loop
-from training.data import load_digits, public_name
-from training.digit_trainer import (
-    NUM_CLASSES,
-    SAMPLE_ROWS,
-    Recipe,
-    Trainer,
-)
-from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM
+from training.cards import model_card
+from training.core import loop
+from training.core.data import load_digits, public_name
+from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM
+from training.digits.trainer import NUM_CLASSES, SAMPLE_ROWS, Recipe, Trainer
 
 # Files stay under 9 MB, header included.
 MAX_SHARD_SIZE = "8MB"
@@ -76,14 +72,14 @@ def write_checkpoint(
     before = _weights(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save()
-    samples.save(folder / cards.SAMPLES_FILE)
+    samples.save(folder / model_card.SAMPLES_FILE)
     text = json.dumps(facts, indent=2) + "\n"
-    (folder / cards.FACTS_FILE).write_text(text, encoding="utf-8")
+    (folder / model_card.FACTS_FILE).write_text(text, encoding="utf-8")
     for path in (folder / "unet").glob(_WEIGHTS):
         path.chmod(0o644)  # safetensors lets nobody else read them
     if _weights(folder) != before:
-        (folder / cards.FIGURES_FILE).unlink(missing_ok=True)
-    cards.write_card(folder)
+        (folder / model_card.FIGURES_FILE).unlink(missing_ok=True)
+    model_card.write_card(folder)
 
 
 def _weights(folder: Path) -> dict[str, bytes]:
@@ -148,8 +144,6 @@ def main(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     export(trainer, folder)
-    typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder / cards.CARD_FILE}")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    typer.echo(
+        f"step {trainer.step} of {trainer.recipe.max_steps}: {folder / model_card.CARD_FILE}"
+    )

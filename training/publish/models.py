@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.diffusion import unets
 from pipelines.models.table import BUNDLED, CLIPS, TABLE
-from training import cards
-from training.card_parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, NETWORKS_FILE, SAMPLES_FILE
-from training.hub import File
+from training.cards import model_card
+from training.cards.parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, NETWORKS_FILE, SAMPLES_FILE
+from training.publish.uploads import File
 
 CHECKPOINT = "checkpoint"
 
@@ -78,7 +78,7 @@ def files_of(folder: Path, repo_id: str) -> list[File]:
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [File(path.relative_to(folder).as_posix(), path) for path in paths]
-    made = [File(CARD_FILE, cards.card_of(folder, repo_id).encode())]
+    made = [File(CARD_FILE, model_card.card_of(folder, repo_id).encode())]
     if _has_own_network(folder):
         made.append(File(NETWORKS_FILE, Path(unets.__file__)))
     names = {file.path for file in made}

@@ -22,11 +22,12 @@ from pipelines.diffusion import sampling
 from pipelines.diffusion.denoisers import predict_x0
 from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import make_schedule
-from training import loop, start_models
-from training.data import Pictures, hold_out
-from training.grounds import draw_grounds, laid_on, turned
-from training.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
-from training.picture_recipe import Recipe, held_out, steps_per_epoch
+from training.core import loop
+from training.core.backgrounds import draw_grounds, laid_on, turned
+from training.core.data import Pictures, hold_out
+from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM, device_in_words
+from training.pictures import start_models
+from training.pictures.recipe import Recipe, held_out, steps_per_epoch
 
 VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)
 VALIDATION_BATCH = 32

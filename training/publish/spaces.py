@@ -14,9 +14,9 @@ from huggingface_hub import SpaceCard, SpaceHardware, constants
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from training.hub import File
+from training.publish.uploads import File
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 README = "README.md"
 PATTERNS = ("app.py", "requirements.txt", README, "LICENSE*", "tabs/*", "pipelines/*", "assets/*")
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}

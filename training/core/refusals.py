@@ -10,7 +10,7 @@ import torch
 import typer
 from safetensors import SafetensorError
 
-from training import loop
+from training.core import loop
 
 
 @contextmanager

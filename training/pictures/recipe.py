@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from pipelines.core.rules import MAX_SEED, Choice, Real, Whole
-from training import loop
-from training.grounds import Grounds
-from training.loop import Prediction
+from training.core import loop
+from training.core.backgrounds import Grounds
+from training.core.loop import Prediction
 
 Precision = Literal["no", "bf16", "fp16"]
 

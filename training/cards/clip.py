@@ -8,8 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from training import sources
-from training.card_parts import (
+from training.cards.parts import (
     command_line,
     figures_table,
     remark_rows,
@@ -18,7 +17,8 @@ from training.card_parts import (
     with_front_matter,
     wrap,
 )
-from training.pairs import SOURCES
+from training.clip.pairs import SOURCES
+from training.core import sources
 
 _TEXT = """\
 # {name}
