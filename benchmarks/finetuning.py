@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from benchmarks.scoring import markdown
 from pipelines.core import devices
 from training.cards.parts import SAMPLES_FILE
-from training.core.loop import STATE_FILE, load_state
+from training.core.state import STATE_FILE, load_state
 from training.finetune_model import CHECKPOINT
 from training.pictures.trainer import SAMPLE_COLUMNS
 

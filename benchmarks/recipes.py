@@ -33,8 +33,9 @@ from benchmarks.judges import genre_judge, judge
 from benchmarks.scoring import markdown
 from pipelines.core import devices, images
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from training.core.data import Pictures, load_pictures
-from training.pictures.recipe import Precision, Recipe
+from training.core.recipe import Precision
+from training.pictures.data import Pictures, load_pictures
+from training.pictures.recipe import Recipe
 from training.pictures.trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -29,7 +29,7 @@ from tests.conftest import tiny_painter
 from tests.tiny_pictures import invoke, write_landscapes
 from training import finetune_model
 from training.cards import model_card
-from training.core.data import Digits, default_mnist, load_digits
+from training.digits.data import Digits, default_mnist, load_digits
 
 needs_mnist = pytest.mark.skipif(
     not Path(default_mnist()).is_dir(), reason="MNIST is not on this machine"

@@ -14,7 +14,9 @@ from tests import tiny_pairs
 from tests.tiny_pairs import colored_pairs
 from training.clip import judging, vocabulary
 from training.clip.judging import judge_trainer, retrieval, zero_shot
-from training.clip.trainer import CONTEXT_LENGTH, Recipe, Trainer
+from training.clip.recipe import Recipe
+from training.clip.towers import CONTEXT_LENGTH
+from training.clip.trainer import Trainer
 
 SENTENCE, PICTURE = "sentence of a picture", "picture of a sentence"
 
@@ -28,7 +30,15 @@ def quick(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
     data = colored_pairs()
-    recipe = Recipe("resnet", ("colors",), "", 6, 8, 1e-3, 0, 0.5, "no", 0)
+    recipe = Recipe(
+        datasets=("colors",),
+        half_formed="",
+        max_steps=6,
+        batch_size=8,
+        warmup_steps=0,
+        ema_decay=0.5,
+        same_source_share=0.0,
+    )
     tokenizer = vocabulary.make_tokenizer((text for of in data.sentences for text in of), tmp_path)
     run = Trainer(recipe, data, None, tokenizer, tmp_path, Accelerator())
     for _ in range(3):

@@ -48,6 +48,7 @@ from tests.tiny_pictures import (
 from training import finetune_model
 from training.cards import model_card
 from training.core import loop
+from training.core.state import STATE_FILE, load_state, save_state
 from training.finetune_model import CHECKPOINT
 from training.pictures import exporting
 from training.pictures.exporting import NUM_SAMPLES
@@ -123,7 +124,7 @@ def refused(*arguments: str) -> str:
 
 
 def state_of(run: Path) -> dict[str, Any]:
-    state = loop.load_state(run)
+    state = load_state(run)
     assert state is not None
     return state
 
@@ -165,7 +166,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     command = [sys.executable, "-m", "training.finetune_model", *run]
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not (tmp_path / "run" / loop.STATE_FILE).exists():
+        while not (tmp_path / "run" / STATE_FILE).exists():
             assert process.poll() is None
             assert time.monotonic() < ends
             time.sleep(0.005)
@@ -214,11 +215,11 @@ def test_all_processes_stop_when_the_time_of_the_main_one_is_up(
     def hear(decision: list[bool]) -> None:
         decision[0] = main_says
 
-    monkeypatch.setattr(finetune_model, "broadcast_object_list", hear)
+    monkeypatch.setattr(loop, "broadcast_object_list", hear)
     worker: Any = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
     for own_clock in (-100.0, 100.0):
         ends = time.monotonic() + own_clock
-        assert finetune_model._time_is_up(worker, ends) is main_says
+        assert loop._time_is_up(worker, ends) is main_says
 
 
 def test_accumulated_passes_do_the_work_of_one(place: Path, whole: Path, tmp_path: Path):
@@ -252,11 +253,11 @@ def test_a_run_killed_before_it_saved_anything_begins_again(
 
 
 def test_a_finished_run_resumed_only_writes_its_checkpoint_anew(place: Path, whole: Path):
-    before = (whole / loop.STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
+    before = (whole / STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
     card = (whole / CHECKPOINT / model_card.CARD_FILE).read_text()
     (whole / CHECKPOINT / model_card.CARD_FILE).unlink()
     finished(*options(place, whole, report_to="tensorboard"), "--resume")
-    after = (whole / loop.STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
+    after = (whole / STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
     assert after == before
     assert (whole / CHECKPOINT / model_card.CARD_FILE).read_text() == card
 
@@ -478,7 +479,7 @@ def test_a_state_of_an_older_version_is_exported(place: Path, folded: Path, tmp_
         del state[name]
     del state["recipe"]["prediction"]
     state["recipe"]["start_model"] = str(place / "folded")
-    loop.save_state(tmp_path, state)
+    save_state(tmp_path, state)
     data = f"--dataset-name={place / 'data' / 'wikiart'}"
     result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"), data)
     assert result.exit_code == 0, result.output
@@ -490,7 +491,7 @@ def test_a_state_of_an_older_version_is_exported(place: Path, folded: Path, tmp_
 def test_exporting_what_is_no_run_of_pictures_is_refused(tmp_path: Path):
     result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert (result.exit_code, "state.pt" in result.output) == (2, True)
-    loop.save_state(tmp_path, {"recipe": {"conditioning": "channels"}})
+    save_state(tmp_path, {"recipe": {"conditioning": "channels"}})
     result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert (result.exit_code, "must be a run of pictures" in result.output) == (2, True)
 
@@ -569,7 +570,7 @@ def test_what_does_not_fit_together_is_refused_in_one_sentence(
     assert "no such folder" in refusal(start_model=tmp_path / "nowhere")
     assert "dataset_name must be" in refusal(dataset_name=tmp_path / "nowhere")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / loop.STATE_FILE).write_bytes(b"torn")
+    (tmp_path / "run" / STATE_FILE).write_bytes(b"torn")
     assert "got a damaged file" in refusal()
 
 
@@ -618,13 +619,13 @@ def test_a_full_disk_while_logging_ends_a_run_in_one_sentence_and_keeps_what_was
 ):
     run = options(place, tmp_path / "run", log_samples_every=1)
     finished(*run, "--max-minutes=1e-9")
-    before = (tmp_path / "run" / loop.STATE_FILE).read_bytes()
+    before = (tmp_path / "run" / STATE_FILE).read_bytes()
     with little_room(500):
         output = stopped(*run, "--resume", "--report-to=tensorboard")
     (sentence,) = [line for line in output.splitlines() if "Training stopped" in line]
     assert "File too large" in sentence
     assert sentence.endswith("the state that was saved last is kept.")
-    assert (tmp_path / "run" / loop.STATE_FILE).read_bytes() == before
+    assert (tmp_path / "run" / STATE_FILE).read_bytes() == before
     finished(*run, "--resume", "--report-to=tensorboard")
     assert_same_weights(tmp_path / "run", whole)
 

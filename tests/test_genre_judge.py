@@ -16,7 +16,7 @@ from tests import tiny_pairs
 from tests.tiny_pairs import numbered
 from tests.tiny_pictures import invoke, one_thread
 from training.clip.pairs import Pairs
-from training.clip.trainer import centred
+from training.clip.towers import centred
 from training.core import captions
 
 LANDSCAPE, PORTRAIT, MARINE = (KINDS.index(kind) for kind in ("landscape", "portrait", "marine"))

@@ -28,6 +28,7 @@ from tests.hub_server import Hub, serve_hub
 from tests.tiny_pictures import folded_unet, invoke, save_folded, save_stock
 from training import finetune_model, train_clip, train_digits
 from training.clip.vocabulary import MERGES_FILE
+from training.core.reporting import Reporter
 from training.publish import commands, models
 from training.publish.uploads import LARGEST_REGULAR_FILE, File, check_sizes
 
@@ -552,14 +553,16 @@ def test_the_other_training_commands_upload_their_result_too(
         shutil.copytree(source, folder)
 
     module = {"clip": train_clip, "digits": train_digits}[name]
-    prepared = (SimpleNamespace(step=0), {}) if name == "clip" else None
+    run = SimpleNamespace(judge=None)
+    prepared = (run, {}) if name == "clip" else run
     monkeypatch.setattr(module, "prepare", lambda *_, **__: prepared)
+    monkeypatch.setattr(module, "reporter_for", lambda *_: Reporter())
     monkeypatch.setattr(module, "train", lambda *_, **__: None)
     monkeypatch.setattr(module, "export", export)
     folder = tmp_path / "run"
     options = [f"--output={folder}", "--conditioning=channels"]
     if name == "clip":
-        monkeypatch.setattr(train_clip.clip_judging, "judge_trainer", lambda *_: {})
+        monkeypatch.setattr(train_clip, "judge_trainer", lambda *_: {})
         options = [f"--model-save-name={folder}", "--report-to=none"]
     result = invoke(module.main, *options, f"--push-to-hub={ID}")
     assert result.exit_code == 0, result.output

@@ -25,13 +25,14 @@ from tests.tiny_pairs import TRAINED_ON, small
 from tests.tiny_pictures import invoke
 from training import train_clip
 from training.cards import model_card
-from training.clip import exporting, half_formed, judging
+from training.clip import exporting, half_formed, judging, towers
 from training.clip import runs as clip_runs
 from training.clip import trainer as clip_trainer
 from training.clip.pairs import RECOLORED, SOURCES, Pairs
-from training.clip.trainer import Recipe, Trainer
+from training.clip.recipe import Recipe
+from training.clip.trainer import Trainer
 from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
-from training.core import loop
+from training.core.state import STATE_FILE, load_state, save_state
 
 STEPS = 6
 RECIPE = Recipe(
@@ -45,6 +46,7 @@ RECIPE = Recipe(
     ema_decay=0.9,
     mixed_precision="no",
     seed=3,
+    same_source_share=0.0,
 )
 
 
@@ -130,7 +132,7 @@ def run(place: Path) -> Run:
 
 
 def restored(folder: Path, place: Path) -> tuple[Trainer, dict[str, Pairs]]:
-    state = loop.load_state(folder)
+    state = load_state(folder)
     assert state is not None
     return clip_runs.prepare(Recipe(**state["recipe"]), folder, place / "data")
 
@@ -147,7 +149,7 @@ def test_a_run_that_went_on_ends_with_the_weights_of_an_uninterrupted_one(
 ):
     result = train(*options(place, tmp_path))
     assert result.exit_code == 0, result.output
-    found, expected = loop.load_state(run.folder), loop.load_state(tmp_path)
+    found, expected = load_state(run.folder), load_state(tmp_path)
     assert found is not None
     assert expected is not None
     assert found["step"] == expected["step"] == STEPS
@@ -163,13 +165,13 @@ def test_loss_and_judgements_are_logged_once_a_step(run: Run):
 
 
 def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(run: Run):
-    state = (run.folder / loop.STATE_FILE).read_bytes()
+    state = (run.folder / STATE_FILE).read_bytes()
     before = {path.name: path.read_bytes() for path in run.checkpoint.iterdir()}
     (run.checkpoint / model_card.CARD_FILE).unlink()
-    (run.checkpoint / exporting.WEIGHTS_FILE).unlink()
+    (run.checkpoint / towers.WEIGHTS_FILE).unlink()
     result = train(*run.options)
     assert result.exit_code == 0, result.output
-    assert (run.folder / loop.STATE_FILE).read_bytes() == state
+    assert (run.folder / STATE_FILE).read_bytes() == state
     assert {path.name: path.read_bytes() for path in run.checkpoint.iterdir()} == before
 
 
@@ -285,15 +287,15 @@ def test_a_bad_option_is_refused_before_any_data_is_read(
 
 
 def test_a_run_of_another_recipe_is_refused_and_kept(run: Run, place: Path):
-    state = (run.folder / loop.STATE_FILE).read_bytes()
+    state = (run.folder / STATE_FILE).read_bytes()
     result = train(*options(place, run.folder, lr=1e-3, seed=4))
     assert result.exit_code == 2
     assert "of a run of the same recipe, got one with another lr, seed" in result.output
-    assert (run.folder / loop.STATE_FILE).read_bytes() == state
+    assert (run.folder / STATE_FILE).read_bytes() == state
 
 
 def test_a_damaged_state_is_refused_in_one_sentence(place: Path, tmp_path: Path):
-    (tmp_path / loop.STATE_FILE).write_bytes(b"half a state")
+    (tmp_path / STATE_FILE).write_bytes(b"half a state")
     result = train(*options(place, tmp_path))
     assert result.exit_code == 2
     assert "must be a training state, got a damaged file" in result.output
@@ -350,7 +352,7 @@ def test_stock_open_clip_loads_the_folder_and_embeds_as_the_averaged_model(
     tokenizer: Any = open_clip.get_tokenizer(name, bpe_path=str(exported / MERGES_FILE))
     said = ["a red dog", "a painting of a face", "something never seen"]
     tokens = tokenizer(said)
-    assert torch.equal(tokens, trainer.tokenizer(said, clip_trainer.CONTEXT_LENGTH))
+    assert torch.equal(tokens, trainer.tokenizer(said, towers.CONTEXT_LENGTH))
     picture = images.from_uint8(held_out["scenes"].pixels[:, :, :64, :64])
     with torch.no_grad():
         for found, expected in (
@@ -365,12 +367,12 @@ def test_stock_open_clip_loads_the_folder_and_embeds_as_the_averaged_model(
         )
     shown = Image.fromarray(held_out["scenes"].pixels[0, :, :64, :64].permute(1, 2, 0).numpy())
     seen = preprocess(shown)
-    torch.testing.assert_close(seen, clip_trainer.to_input(picture)[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen, towers.to_input(picture)[0], rtol=0, atol=1e-5)
 
 
 def test_a_checkpoint_is_a_handful_of_files_that_everybody_may_read(run: Run):
     files = {path.name: path for path in run.checkpoint.iterdir()}
-    weights, settings = exporting.WEIGHTS_FILE, exporting.CONFIG_FILE
+    weights, settings = towers.WEIGHTS_FILE, towers.CONFIG_FILE
     assert set(files) == {
         weights,
         settings,
@@ -453,7 +455,7 @@ def test_a_run_goes_on_from_the_weights_and_the_words_of_another(
     for name in (MERGES_FILE, WORDS_FILE):
         assert (made / name).read_bytes() == (run.checkpoint / name).read_bytes()
     before, after = (
-        load_file(folder / exporting.WEIGHTS_FILE)["token_embedding.weight"]
+        load_file(folder / towers.WEIGHTS_FILE)["token_embedding.weight"]
         for folder in (run.checkpoint, made)
     )
     torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
@@ -502,7 +504,7 @@ def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(
 def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: Path):
     trainer, _ = clip_runs.prepare(RECIPE, tmp_path / "run", place / "data")
     trainer.train_step()
-    loop.save_state(tmp_path / "run", trainer.state())
+    save_state(tmp_path / "run", trainer.state())
     result = invoke(
         exporting.main,
         str(tmp_path / "run"),
@@ -513,7 +515,7 @@ def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     assert "step 1 of 6" in result.output
     assert "| steps | 1 of 6 of 8 pairs" in (tmp_path / "out" / model_card.CARD_FILE).read_text()
-    assert (tmp_path / "out" / exporting.WEIGHTS_FILE).is_file()
+    assert (tmp_path / "out" / towers.WEIGHTS_FILE).is_file()
 
 
 def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
@@ -534,7 +536,7 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
         )
         assert result.exit_code == 0, result.output
     first, last, mixed, other = (
-        load_file(folder / exporting.WEIGHTS_FILE)
+        load_file(folder / towers.WEIGHTS_FILE)
         for folder in (
             run.checkpoint,
             runs / "more" / exporting.CHECKPOINT,
@@ -542,7 +544,7 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
             tmp_path / "1.0",
         )
     )
-    unmixed = load_file(tmp_path / "0.0" / exporting.WEIGHTS_FILE)
+    unmixed = load_file(tmp_path / "0.0" / towers.WEIGHTS_FILE)
     assert any((first[name].float() - last[name].float()).abs().max() > 1e-3 for name in first)
     for name, value in mixed.items():
         torch.testing.assert_close(unmixed[name], last[name])
@@ -565,7 +567,7 @@ def test_exporting_what_is_no_run_of_a_clip_is_refused(
     state: dict[str, Any] | None, tmp_path: Path
 ):
     if state:
-        loop.save_state(tmp_path, state)
+        save_state(tmp_path, state)
     result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "run_folder must be a run of train_clip" in result.output

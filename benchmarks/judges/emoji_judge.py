@@ -30,10 +30,10 @@ from pipelines.models import judges
 from training.clip.degrade import degraded
 from training.clip.pairs import RECOLORED, fitted, recolored
 from training.core import captions, held_out
-from training.core.backgrounds import draw_grounds, laid_on
+from training.core.backgrounds import composited, draw_backgrounds
+from training.core.batches import step_generator
 from training.core.data import read_split
 from training.core.held_out import HeldOut
-from training.core.loop import step_generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "emoji_judge.safetensors"
 DATA = Path("../shared/data")
@@ -180,8 +180,8 @@ def classify(found: EmojiJudge, pixels: Tensor) -> tuple[list[str], list[str]]:
 
 def accuracies(found: EmojiJudge, emoji: Emoji, seed: int = 0) -> dict[str, float]:
     """Share of things and colours it gets right, on grounds of any colour."""
-    grounds = draw_grounds(len(emoji), torch.Generator().manual_seed(seed))
-    shown = F.interpolate(laid_on(emoji.pixels, grounds), size=_PX, mode="area")
+    grounds = draw_backgrounds(len(emoji), torch.Generator().manual_seed(seed))
+    shown = F.interpolate(composited(emoji.pixels, grounds), size=_PX, mode="area")
     things, colors = classify(found, shown)
     right = torch.tensor([KINDS.index(thing) for thing in things]) == emoji.things
     known = emoji.colors >= 0
@@ -202,7 +202,7 @@ def train(
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(chance, batch_size, generator=generator)
-        shown = laid_on(emoji.pixels[chosen], draw_grounds(batch_size, generator))
+        shown = composited(emoji.pixels[chosen], draw_backgrounds(batch_size, generator))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = found(degraded(shown, _PX, generator)).float()
         things, colors = logits.split([len(KINDS), len(COLORS)], dim=1)

@@ -24,9 +24,9 @@ from pipelines.core.images import from_uint8
 from pipelines.models import judges
 from training.clip.degrade import degraded
 from training.clip.pairs import Pairs, load_pairs
-from training.clip.trainer import centred
+from training.clip.towers import centred
+from training.core.batches import step_generator
 from training.core.captions import GENRES
-from training.core.loop import step_generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "genre_judge.safetensors"
 DATA = Path("../shared/data")

@@ -28,7 +28,7 @@ from pipelines.models.clip import Clip
 from pipelines.models.table import Checkpoint
 from training.clip.pairs import SOURCES, fitted
 from training.core import held_out
-from training.core.backgrounds import draw_grounds, laid_on
+from training.core.backgrounds import composited, draw_backgrounds
 from training.core.data import read_split
 from training.core.held_out import DATA, HeldOut
 
@@ -155,7 +155,7 @@ def load_emoji(data_folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -
             pixels.append(fitted(row["image"]))
             names.append(row["name"])
     stacked = torch.stack(pixels)
-    shown = laid_on(stacked, draw_grounds(len(stacked), torch.Generator().manual_seed(0)))
+    shown = composited(stacked, draw_backgrounds(len(stacked), torch.Generator().manual_seed(0)))
     return Emoji(F.interpolate(shown, size=64, mode="area"), names)
 
 

@@ -39,7 +39,7 @@ from pipelines.models import clip
 from pipelines.models.clip import Clip
 from pipelines.models.table import Checkpoint
 from training.clip.pairs import load_pairs
-from training.clip.trainer import centred
+from training.clip.towers import centred
 from training.core.captions import GENRES
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"

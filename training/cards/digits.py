@@ -23,8 +23,8 @@ from training.cards.parts import (
     with_front_matter,
     wrap,
 )
-from training.core.data import HUB_MNIST
 from training.core.sources import OTHER
+from training.digits.data import HUB_MNIST
 
 _HOW = {
     "channels": (

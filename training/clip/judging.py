@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from open_clip import CLIP, SimpleTokenizer
 from torch import Tensor
 
 from training.clip.pairs import Pairs
-from training.clip.trainer import CONTEXT_LENGTH, Trainer, centred, to_input
+from training.clip.towers import CONTEXT_LENGTH, centred, to_input
+from training.clip.trainer import Trainer
+from training.core.reporting import Reporter
 
 RANKS = (1, 5, 10)
 _BATCH = 250
@@ -43,19 +46,19 @@ def retrieval(image: Tensor, text: Tensor) -> dict[str, float]:
     """
     similarity = image @ text.T  # (n, n)
     own = similarity.diagonal()
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for name, better in (
         ("sentence of a picture", (similarity > own[:, None]).sum(dim=1)),
         ("picture of a sentence", (similarity > own[None, :]).sum(dim=0)),
     ):
-        found |= {f"{name}, R@{k}": (better < k).float().mean().item() for k in RANKS}
-    return found
+        shares |= {f"{name}, R@{k}": (better < k).float().mean().item() for k in RANKS}
+    return shares
 
 
 def class_embeddings(model: CLIP, tokenizer: SimpleTokenizer, names: Sequence[str]) -> Tensor:
     """`(k, d)`: of each name the mean over some ways to say it, of length 1."""
-    said = [template.format(name) for name in names for template in TEMPLATES]
-    means = embed_sentences(model, tokenizer, said).unflatten(0, (len(names), -1)).mean(dim=1)
+    texts = [template.format(name) for name in names for template in TEMPLATES]
+    means = embed_sentences(model, tokenizer, texts).unflatten(0, (len(names), -1)).mean(dim=1)
     return torch.nn.functional.normalize(means, dim=1)
 
 
@@ -66,35 +69,44 @@ def zero_shot(image: Tensor, classes: Tensor, labels: Sequence[int]) -> float:
 
 
 def judge_trainer(trainer: Trainer, held_out: Mapping[str, Pairs]) -> Figures:
-    """What `judge` finds of a run's averaged weights."""
+    """Returns what `judge` says of a run's averaged weights."""
     return judge(trainer.averaged(), trainer.tokenizer, held_out)
+
+
+def report_judgement(
+    trainer: Trainer, held_out: Mapping[str, Pairs], reporter: Reporter
+) -> dict[str, Any]:
+    """Reports what `judge` says of a run's averaged weights, and returns it."""
+    figures = judge_trainer(trainer, held_out)
+    reporter.scalars(flat(figures), trainer.step)
+    return dict(figures)
 
 
 def judge(model: CLIP, tokenizer: SimpleTokenizer, held_out: Mapping[str, Pairs]) -> Figures:
     """Every figure of the model card, per data set, each beside what guessing would give."""
-    found: Figures = {}
+    figures: Figures = {}
     for name, pairs in held_out.items():
         pictures = to_input(centred(pairs.pixels))
         if any(pairs.labels):
-            found[name] = _labels(model, tokenizer, pictures, pairs.labels)
+            figures[name] = _labels(model, tokenizer, pictures, pairs.labels)
         else:
             firsts = [texts[0] for texts in pairs.sentences]
             image, text = embed_pictures(model, pictures), embed_sentences(model, tokenizer, firsts)
             chance = {f"chance, R@{k}": k / len(pairs) for k in RANKS}
-            found[name] = retrieval(image, text) | chance
-        found[name] = {key: round(value, 4) for key, value in found[name].items()}
-    return found
+            figures[name] = retrieval(image, text) | chance
+        figures[name] = {key: round(value, 4) for key, value in figures[name].items()}
+    return figures
 
 
 def _labels(
     model: CLIP, tokenizer: SimpleTokenizer, pictures: Tensor, labels: Sequence[str]
 ) -> dict[str, float]:
     names = sorted(set(labels) - {""})
-    kept = [i for i, label in enumerate(labels) if label]
+    labelled = [i for i, label in enumerate(labels) if label]
     classes = class_embeddings(model, tokenizer, names)
-    wanted = [names.index(labels[i]) for i in kept]
-    accuracy = zero_shot(embed_pictures(model, pictures[kept]), classes, wanted)
-    return {"accuracy": accuracy, "chance": 1 / len(names), "pictures": len(kept)}
+    wanted = [names.index(labels[i]) for i in labelled]
+    accuracy = zero_shot(embed_pictures(model, pictures[labelled]), classes, wanted)
+    return {"accuracy": accuracy, "chance": 1 / len(names), "pictures": len(labelled)}
 
 
 def flat(figures: Figures) -> dict[str, float]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pipelines.core import images
 from training.core import captions, held_out
-from training.core.backgrounds import draw_grounds, laid_on
+from training.core.backgrounds import composited, draw_backgrounds
 from training.core.captions import Row
 from training.core.data import read_split
 
@@ -67,7 +67,7 @@ class Pairs:
         alpha = None if self.alpha is None else self.alpha.to(device)
         return replace(self, pixels=self.pixels.to(device), alpha=alpha)
 
-    def on_grounds(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+    def on_backgrounds(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """The pictures of the given numbers; what is transparent stands on a ground of any colour.
 
         Args:
@@ -83,7 +83,7 @@ class Pairs:
         if self.alpha is None:
             return images.from_uint8(pixels)
         seen = torch.cat([pixels, self.alpha[chosen]], dim=1)
-        return laid_on(seen, draw_grounds(len(indices), generator).to(device))
+        return composited(seen, draw_backgrounds(len(indices), generator).to(device))
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:

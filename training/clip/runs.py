@@ -16,29 +16,32 @@ from pipelines.models.table import CLIPS
 from training.cards.parts import FACTS_FILE
 from training.clip import half_formed, vocabulary
 from training.clip.pairs import SOURCES, Pairs, joined, load_pairs
-from training.clip.trainer import CONFIG_FILE, WEIGHTS_FILE, Recipe, Start, Trainer, model_config
-from training.core import loop
+from training.clip.recipe import Recipe
+from training.clip.towers import CONFIG_FILE, WEIGHTS_FILE, model_config
+from training.clip.trainer import Start, Trainer
+from training.core.batches import batch_indices
+from training.core.state import load_state
 
 DATA = Path("../shared/data")
 _PART = 1000
 
 
 def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, dict[str, Pairs]]:
-    """A new run, or the one that was saved in the folder, and the pairs that are held out.
+    """Makes or restores the run of a folder; returns it and the pairs that are held out.
 
     Raises:
         ValueError: if the folder holds a run of another recipe, the data cannot be read, or a step
             wants more pairs than there are.
     """
-    state = loop.load_state(folder)
+    state = load_state(folder)
     if state is not None:
         recipe.check_same(state["recipe"])
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: load_pairs(data_folder, name) for name in recipe.datasets}
     data = joined([train for train, _ in parts.values()])
-    loop.batch_indices(len(data), recipe.batch_size, recipe.seed, 0)  # refuses too large a batch
+    batch_indices(len(data), recipe.batch_size, recipe.seed, 0)  # refuses too large a batch
     made = half_formed_pictures(recipe, data, folder) if recipe.formers else None
-    texts = (text for said in data.sentences for text in said)
+    texts = (text for of_picture in data.sentences for text in of_picture)
     start = None
     if state is not None:
         tokenizer = vocabulary.load_tokenizer(folder)
@@ -56,14 +59,14 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
 
 
 def as_seen(data: Pairs, seed: int) -> Tensor:
-    """All pictures `(n, 3, h, w)` uint8; what is transparent stands on some ground."""
+    """Returns all pictures `(n, 3, h, w)` uint8, transparent ones on some background."""
     generator = torch.Generator().manual_seed(seed)
     parts = torch.arange(len(data)).split(_PART)
-    return torch.cat([images.to_uint8(data.on_grounds(part, generator)) for part in parts])
+    return torch.cat([images.to_uint8(data.on_backgrounds(part, generator)) for part in parts])
 
 
 def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
-    """All pictures as the recipe's checkpoints predict them, `(n, 3, h, w)` uint8.
+    """Returns all pictures as the recipe's checkpoints predict them, `(n, 3, h, w)` uint8.
 
     Those of a data set are formed by the checkpoint of its name or of its kind, the others by the
     first.
@@ -79,20 +82,20 @@ def half_formed_pictures(recipe: Recipe, data: Pairs, folder: Path) -> Tensor:
 
 
 def former_of(origin: str, models: Sequence[str]) -> str:
-    """The checkpoint, one of `models`, that forms the pictures of a data set."""
+    """Returns the checkpoint, one of `models`, that forms the pictures of a data set."""
     source = SOURCES.get(origin)
     kin = source.former if source else ""
     return next((name for name in (origin, kin) if name in models), models[0])
 
 
 def folder_of(start_model: str) -> Path:
-    """Where a CLIP to go on from lies: a bundled one, or a folder of its own."""
+    """Returns where a CLIP to go on from lies: a bundled one, or a folder of its own."""
     row = CLIPS.get(start_model)
     return row.folder if row and not row.repo_id else Path(start_model)
 
 
 def read_start(folder: Path, recipe: Recipe) -> Start:
-    """What a checkpoint that `export_clip` wrote has learned.
+    """Reads what a checkpoint that `export_clip` wrote has learned.
 
     Raises:
         ValueError: if there is none, or it has other towers than the recipe.

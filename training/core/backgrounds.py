@@ -1,4 +1,4 @@
-"""Transparent pictures in other colours: a plain ground behind each, its hues turned."""
+"""Transparent pictures in other colours: a plain colour behind each, its hues rotated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from pipelines.core import images
 
-Grounds = Literal["white", "colors"]
+Backgrounds = Literal["white", "colors"]
 
-_PALE = 0.25  # share of grounds from white to grey
+_PALE = 0.25  # share of backgrounds from white to grey
 
 
-def draw_grounds(count: int, generator: torch.Generator) -> Tensor:
-    """Colours for so many grounds: three in four of any hue, the others from white to grey.
+def draw_backgrounds(count: int, generator: torch.Generator) -> Tensor:
+    """Draws colours for backgrounds: three in four of any hue, the others from white to grey.
 
     Args:
         count: how many.
@@ -31,22 +31,22 @@ def draw_grounds(count: int, generator: torch.Generator) -> Tensor:
     return rgb * 2 - 1
 
 
-def laid_on(pixels: Tensor, grounds: Tensor) -> Tensor:
-    """Pictures with transparency on their grounds.
+def composited(pixels: Tensor, backgrounds: Tensor) -> Tensor:
+    """Returns transparent pictures laid on their backgrounds.
 
     Args:
         pixels: `(n, 4, h, w)` uint8, RGBA.
-        grounds: `(n, 3, 1, 1)` in [-1, 1], on the same device.
+        backgrounds: `(n, 3, 1, 1)` in [-1, 1], on the same device.
 
     Returns:
         `(n, 3, h, w)` in [-1, 1].
     """
     alpha = pixels[:, 3:].float() / 255
-    return images.from_uint8(pixels[:, :3]) * alpha + grounds * (1 - alpha)
+    return images.from_uint8(pixels[:, :3]) * alpha + backgrounds * (1 - alpha)
 
 
-def turned(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Pictures with every hue turned on its circle; lightest, darkest and grey stay as they are.
+def hue_rotated(pixels: Tensor, turns: Tensor) -> Tensor:
+    """Rotates every hue on its circle; lightest, darkest and grey stay as they are.
 
     Args:
         pixels: `(n, 4, h, w)` uint8, RGBA.

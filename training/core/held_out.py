@@ -26,7 +26,7 @@ from datasets import Dataset, load_dataset
 from torch import Tensor
 
 from training.core import captions
-from training.core.backgrounds import turned
+from training.core.backgrounds import hue_rotated
 from training.core.captions import Row
 from training.core.sources import SOURCES, Kind
 
@@ -92,7 +92,7 @@ class HeldOut:
         if thing not in self.things:
             return ANY_TURN
         steps = torch.arange(NUM_TURNS) / NUM_TURNS
-        pictures = turned(pixels.expand(NUM_TURNS, -1, -1, -1), steps)  # (NUM_TURNS, 4, h, w)
+        pictures = hue_rotated(pixels.expand(NUM_TURNS, -1, -1, -1), steps)  # (NUM_TURNS, 4, h, w)
         allowed = [not self.has_pair(thing, captions.dominant_colors(p)) for p in pictures]
         return sum(1 << i for i, is_allowed in enumerate(allowed) if is_allowed)
 
@@ -215,7 +215,7 @@ def _pairs_made(row: Row, thing: str) -> set[tuple[str, str]]:
     small = row["image"].convert("RGBA").resize((_MEASURED_PX, _MEASURED_PX))
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)  # (4, px, px)
     steps = torch.arange(NUM_TURNS) / NUM_TURNS
-    pictures = turned(pixels.expand(NUM_TURNS, -1, -1, -1), steps)
+    pictures = hue_rotated(pixels.expand(NUM_TURNS, -1, -1, -1), steps)
     colors = (captions.dominant_colors(picture)[:1] for picture in pictures)
     return {(thing, plain_color(color)) for first in colors for color in first}
 

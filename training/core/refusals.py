@@ -10,7 +10,7 @@ import torch
 import typer
 from safetensors import SafetensorError
 
-from training.core import loop
+from training.core.state import STATE_FILE
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def stopped_in_one_sentence(folder: Path) -> Iterator[None]:
     try:
         yield
     except (FloatingPointError, OSError, SafetensorError, torch.OutOfMemoryError) as error:
-        kept = (folder / loop.STATE_FILE).is_file()
+        kept = (folder / STATE_FILE).is_file()
         hint = "the state that was saved last is kept" if kept else "no state was saved yet"
         reason = str(error).splitlines()[0]
         typer.echo(f"Training stopped: {reason}; {hint}.", err=True)

@@ -7,28 +7,23 @@ works on an unfinished run too: it takes the averaged weights that were saved la
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, ModelMixin
-from PIL import Image
 
 from pipelines.products.settings import DigitsSettings
-from training.cards import model_card
-from training.core import loop
-from training.core.data import load_digits, public_name
-from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM
-from training.digits.trainer import NUM_CLASSES, SAMPLE_ROWS, Recipe, Trainer
-
-# Files stay under 9 MB, header included.
-MAX_SHARD_SIZE = "8MB"
-_WEIGHTS = "*.safetensors"
+from training.cards.checkpoint import save_model, write_checkpoint
+from training.cards.parts import CARD_FILE
+from training.core.exporting import CheckpointFolder, RunFolder, Threads, saved_state
+from training.core.options import set_threads
+from training.core.refusals import options_refused
+from training.core.trainer import ADAM_BETAS, MAX_GRADIENT_NORM
+from training.digits.data import load_digits, public_name
+from training.digits.recipe import Recipe
+from training.digits.trainer import NUM_CLASSES, SAMPLE_ROWS, Trainer
 
 
 def export(trainer: Trainer, folder: Path) -> None:
@@ -43,51 +38,13 @@ def export(trainer: Trainer, folder: Path) -> None:
     write_checkpoint(
         folder,
         lambda: save_model(trainer.averaged(), trainer.scheduler, folder),
-        trainer.draw_samples(),
         facts(trainer),
+        trainer.draw_samples(),
     )
 
 
-def save_model(unet: ModelMixin, scheduler: DDPMScheduler, folder: Path) -> None:
-    """Writes network and schedule in diffusers' layout."""
-    unet.save_pretrained(folder / "unet", max_shard_size=MAX_SHARD_SIZE)
-    scheduler.save_pretrained(folder / "scheduler")
-
-
-def write_checkpoint(
-    folder: Path, save: Callable[[], object], samples: Image.Image, facts: Mapping[str, Any]
-) -> None:
-    """Writes weights, samples, facts and card; figures that measured other weights are deleted.
-
-    Args:
-        folder: to write to.
-        save: writes `unet/` and `scheduler/` in there.
-        samples: a sheet of pictures.
-        facts: what the card says.
-
-    Raises:
-        OSError: if the disk is full, for instance.
-        SafetensorError: likewise, while the weights are written.
-    """
-    before = _weights(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save()
-    samples.save(folder / model_card.SAMPLES_FILE)
-    text = json.dumps(facts, indent=2) + "\n"
-    (folder / model_card.FACTS_FILE).write_text(text, encoding="utf-8")
-    for path in (folder / "unet").glob(_WEIGHTS):
-        path.chmod(0o644)  # safetensors lets nobody else read them
-    if _weights(folder) != before:
-        (folder / model_card.FIGURES_FILE).unlink(missing_ok=True)
-    model_card.write_card(folder)
-
-
-def _weights(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((folder / "unet").glob(_WEIGHTS))}
-
-
 def facts(trainer: Trainer) -> dict[str, Any]:
-    """Everything that the model card says of these weights, as plain data."""
+    """Returns everything that the model card says of these weights, as plain data."""
     recipe, settings = trainer.recipe, DigitsSettings()
     unet = trainer.averaged()
     return {
@@ -111,7 +68,7 @@ def facts(trainer: Trainer) -> dict[str, Any]:
 
 
 def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
-    """The run that was saved in a folder, as far as it came.
+    """Loads the run that was saved in a folder, as far as it came.
 
     Args:
         run_folder: where `state.pt` lies.
@@ -120,10 +77,8 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
     Raises:
         ValueError: if there is no such run, or its state or data cannot be read.
     """
-    state = loop.load_state(run_folder)
-    if state is None:
-        raise ValueError(f"run_folder must hold a {loop.STATE_FILE}, got {run_folder} without one")
-    recipe = Recipe(**state["recipe"])
+    state = saved_state(run_folder)
+    recipe = Recipe.from_saved(state["recipe"])
     data = load_digits(dataset_name or recipe.dataset_name, "train")
     trainer = Trainer(recipe, data, Accelerator())
     trainer.restore(state)
@@ -131,19 +86,15 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
 
 
 def main(
-    run_folder: Annotated[Path, typer.Argument(help="folder of a training run")],
-    folder: Annotated[Path, typer.Argument(help="checkpoint folder to write")],
+    run_folder: RunFolder,
+    folder: CheckpointFolder,
     dataset_name: Annotated[str, typer.Option(help="Hub id or folder; without: the run's")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Writes the checkpoint folder of a training run, finished or not."""
-    if threads:
-        torch.set_num_threads(threads)
-    try:
+    set_threads(threads)
+    with options_refused():
         trainer = load_run(run_folder, dataset_name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     export(trainer, folder)
-    typer.echo(
-        f"step {trainer.step} of {trainer.recipe.max_steps}: {folder / model_card.CARD_FILE}"
-    )
+    card = folder / CARD_FILE
+    typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {card}")

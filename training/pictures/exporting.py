@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import diffusers
-import torch
 import typer
 from accelerate import Accelerator
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from training.core import loop
-from training.core.data import (
-    dataset_names,
-    folder_name,
-    is_local,
-    joined_folder_names,
-    load_pictures,
-)
-from training.core.loop import ADAM_BETAS, MAX_GRADIENT_NORM
-from training.digits.exporting import MAX_SHARD_SIZE, save_model, write_checkpoint
+from training.cards.checkpoint import MAX_SHARD_SIZE, save_model, write_checkpoint
+from training.core.data import dataset_names, folder_name, is_local, joined_folder_names
+from training.core.exporting import CheckpointFolder, RunFolder, Threads, saved_state
+from training.core.options import set_threads
+from training.core.refusals import options_refused
+from training.core.trainer import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.pictures import start_models
+from training.pictures.data import load_pictures
 from training.pictures.recipe import Recipe, channels_to_read
 from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 
@@ -52,8 +48,8 @@ def export(trainer: Trainer, folder: Path, name: str, repo_id: str = "") -> None
     write_checkpoint(
         folder,
         lambda: _save(trainer.averaged(), trainer.scheduler, folder),
+        facts(trainer, name, repo_id or _public(folder)),
         trainer.draw_samples(NUM_SAMPLES),
-        facts(trainer, name, repo_id or _shown(folder)),
     )
 
 
@@ -64,13 +60,13 @@ def _save(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) -> None:
         save_model(unet, scheduler, folder)
 
 
-def _shown(folder: Path) -> str:
-    """The folder as it may be told to others."""
+def _public(folder: Path) -> str:
+    """Returns the folder as a card may name it."""
     return folder.name if folder.is_absolute() else folder.as_posix()
 
 
 def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
-    """Everything that the model card says of these weights, as plain data.
+    """Returns everything that the model card says of these weights, as plain data.
 
     Args:
         trainer: the run.
@@ -94,7 +90,7 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
         "data_is_local": all(map(is_local, names)),
         "datasets": list(map(folder_name, names)),
         "schedule": trainer.scheduler.config["beta_schedule"],
-        "num_timesteps": len(trainer.alpha_bar),
+        "num_timesteps": len(trainer.objective.alpha_bar),
         "optimizer": f"betas {ADAM_BETAS}, gradients clipped to norm {MAX_GRADIENT_NORM:g}",
         "steps": trainer.step,
         "seconds": round(trainer.seconds, 1),
@@ -114,7 +110,7 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
 
 
 def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
-    """The run that was saved in a folder, as far as it came.
+    """Loads the run that was saved in a folder, as far as it came.
 
     Args:
         run_folder: where `state.pt` lies.
@@ -123,12 +119,10 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
     Raises:
         ValueError: if there is no such run, or its state or data cannot be read.
     """
-    state = loop.load_state(run_folder)
-    if state is None:
-        raise ValueError(f"run_folder must hold a {loop.STATE_FILE}, got {run_folder} without one")
+    state = saved_state(run_folder)
     if "image_size" not in state["recipe"]:
         raise ValueError(f"run_folder must be a run of pictures, got {run_folder} with another")
-    recipe = Recipe(**state["recipe"])
+    recipe = Recipe.from_saved(state["recipe"])
     unet, scheduler = start_models.network_of(recipe, state)
     data = load_pictures(
         dataset_name or recipe.dataset_name,
@@ -144,17 +138,14 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
 
 
 def main(
-    run_folder: Annotated[Path, typer.Argument(help="folder of a training run")],
-    folder: Annotated[Path, typer.Argument(help="checkpoint folder to write")],
+    run_folder: RunFolder,
+    folder: CheckpointFolder,
     dataset_name: Annotated[str, typer.Option(help="Hub id or folder; without: the run's")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Writes the checkpoint folder of a training run, finished or not."""
-    if threads:
-        torch.set_num_threads(threads)
-    try:
+    set_threads(threads)
+    with options_refused():
         trainer = load_run(run_folder, dataset_name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     export(trainer, folder, run_folder.resolve().name)
     typer.echo(f"step {trainer.step} of {trainer.recipe.max_steps}: {folder}")

@@ -16,7 +16,7 @@ from pipelines.models import checkpoints, own_checkpoints
 from pipelines.models.table import TABLE
 from training.cards.parts import FACTS_FILE, pictures_per_step
 from training.core.data import folder_name, is_local, joined_folder_names
-from training.core.loop import Prediction
+from training.core.objective import Prediction
 from training.pictures.recipe import Recipe
 
 NUM_TIMESTEPS = 1000
