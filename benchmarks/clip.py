@@ -17,10 +17,10 @@ from tqdm import tqdm
 from benchmarks.scoring import markdown
 from pipelines.core import devices
 from pipelines.models import clip
-from training.clip_cards import figure_rows
-from training.clip_judging import judge
-from training.clip_runs import DATA
-from training.pairs import SOURCES, load_pairs
+from training.cards.clip import figure_rows
+from training.clip.judging import judge
+from training.clip.pairs import SOURCES, load_pairs
+from training.clip.runs import DATA
 
 
 def main(

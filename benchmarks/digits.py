@@ -34,7 +34,7 @@ from pipelines.models import checkpoints
 from pipelines.models.judges import NUM_CLASSES, load_judge, stored_accuracy
 from pipelines.products.digits import generate
 from pipelines.products.settings import MAX_DIGITS, DigitsSettings
-from training.data import Digits, default_mnist, load_digits
+from training.digits.data import Digits, default_mnist, load_digits
 
 REPORT_SEED = 1_000_000
 TUNING_SEED = 500_000

@@ -10,7 +10,7 @@ from benchmarks import scoring
 from benchmarks.scoring import Score
 from benchmarks.timing import Timing
 from pipelines.models.table import CLIPS, TABLE
-from training import cards
+from training.cards import model_card
 
 
 def figures_of(scores: Sequence[Score], timing: Timing) -> dict[str, dict[str, str]]:
@@ -40,11 +40,11 @@ def record(key: str, measured: Mapping[str, tuple[str, str]]) -> None:
         OSError: if the card cannot be written.
     """
     folder = (TABLE | CLIPS)[key].folder
-    path = folder / cards.FIGURES_FILE
+    path = folder / model_card.FIGURES_FILE
     figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     figures |= {name: _figure(label, value) for name, (label, value) in measured.items()}
     path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    cards.write_card(folder)
+    model_card.write_card(folder)
 
 
 def write_cards(scores: dict[str, list[Score]], timings: Sequence[Timing]) -> None:
@@ -57,5 +57,5 @@ def write_cards(scores: dict[str, list[Score]], timings: Sequence[Timing]) -> No
         folder = TABLE[f"digits-{timing.conditioning}"].folder
         figures = figures_of(scores[timing.conditioning], timing)
         text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-        (folder / cards.FIGURES_FILE).write_text(text, encoding="utf-8")
-        cards.write_card(folder)
+        (folder / model_card.FIGURES_FILE).write_text(text, encoding="utf-8")
+        model_card.write_card(folder)

@@ -26,10 +26,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from benchmarks.scoring import markdown
 from pipelines.core import devices
-from training.card_parts import SAMPLES_FILE
+from training.cards.parts import SAMPLES_FILE
+from training.core.state import STATE_FILE, load_state
 from training.finetune_model import CHECKPOINT
-from training.loop import STATE_FILE, load_state
-from training.picture_trainer import SAMPLE_COLUMNS
+from training.pictures.trainer import SAMPLE_COLUMNS
 
 ARMS = {"fine-tuned from scenes": ["--start-model", "scenes"], "from scratch": ["--from-scratch"]}
 POINTS = 8

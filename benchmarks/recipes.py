@@ -33,9 +33,10 @@ from benchmarks.judges import genre_judge, judge
 from benchmarks.scoring import markdown
 from pipelines.core import devices, images
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from training.data import Pictures, load_pictures
-from training.picture_recipe import Precision, Recipe
-from training.picture_trainer import Trainer
+from training.core.recipe import Precision
+from training.pictures.data import Pictures, load_pictures
+from training.pictures.recipe import Recipe
+from training.pictures.trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA = Path("../shared/data")
@@ -195,7 +196,7 @@ def forward_beside(trial: Trainer, base: Trainer) -> float:
 
 def errors_of(trainer: Trainer) -> dict[str, float]:
     """Returns the errors at the same noise levels for every arm, whatever its schedule."""
-    sigmas = (1 - trainer.alpha_bar).sqrt().cpu()  # (num_timesteps,)
+    sigmas = (1 - trainer.objective.alpha_bar).sqrt().cpu()  # (num_timesteps,)
     nearest = {level: int((sigmas - level).abs().argmin()) for level in NOISE_LEVELS}
     errors = trainer.validate(sorted(set(nearest.values())))
     return {str(level): errors[t] for level, t in nearest.items()}

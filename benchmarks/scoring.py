@@ -12,7 +12,7 @@ from benchmarks import frechet
 from benchmarks.judges.judge import classify, features
 from pipelines.core.images import from_uint8
 from pipelines.models.judges import NUM_CLASSES, DigitJudge
-from training.data import Digits
+from training.digits.data import Digits
 
 HEADER = ("digits", "n", "judged as asked (95 %)", "worst class", "Fréchet distance (95 %)")
 

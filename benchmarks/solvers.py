@@ -21,7 +21,7 @@ from pipelines.core.rules import rule
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models.judges import load_judge
 from pipelines.products.settings import DigitsSettings
-from training.data import default_mnist, load_digits
+from training.digits.data import default_mnist, load_digits
 
 EVALUATIONS = (6, 10, 20)
 

@@ -38,8 +38,9 @@ from pipelines.diffusion.methods import METHODS
 from pipelines.models import checkpoints
 from pipelines.models.judges import load_judge
 from pipelines.products.settings import DigitsSettings
-from training.data import default_mnist, load_digits, load_pictures
-from training.grounds import draw_grounds, laid_on
+from training.core.backgrounds import composited, draw_backgrounds
+from training.digits.data import default_mnist, load_digits
+from training.pictures.data import load_pictures
 
 RESULTS = Path(__file__).resolve().parent / "results" / "steps.json"
 DATA = Path("../shared/data")
@@ -134,7 +135,7 @@ def real(data_folder: Path, model: str, seed: int = 0) -> frechet.Gaussian:
     pixels = data.take(chosen)
     if channels == 3:
         return looks(images.from_uint8(pixels))
-    return looks(laid_on(pixels, draw_grounds(len(chosen), generator)))
+    return looks(composited(pixels, draw_backgrounds(len(chosen), generator)))
 
 
 def draw(model: str, arm: str, steps: int, count: int) -> tuple[Tensor, float]:

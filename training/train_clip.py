@@ -9,146 +9,58 @@ card: `open_clip.create_model_from_pretrained("local-dir:...")` loads it.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import torch
 import typer
-from tqdm import tqdm
 
-from pipelines.core.rules import Choice
-from training import clip_judging, loop, publish
-from training.clip_runs import DATA, prepare
-from training.clip_trainer import Architecture, Recipe, Trainer
-from training.export_clip import CHECKPOINT, export
-from training.finetune_model import run_folder
-from training.pairs import SOURCES, Pairs
-from training.picture_recipe import Precision
-from training.refusals import options_refused, stopped_in_one_sentence
-from training.reporting import Report, Reporter, make_reporter
+from training.clip.exporting import CHECKPOINT, export
+from training.clip.judging import judge_trainer, report_judgement
+from training.clip.recipe import Recipe, dataset_names
+from training.clip.runs import DATA, prepare
+from training.core.loop import Timing, reporter_for, run_folder, train
+from training.core.options import command, option, set_threads
+from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.reporting import Report
+from training.core.run_options import every, model_save_name, push_to_hub, threads
+from training.publish.commands import push, reserve
 
 
-def main(
-    data_folder: Annotated[Path, typer.Option(help="where the data sets lie")] = DATA,
-    model_save_name: Annotated[
-        str, typer.Option(help="the run lies in runs/NAME; a path is taken as it is")
-    ] = "clip-small",
-    datasets: Annotated[
-        str, typer.Option(help="data sets by commas, those of an older run to go on with it")
-    ] = ",".join(SOURCES),
-    architecture: Annotated[Architecture, typer.Option(help="of the picture's tower")] = "resnet",
-    max_steps: Annotated[int, typer.Option(help="length of the run")] = 1600,
-    batch_size: Annotated[int, typer.Option(help="pairs per step")] = 256,
-    lr: Annotated[float, typer.Option(help="peak learning rate")] = 1e-3,
-    warmup_steps: Annotated[int, typer.Option(help="steps to reach it")] = 100,
-    ema_decay: Annotated[float, typer.Option(help="of the averaged weights")] = 0.995,
-    half_formed_by: Annotated[
-        str,
-        typer.Option(
-            help="checkpoints, by commas, that predict half-formed pictures: of a data set that of "
-            "its name, or the first; empty: none"
-        ),
-    ] = "paintings",
-    start_model: Annotated[
-        str, typer.Option(help="bundled CLIP or folder to go on from; empty: new weights")
-    ] = "",
-    same_source_share: Annotated[
-        float, typer.Option(help="share of steps whose pairs are all of one data set")
-    ] = 0.5,
-    focus: Annotated[
-        str,
-        typer.Option(help="data sets, by commas, that most of those steps are of; empty: by size"),
-    ] = "",
-    adversarial_radius: Annotated[
-        float, typer.Option(help="how far pictures are moved at most to be misread; 0 is off")
-    ] = 0,
-    mixed_precision: Annotated[Precision, typer.Option(help="arithmetic of the passes")] = "no",
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
-    save_every: Annotated[int, typer.Option(min=1, help="steps between saved states")] = 50,
-    judge_every: Annotated[int, typer.Option(min=1, help="steps between judgements")] = 400,
-    report_to: Annotated[Report, typer.Option(help="where curves go")] = "tensorboard",
-    push_to_hub: Annotated[
-        str, typer.Option(help="Hub id of a model repository to upload the result to")
-    ] = "",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What does not decide the weights."""
+
+    data_folder: Path = option(DATA, "where the data sets lie")
+    model_save_name: str = model_save_name("clip-small")
+    save_every: int = every(50, "steps between saved states")
+    judge_every: int = every(400, "steps between judgements")
+    report_to: Report = option("tensorboard", "where curves go")
+    push_to_hub: str = push_to_hub()
+    threads: int = threads()
+
+
+@command(Recipe, RunOptions)
+def main(given: dict[str, Any], others: dict[str, Any]) -> None:
     """Trains a small CLIP and saves it as an open_clip folder."""
-    if threads:
-        torch.set_num_threads(threads)
-    folder = run_folder(model_save_name)
+    options = RunOptions(**others)
+    set_threads(options.threads)
+    folder = run_folder(options.model_save_name)
     with stopped_in_one_sentence(folder), options_refused():
-        recipe = Recipe(
-            architecture=architecture,
-            datasets=_chosen(datasets),
-            half_formed=half_formed_by,
-            max_steps=max_steps,
-            batch_size=batch_size,
-            lr=lr,
-            warmup_steps=warmup_steps,
-            ema_decay=ema_decay,
-            mixed_precision=mixed_precision,
-            seed=seed,
-            start_model=start_model,
-            same_source_share=same_source_share,
-            focus=focus,
-            adversarial_radius=adversarial_radius,
-        )
-        repo_id = publish.reserve(push_to_hub)
-        trainer, held_out = prepare(recipe, folder, data_folder)
-        reporter = make_reporter(report_to, folder, trainer.step + 1, asdict(recipe))
+        recipe = Recipe.from_options(given, datasets=dataset_names(given["datasets"]))
+        repo_id = reserve(options.push_to_hub)
+        trainer, held_out = prepare(recipe, folder, options.data_folder)
+        reporter = reporter_for(trainer, options.report_to, folder)
     with stopped_in_one_sentence(folder):
         with reporter:
-            train(trainer, held_out, folder, reporter, save_every, judge_every)
-        figures = clip_judging.judge_trainer(trainer, held_out)
+            timing = Timing(options.save_every, options.judge_every)
+            judge = partial(report_judgement, trainer, held_out)
+            train(trainer, folder, reporter, timing, judge)
+        figures = judge_trainer(trainer, held_out)
         export(trainer, folder / CHECKPOINT, folder.name, figures)
         typer.echo(folder / CHECKPOINT)
-    publish.push(folder / CHECKPOINT, repo_id)
-
-
-def _chosen(datasets: str) -> tuple[str, ...]:
-    """The data sets of an option.
-
-    Raises:
-        ValueError: if one of them is unknown, or there is none.
-    """
-    names = tuple(name.strip() for name in datasets.split(",") if name.strip())
-    for name in names or ("",):
-        Choice(tuple(SOURCES)).check("datasets", name)
-    return names
-
-
-def train(
-    trainer: Trainer,
-    held_out: dict[str, Pairs],
-    folder: Path,
-    reporter: Reporter,
-    save_every: int,
-    judge_every: int,
-) -> None:
-    """Trains to the end, saving and judging on the way; a finished run is left as it is.
-
-    Raises:
-        FloatingPointError: if the loss is no longer finite.
-        OSError: if the state or the log cannot be written.
-    """
-    total = trainer.recipe.max_steps
-    with tqdm(total=total, initial=trainer.step, unit="step") as bar:
-        while trainer.step < total:
-            loss = trainer.train_step()
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-            reporter.scalars({"loss": loss}, trainer.step)
-            last = trainer.step == total
-            if trainer.step % judge_every == 0 or last:
-                figures = clip_judging.judge_trainer(trainer, held_out)
-                reporter.scalars(clip_judging.flat(figures), trainer.step)
-                line = {"step": trainer.step, "seconds": round(trainer.seconds), **figures}
-                bar.write(json.dumps(line))
-            if trainer.step % save_every == 0 or last:
-                reporter.flush()
-                loop.save_state(folder, trainer.state())
+    push(folder / CHECKPOINT, repo_id)
 
 
 if __name__ == "__main__":

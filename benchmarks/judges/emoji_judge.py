@@ -28,13 +28,13 @@ from tqdm import tqdm
 
 from benchmarks.judges import genre_judge, judge
 from pipelines.models import judges
-from training import captions, held_out
-from training.data import read_split
-from training.degrade import degraded
-from training.grounds import draw_grounds, laid_on
-from training.held_out import HeldOut
-from training.loop import step_generator
-from training.pairs import RECOLORED, fitted, recolored
+from training.clip.degrade import degraded
+from training.clip.pairs import RECOLORED, fitted, recolored
+from training.core import captions, held_out
+from training.core.backgrounds import composited, draw_backgrounds
+from training.core.batches import step_generator
+from training.core.data import read_split
+from training.core.held_out import HeldOut
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "emoji_judge.safetensors"
 DATA = Path("../shared/data")
@@ -181,8 +181,8 @@ def classify(model: EmojiJudge, pixels: Tensor) -> tuple[list[str], list[str]]:
 
 def accuracies(model: EmojiJudge, emoji: Emoji, seed: int = 0) -> dict[str, float]:
     """Returns the judge's accuracies of things and colours, on backgrounds of any colour."""
-    grounds = draw_grounds(len(emoji), torch.Generator().manual_seed(seed))
-    pictures = F.interpolate(laid_on(emoji.pixels, grounds), size=_PX, mode="area")
+    grounds = draw_backgrounds(len(emoji), torch.Generator().manual_seed(seed))
+    pictures = F.interpolate(composited(emoji.pixels, grounds), size=_PX, mode="area")
     things, colors = classify(model, pictures)
     right = torch.tensor([KINDS.index(thing) for thing in things]) == emoji.things
     has_color = emoji.colors >= 0
@@ -203,7 +203,7 @@ def train(
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(probabilities, batch_size, generator=generator)
-        pictures = laid_on(emoji.pixels[chosen], draw_grounds(batch_size, generator))
+        pictures = composited(emoji.pixels[chosen], draw_backgrounds(batch_size, generator))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(degraded(pictures, _PX, generator)).float()
         things, colors = logits.split([len(KINDS), len(COLORS)], dim=1)

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from benchmarks.judges import judge
 from pipelines.core.images import from_uint8
 from pipelines.models import judges
-from training.captions import GENRES
-from training.clip_trainer import centred
-from training.degrade import degraded
-from training.loop import step_generator
-from training.pairs import Pairs, load_pairs
+from training.clip.degrade import degraded
+from training.clip.pairs import Pairs, load_pairs
+from training.clip.towers import centred
+from training.core.batches import step_generator
+from training.core.captions import GENRES
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "genre_judge.safetensors"
 DATA = Path("../shared/data")

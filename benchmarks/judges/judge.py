@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from pipelines.core.images import from_uint8
 from pipelines.models.judges import WEIGHTS, DigitJudge, Judge
-from training.data import Digits, default_mnist, load_digits
-from training.loop import batch_indices, step_generator
+from training.core.batches import batch_indices, step_generator
+from training.digits.data import Digits, default_mnist, load_digits
 
 J = TypeVar("J", bound=Judge)
 

@@ -26,11 +26,11 @@ from benchmarks.scoring import markdown
 from pipelines.models import clip
 from pipelines.models.clip import Clip
 from pipelines.models.table import Checkpoint
-from training import held_out
-from training.data import read_split
-from training.grounds import draw_grounds, laid_on
-from training.held_out import DATA, HeldOut
-from training.pairs import SOURCES, fitted
+from training.clip.pairs import SOURCES, fitted
+from training.core import held_out
+from training.core.backgrounds import composited, draw_backgrounds
+from training.core.data import read_split
+from training.core.held_out import DATA, HeldOut
 
 NAMES = Path(__file__).resolve().parent / "weights" / "emoji_names.txt"
 TEMPLATES = ("{}", "a {}", "an emoji of a {}", "a drawing of a {}")
@@ -155,7 +155,7 @@ def load_emoji(data_folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -
             pixels.append(fitted(row["image"]))
             names.append(row["name"])
     stacked = torch.stack(pixels)
-    pictures = laid_on(stacked, draw_grounds(len(stacked), torch.Generator().manual_seed(0)))
+    pictures = composited(stacked, draw_backgrounds(len(stacked), torch.Generator().manual_seed(0)))
     return Emoji(F.interpolate(pictures, size=64, mode="area"), names)
 
 

@@ -39,9 +39,9 @@ from benchmarks.judges.genre_judge import DATA, KINDS
 from pipelines.models import clip
 from pipelines.models.clip import Clip
 from pipelines.models.table import Checkpoint
-from training.captions import GENRES
-from training.clip_trainer import centred
-from training.pairs import load_pairs
+from training.clip.pairs import load_pairs
+from training.clip.towers import centred
+from training.core.captions import GENRES
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 CLIP_JUDGE = WEIGHTS / "clip-judge"

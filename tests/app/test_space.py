@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from pipelines.models.table import CLIPS, HUB, TABLE
 from tests.fakes.hub_server import Hub, serve_hub
-from training import hub_spaces, publish
-from training.hub import LARGEST_REGULAR_FILE, File
-from training.hub_models import find_folder
+from training.publish import commands, spaces
+from training.publish.models import find_folder
+from training.publish.uploads import LARGEST_REGULAR_FILE, File
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -47,7 +47,7 @@ def data() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def files() -> dict[str, File]:
     """What the Space is made of."""
-    return {file.path: file for file in hub_spaces.files_of(ROOT, ID)}
+    return {file.path: file for file in spaces.files_of(ROOT, ID)}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_readme_has_the_settings_of_a_space_and_no_others(data: dict[str, An
     assert re.search(f"^# {data['title']}$", README, re.M)
     assert data["pinned"] is False
     assert not data["emoji"].isascii()
-    assert {data["colorFrom"], data["colorTo"]} <= hub_spaces.COLORS
+    assert {data["colorFrom"], data["colorTo"]} <= spaces.COLORS
     assert 0 < len(data["short_description"]) <= 60
 
 
@@ -122,8 +122,8 @@ def test_the_clips_of_the_hub_are_fetched_when_the_space_is_built(data: dict[str
 
 
 def test_the_hardware_has_a_name_that_the_hub_knows(data: dict[str, Any]):
-    assert data["suggested_hardware"] in hub_spaces.HARDWARE
-    assert {"cpu-basic", "zero-a10g"} <= hub_spaces.HARDWARE
+    assert data["suggested_hardware"] in spaces.HARDWARE
+    assert {"cpu-basic", "zero-a10g"} <= spaces.HARDWARE
 
 
 def test_the_terms_are_those_of_the_strictest_bundled_weights(data: dict[str, Any]):
@@ -132,7 +132,7 @@ def test_the_terms_are_those_of_the_strictest_bundled_weights(data: dict[str, An
 
 
 def test_the_readme_passes_its_own_check(files: dict[str, File]):
-    assert list(hub_spaces.problems_of(README, set(files))) == []
+    assert list(spaces.problems_of(README, set(files))) == []
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_what_is_wrong_with_a_readme_is_told(
 ):
     changed, count = re.subn(before, after, README, count=1)
     assert count == 1
-    (problem,) = hub_spaces.problems_of(changed, set(files))
+    (problem,) = spaces.problems_of(changed, set(files))
     assert sentence in problem
     with pytest.raises(ValueError, match=re.escape(problem)):
-        hub_spaces.check(changed, files.values())
+        spaces.check(changed, files.values())
 
 
 def test_a_readme_without_settings_is_refused():
     with pytest.raises(ValueError, match="must begin with the settings"):
-        list(hub_spaces.problems_of("---\na: [\n---\n# Title", set()))
+        list(spaces.problems_of("---\na: [\n---\n# Title", set()))
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_nothing_over_10_mb_lies_outside_lfs(files: dict[str, File]):
 
 def test_pictures_go_along_that_the_readme_shows_and_no_others(tmp_path: Path):
     root = project(tmp_path)
-    kept = {file.path for file in hub_spaces.files_of(root, ID)}
+    kept = {file.path for file in spaces.files_of(root, ID)}
     assert {path for path in kept if path.endswith(".png")} == {
         "assets/screenshots/shown.png",
         "assets/screenshots/small.png",
@@ -255,7 +255,7 @@ EXPECTED = [
 
 
 def test_without_git_the_same_rules_hold(tmp_path: Path):
-    assert [file.path for file in hub_spaces.files_of(project(tmp_path), ID)] == EXPECTED
+    assert [file.path for file in spaces.files_of(project(tmp_path), ID)] == EXPECTED
 
 
 @pytest.mark.parametrize("added", [True, False])
@@ -266,16 +266,16 @@ def test_git_says_what_is_ignored_also_of_what_is_new(tmp_path: Path, added: boo
     if added:
         subprocess.run(["git", "add", "-A"], cwd=root, check=True)
     (root / "tabs" / "gone.py").unlink()
-    assert [file.path for file in hub_spaces.files_of(root, ID)] == EXPECTED
+    assert [file.path for file in spaces.files_of(root, ID)] == EXPECTED
 
 
 def test_the_thumbnail_has_its_full_address_in_the_space():
     before = (ROOT / "README.md").read_text()
     (sent,) = (
-        file.read().decode() for file in hub_spaces.files_of(ROOT, ID) if file.path == "README.md"
+        file.read().decode() for file in spaces.files_of(ROOT, ID) if file.path == "README.md"
     )
     address = f"https://huggingface.co/spaces/{ID}/resolve/main/assets/screenshots/color.png"
-    assert hub_spaces.metadata_of(sent)["thumbnail"] == address
+    assert spaces.metadata_of(sent)["thumbnail"] == address
     lines = zip(sent.split("\n"), before.split("\n"), strict=True)
     assert sum(one != other for one, other in lines) == 1
 
@@ -317,7 +317,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def run(*arguments: str):
     environment = {"COLUMNS": "400", "NO_COLOR": "1"}
-    return CliRunner().invoke(publish.app, ["space", *arguments], env=environment)
+    return CliRunner().invoke(commands.app, ["space", *arguments], env=environment)
 
 
 def test_a_space_is_uploaded_whole_and_a_second_time_nothing(hub: Hub, files: dict[str, File]):
@@ -346,9 +346,9 @@ def test_a_module_that_is_gone_goes_from_the_space_too(
 ):
     root = project(tmp_path / "project")
     shutil.copy(ROOT / "README.md", root)
-    for path in hub_spaces.pictures_shown(README):
+    for path in spaces.pictures_shown(README):
         (root / path).touch()
-    monkeypatch.setattr(hub_spaces, "ROOT", root)
+    monkeypatch.setattr(spaces, "ROOT", root)
     (root / "tabs" / "b.py").write_text("x")
     assert run(f"--repo-id={ID}").exit_code == 0
     (root / "tabs" / "b.py").unlink()
@@ -360,7 +360,7 @@ def test_a_module_that_is_gone_goes_from_the_space_too(
 def test_a_readme_that_is_wrong_is_refused_before_anything_is_made(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(hub_spaces, "ROOT", project(tmp_path / "project"))
+    monkeypatch.setattr(spaces, "ROOT", project(tmp_path / "project"))
     result = run(f"--repo-id={ID}")
     assert result.exit_code == 2
     assert "README.md must say what a Space needs: title must not be empty; emoji" in result.output

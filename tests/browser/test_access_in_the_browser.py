@@ -7,7 +7,16 @@ from playwright.sync_api import Browser, expect
 
 from pipelines.products.settings import MAX_IMAGES
 from tests.browser.test_studio_in_the_browser import violations
-from tests.browser.visits import DRAWING, NARROW, TABS, WIDE, Visit, hasten, set_slider, visit
+from tests.browser.visits import (
+    DRAWING,
+    NARROW,
+    TABS,
+    WIDE,
+    Visit,
+    hasten,
+    set_slider,
+    visit,
+)
 
 WISHES = {"Colour": "gold", "Text": "a spaceship and snow", "Digits": "0123456789" * 2}
 

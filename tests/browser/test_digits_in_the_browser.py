@@ -10,7 +10,15 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from pipelines.products.settings import DigitsSettings
-from tests.browser.visits import NARROW, WIDE, Visit, facts_in, keep_screenshot, set_slider, visit
+from tests.browser.visits import (
+    NARROW,
+    WIDE,
+    Visit,
+    facts_in,
+    keep_screenshot,
+    set_slider,
+    visit,
+)
 from tests.conftest import Meter
 
 

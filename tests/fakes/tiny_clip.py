@@ -8,8 +8,8 @@ from pathlib import Path
 import open_clip
 import torch
 
-from training import vocabulary
-from training.export_clip import CONFIG_FILE, save_weights
+from training.clip import vocabulary
+from training.clip.exporting import CONFIG_FILE, save_weights
 
 MESSAGES = (
     "a landscape with trees",

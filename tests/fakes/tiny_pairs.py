@@ -19,9 +19,10 @@ from torch import Tensor
 
 from tests.fakes import tiny_clip
 from tests.fakes.tiny_pictures import encoded, one_thread
-from training import captions, clip_trainer, held_out, pairs
-from training.held_out import HeldOut
-from training.pairs import RECOLORED, STORED_PX, Pairs
+from training.clip import pairs, towers
+from training.clip.pairs import RECOLORED, STORED_PX, Pairs
+from training.core import captions, held_out
+from training.core.held_out import HeldOut
 
 HELD_OUT = {
     "flickr8k": 4,
@@ -137,16 +138,16 @@ def colored_pairs(count: int = 24) -> Pairs:
 @contextmanager
 def small(cache: Path) -> Iterator[None]:
     """Tiny towers, few pictures held out, one thread, and a place for prepared data."""
-    vision = tiny_clip.VISION | {"image_size": clip_trainer.IMAGE_PX}
+    vision = tiny_clip.VISION | {"image_size": towers.IMAGE_PX}
     regnet = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 16, "image_size": 64}
     text = {key: tiny_clip.TEXT[key] for key in ("width", "heads", "layers")}
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
         patch.setattr(pairs, "HELD_OUT", HELD_OUT)
         patch.setattr(held_out, "load", lambda: NAMED)
-        patch.setattr(clip_trainer, "EMBED_DIM", 16)
-        patch.setitem(clip_trainer.VISION, "resnet", vision)
-        patch.setitem(clip_trainer.VISION, "regnet", regnet)
+        patch.setattr(towers, "EMBED_DIM", 16)
+        patch.setitem(towers.VISION, "resnet", vision)
+        patch.setitem(towers.VISION, "regnet", regnet)
         for architecture in ("resnet", "regnet"):
-            patch.setitem(clip_trainer.TEXT, architecture, text)
+            patch.setitem(towers.TEXT, architecture, text)
         yield

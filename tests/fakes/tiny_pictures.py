@@ -20,8 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
-from training.data import Pictures
-from training.held_out import ANY_TURN
+from training.core.held_out import ANY_TURN
+from training.pictures.data import Pictures
 
 SIZE = 16
 NUM_PICTURES = 60

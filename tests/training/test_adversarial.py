@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.adversarial import worst_within
+from training.clip.adversarial import worst_within
 
 COUNT = 5
 

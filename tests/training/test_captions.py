@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import captions
+from training.core import captions
 
 PAINTING = {
     "title": "water lilies 2",

@@ -12,9 +12,11 @@ from accelerate import Accelerator
 
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import colored_pairs
-from training import clip_judging, vocabulary
-from training.clip_judging import judge_trainer, retrieval, zero_shot
-from training.clip_trainer import CONTEXT_LENGTH, Recipe, Trainer
+from training.clip import judging, vocabulary
+from training.clip.judging import judge_trainer, retrieval, zero_shot
+from training.clip.recipe import Recipe
+from training.clip.towers import CONTEXT_LENGTH
+from training.clip.trainer import Trainer
 
 SENTENCE, PICTURE = "sentence of a picture", "picture of a sentence"
 
@@ -28,7 +30,15 @@ def quick(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
     data = colored_pairs()
-    recipe = Recipe("resnet", ("colors",), "", 6, 8, 1e-3, 0, 0.5, "no", 0)
+    recipe = Recipe(
+        datasets=("colors",),
+        half_formed="",
+        max_steps=6,
+        batch_size=8,
+        warmup_steps=0,
+        ema_decay=0.5,
+        same_source_share=0.0,
+    )
     tokenizer = vocabulary.make_tokenizer((text for of in data.sentences for text in of), tmp_path)
     run = Trainer(recipe, data, None, tokenizer, tmp_path, Accelerator())
     for _ in range(3):
@@ -87,11 +97,11 @@ def test_embeddings_have_length_1_and_do_not_depend_on_what_is_embedded_beside_t
 ):
     model, tokenizer = trainer.averaged(), trainer.tokenizer
     pictures, said = torch.rand(5, 3, 64, 64), ["red", "a blue picture", "white", "x", "red"]
-    whole = clip_judging.embed_pictures(model, pictures)
-    texts = clip_judging.embed_sentences(model, tokenizer, said)
-    monkeypatch.setattr(clip_judging, "_BATCH", 2)
-    torch.testing.assert_close(whole, clip_judging.embed_pictures(model, pictures))
-    torch.testing.assert_close(texts, clip_judging.embed_sentences(model, tokenizer, said))
+    whole = judging.embed_pictures(model, pictures)
+    texts = judging.embed_sentences(model, tokenizer, said)
+    monkeypatch.setattr(judging, "_BATCH", 2)
+    torch.testing.assert_close(whole, judging.embed_pictures(model, pictures))
+    torch.testing.assert_close(texts, judging.embed_sentences(model, tokenizer, said))
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(texts.norm(dim=1), torch.ones(5))
     assert torch.equal(texts[0], texts[4])
@@ -99,8 +109,8 @@ def test_embeddings_have_length_1_and_do_not_depend_on_what_is_embedded_beside_t
 
 def test_a_class_is_the_mean_of_several_ways_to_say_it(trainer: Trainer):
     model, tokenizer = trainer.averaged(), trainer.tokenizer
-    found = clip_judging.class_embeddings(model, tokenizer, ["red", "blue"])
-    said = [template.format("blue") for template in clip_judging.TEMPLATES]
+    found = judging.class_embeddings(model, tokenizer, ["red", "blue"])
+    said = [template.format("blue") for template in judging.TEMPLATES]
     tokens = tokenizer(said, CONTEXT_LENGTH)
     with torch.no_grad():
         blue = model.encode_text(tokens, normalize=True).mean(dim=0)
@@ -118,7 +128,7 @@ def test_labelled_pictures_are_judged_by_label_and_the_others_by_sentence(traine
     assert found["told"]["chance, R@1"] == pytest.approx(1 / 12, abs=1e-4)
     assert len(found["told"]) == 9
     assert all(0 <= value <= 1 for value in found["told"].values())
-    assert set(clip_judging.flat(found)) >= {"some/accuracy", f"told/{SENTENCE}, R@5"}
+    assert set(judging.flat(found)) >= {"some/accuracy", f"told/{SENTENCE}, R@5"}
 
 
 def test_a_judgement_is_the_same_every_time_and_changes_nothing(trainer: Trainer):

@@ -19,17 +19,15 @@ from torch import Tensor
 
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import PAINTS, colored_pairs
-from training import clip_trainer, loop, vocabulary
-from training.clip_runs import prepare
-from training.clip_trainer import (
-    CONTEXT_LENGTH,
-    Architecture,
-    Recipe,
-    Trainer,
-    contrastive_loss,
-    tokenized,
-)
-from training.pairs import Pairs
+from training.clip import towers, vocabulary
+from training.clip import trainer as clip_trainer
+from training.clip.pairs import Pairs
+from training.clip.recipe import Architecture, Recipe
+from training.clip.runs import prepare
+from training.clip.towers import CONTEXT_LENGTH, contrastive_loss, tokenized
+from training.clip.trainer import Trainer
+from training.core.batches import step_generator
+from training.core.state import STATE_FILE, load_state, save_state
 
 RECIPE = Recipe(
     architecture="resnet",
@@ -42,6 +40,7 @@ RECIPE = Recipe(
     ema_decay=0.9,
     mixed_precision="no",
     seed=3,
+    same_source_share=0.0,
 )
 
 
@@ -119,7 +118,7 @@ def test_a_picture_is_drawn_to_a_sentence_that_is_also_its_own():
 
 def test_the_loss_and_its_gradient_are_finite_at_the_largest_scale():
     image = torch.cat([units(2), -units(2)]).requires_grad_()
-    scale = torch.tensor(clip_trainer.MAX_LOGIT_SCALE, requires_grad=True)
+    scale = torch.tensor(towers.MAX_LOGIT_SCALE, requires_grad=True)
     loss = contrastive_loss(image, -image.detach(), scale, torch.tensor([0, 0, 1, 2]))
     loss.backward()
     assert loss.isfinite()
@@ -188,7 +187,7 @@ def test_some_steps_have_the_pairs_of_one_data_set_only(words: Path):
     run = trainer(words, replace(RECIPE, same_source_share=0.5), data=data)
     alone = {"greys": 0, "others": 0, "both": 0}
     for run.step in range(100):
-        chosen = run._chosen(loop.step_generator(RECIPE.seed, run.step))
+        chosen = run._chosen(step_generator(RECIPE.seed, run.step))
         assert len(set(chosen.tolist())) == RECIPE.batch_size
         found = {data.origins[i] for i in chosen.tolist()}
         alone["both" if len(found) == 2 else found.pop()] += 1
@@ -202,7 +201,7 @@ def test_most_steps_of_one_data_set_are_of_the_one_in_focus(words: Path):
     found = {}
     for focus in ("", "small"):
         run = trainer(words, replace(recipe, focus=focus), data=data)
-        steps = (loop.step_generator(RECIPE.seed, run.step) for run.step in range(200))
+        steps = (step_generator(RECIPE.seed, run.step) for run.step in range(200))
         found[focus] = sum(data.origins[int(run._chosen(step)[0])] == "small" for step in steps)
     assert found[""] / 200 == pytest.approx(1 / 3, abs=0.1)
     assert found["small"] / 200 == pytest.approx(clip_trainer.FOCUS_SHARE, abs=0.1)
@@ -231,7 +230,7 @@ def test_sentences_without_what_follows_their_end_are_read_as_by_the_model_itsel
     run = trainer(words)
     tokens = run._tokens[:12].long()
     with torch.no_grad():
-        found = clip_trainer.encode_text(run.model, tokens)
+        found = towers.encode_text(run.model, tokens)
         expected = run.model.encode_text(tokens, normalize=True)
     assert len(set(tokens.argmax(dim=-1).tolist())) > 1  # of several lengths
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -241,7 +240,7 @@ def test_a_data_set_of_fewer_pairs_than_a_step_has_is_never_alone(words: Path):
     data = replace(grey_pairs(), origins=["few"] * 5 + ["many"] * 19)
     run = trainer(words, replace(RECIPE, same_source_share=1.0), data=data)
     for run.step in range(20):
-        chosen = run._chosen(loop.step_generator(RECIPE.seed, run.step))
+        chosen = run._chosen(step_generator(RECIPE.seed, run.step))
         assert {data.origins[i] for i in chosen.tolist()} == {"many"}
 
 
@@ -258,11 +257,11 @@ def test_a_killed_run_ends_with_the_same_weights(words: Path, tmp_path: Path):
     killed = trainer(words, half_formed=half_formed)
     for _ in range(3):
         killed.train_step()
-    loop.save_state(tmp_path, killed.state())
+    save_state(tmp_path, killed.state())
     killed.train_step()  # lost
     torch.manual_seed(123)
     resumed = trainer(words, half_formed=half_formed)
-    state = loop.load_state(tmp_path)
+    state = load_state(tmp_path)
     assert state is not None
     resumed.restore(state)
     assert resumed.step == 3
@@ -299,14 +298,14 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(words: Path):
 
 
 def test_another_recipe_is_refused_before_any_data_is_read(words: Path, tmp_path: Path):
-    loop.save_state(tmp_path, trainer(words).state())
+    save_state(tmp_path, trainer(words).state())
     with pytest.raises(ValueError, match=r"got one with another batch_size$"):
         prepare(replace(RECIPE, batch_size=4), tmp_path, tmp_path / "nowhere")
 
 
 def test_a_damaged_state_is_refused_in_one_sentence(words: Path, tmp_path: Path):
-    loop.save_state(tmp_path, trainer(words).state())
-    path = tmp_path / loop.STATE_FILE
+    save_state(tmp_path, trainer(words).state())
+    path = tmp_path / STATE_FILE
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"state\.pt must be a training state") as refusal:
         prepare(RECIPE, tmp_path, tmp_path / "nowhere")
@@ -400,7 +399,7 @@ def test_the_colors_of_pictures_are_learned_in_a_few_dozen_steps(words: Path):
     model = run.model.eval()
     tokens = run.tokenizer(list(PAINTS[:6]), CONTEXT_LENGTH)
     with torch.no_grad():
-        pictures = clip_trainer.to_input(clip_trainer.centred(data.pixels))
+        pictures = towers.to_input(towers.centred(data.pixels))
         found = model.encode_image(pictures) @ model.encode_text(tokens, normalize=True).T
     right = (found.argmax(dim=1) == torch.arange(24) % 6).float().mean()
     assert right > 0.7
@@ -408,14 +407,14 @@ def test_the_colors_of_pictures_are_learned_in_a_few_dozen_steps(words: Path):
 
 def test_the_model_takes_pictures_with_mean_and_deviation_of_about_a_half():
     black, white = torch.full((1, 3, 64, 64), -1.0), torch.ones(1, 3, 64, 64)
-    assert clip_trainer.to_input(black).unique().tolist() == [-2.0]
-    assert clip_trainer.to_input(white).unique().tolist() == [2.0]
+    assert towers.to_input(black).unique().tolist() == [-2.0]
+    assert towers.to_input(white).unique().tolist() == [2.0]
 
 
 def test_pictures_are_judged_whole():
     pixels = torch.zeros(1, 3, 72, 72, dtype=torch.uint8)
     pixels[:, 0, :, :9] = 255  # an eighth of the width
-    found = clip_trainer.centred(pixels)
+    found = towers.centred(pixels)
     assert found.shape == (1, 3, 64, 64)
     assert (found[0, 0] > 0).float().mean() == pytest.approx(1 / 8)
     assert found.abs().max() == 1
@@ -450,7 +449,7 @@ def test_misread_pictures_are_near_their_own_and_harder_and_only_they_change(wor
     assert radii.std() > 0.1
     assert torch.equal(x0, trainer(words)._batch()[0])
     before = everything(run)
-    text = clip_trainer.encode_text(run.model, tokens).detach()
+    text = towers.encode_text(run.model, tokens).detach()
     moved = run._misread(x0, text, names, radii)
     assert ((moved - x0).flatten(1).norm(dim=1) <= radii + 1e-4).all()
     assert run.model.training

@@ -16,18 +16,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from tests.fakes.tiny_pictures import encoded, landscape, write_kinds, write_landscapes, write_rows
-from training import data as training_data
-from training.data import (
-    HUB_MNIST,
-    Digits,
-    default_mnist,
-    fitted,
-    folder_name,
-    hold_out,
-    load_digits,
-    load_pictures,
-    public_name,
-)
+from training.core import data as training_data
+from training.core.data import folder_name, hold_out
+from training.digits.data import HUB_MNIST, Digits, default_mnist, load_digits, public_name
+from training.pictures.data import fitted, load_pictures
 
 TRAIN = "train.parquet"
 

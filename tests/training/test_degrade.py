@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import degrade
-from training.degrade import degraded
+from training.clip import degrade
+from training.clip.degrade import degraded
 
 COUNT = 32
 

@@ -45,11 +45,15 @@ from tests.fakes.tiny_pictures import (
     write_landscapes,
     write_rows,
 )
-from training import cards, export_pictures, finetune_model, loop
-from training.export_pictures import NUM_SAMPLES
+from training import finetune_model
+from training.cards import model_card
+from training.core import loop
+from training.core.state import STATE_FILE, load_state, save_state
 from training.finetune_model import CHECKPOINT
-from training.picture_recipe import Recipe
-from training.picture_trainer import Trainer
+from training.pictures import exporting
+from training.pictures.exporting import NUM_SAMPLES
+from training.pictures.recipe import Recipe
+from training.pictures.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8  # six are an epoch
@@ -77,7 +81,7 @@ def quick(place: Path) -> Iterator[None]:
     """Few samples, one thread, and one place for all prepared data."""
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
-        patch.setattr(export_pictures, "NUM_SAMPLES", SAMPLES)
+        patch.setattr(exporting, "NUM_SAMPLES", SAMPLES)
         yield
 
 
@@ -120,7 +124,7 @@ def refused(*arguments: str) -> str:
 
 
 def state_of(run: Path) -> dict[str, Any]:
-    state = loop.load_state(run)
+    state = load_state(run)
     assert state is not None
     return state
 
@@ -162,7 +166,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     command = [sys.executable, "-m", "training.finetune_model", *run]
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not (tmp_path / "run" / loop.STATE_FILE).exists():
+        while not (tmp_path / "run" / STATE_FILE).exists():
             assert process.poll() is None
             assert time.monotonic() < ends
             time.sleep(0.005)
@@ -199,7 +203,7 @@ def test_two_processes_go_on_with_the_work_of_one_and_end_with_its_weights(
     output = two_processes(environment, *options(place, run, batch_size=4), *more)
     assert output.count(str(run / CHECKPOINT)) == output.count("held out") == 1
     assert_same_weights(run, whole)
-    card = (run / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (run / CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "4 × 1 × 2" in card
     assert "torchrun --nproc_per_node 2" in card
 
@@ -211,11 +215,11 @@ def test_all_processes_stop_when_the_time_of_the_main_one_is_up(
     def hear(decision: list[bool]) -> None:
         decision[0] = main_says
 
-    monkeypatch.setattr(finetune_model, "broadcast_object_list", hear)
+    monkeypatch.setattr(loop, "broadcast_object_list", hear)
     worker: Any = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
     for own_clock in (-100.0, 100.0):
         ends = time.monotonic() + own_clock
-        assert finetune_model._time_is_up(worker, ends) is main_says
+        assert loop._time_is_up(worker, ends) is main_says
 
 
 def test_accumulated_passes_do_the_work_of_one(place: Path, whole: Path, tmp_path: Path):
@@ -231,7 +235,8 @@ def test_a_stopped_run_is_exported_and_goes_on_without_its_start_model(
     run = options(place, tmp_path / "run", start_model=start)
     finished(*run, "--max-minutes=1e-9")
     assert (
-        f"| steps | 1 of {STEPS} |" in (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+        f"| steps | 1 of {STEPS} |"
+        in (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
     )
     (tmp_path / "start").rename(tmp_path / "gone")
     finished(*run, "--resume")
@@ -248,13 +253,13 @@ def test_a_run_killed_before_it_saved_anything_begins_again(
 
 
 def test_a_finished_run_resumed_only_writes_its_checkpoint_anew(place: Path, whole: Path):
-    before = (whole / loop.STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
-    card = (whole / CHECKPOINT / cards.CARD_FILE).read_text()
-    (whole / CHECKPOINT / cards.CARD_FILE).unlink()
+    before = (whole / STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
+    card = (whole / CHECKPOINT / model_card.CARD_FILE).read_text()
+    (whole / CHECKPOINT / model_card.CARD_FILE).unlink()
     finished(*options(place, whole, report_to="tensorboard"), "--resume")
-    after = (whole / loop.STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
+    after = (whole / STATE_FILE).read_bytes(), sorted((whole / "logs").iterdir())
     assert after == before
-    assert (whole / CHECKPOINT / cards.CARD_FILE).read_text() == card
+    assert (whole / CHECKPOINT / model_card.CARD_FILE).read_text() == card
 
 
 def test_loss_errors_and_samples_are_logged(whole: Path):
@@ -291,9 +296,9 @@ def test_rows_that_are_left_out_are_told_in_the_card(place: Path, tmp_path: Path
     name = write_kinds(tmp_path / "data", ["tree"] * 24 + ["People & Body"] * 24)
     chosen = {"dataset_name": name, "exclude": "kind=People & Body", "max_steps": 1}
     finished(*options(place, tmp_path / "run", **chosen))
-    facts = json.loads((tmp_path / "run" / CHECKPOINT / cards.FACTS_FILE).read_text())
+    facts = json.loads((tmp_path / "run" / CHECKPOINT / model_card.FACTS_FILE).read_text())
     assert facts["num_pictures"] + facts["held_out"] == 24
-    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "| left out of the data | `kind=People & Body` |" in card
     assert "--exclude 'kind=People & Body'" in card
     other = options(place, tmp_path / "run", **chosen | {"exclude": ""})
@@ -304,7 +309,7 @@ def test_rows_in_focus_are_told_in_the_card(place: Path, tmp_path: Path):
     name = write_kinds(tmp_path / "data", ["tree", "it's a leaf"] * 24)
     focus = "kind=.*leaf|flower"
     finished(*options(place, tmp_path / "run", dataset_name=name, focus=focus, max_steps=1))
-    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
     assert r"| about half of the pictures are of | `kind=.*leaf\|flower` |" in card
     assert "--focus 'kind=.*leaf|flower'" in card
     other = options(place, tmp_path / "run", dataset_name=name, focus="kind=tree", max_steps=1)
@@ -315,7 +320,7 @@ def test_hues_that_are_turned_are_told_in_the_card(place: Path, tmp_path: Path):
     name = write_kinds(tmp_path / "data", ["tree"] * 24)
     chosen = {"dataset_name": name, "grounds": "colors", "max_steps": 1}
     finished(*options(place, tmp_path / "run", recolor=0.5, **chosen))
-    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "| hues | turned on their circle in 50% of the pictures |" in card
     assert "--recolor 0.5" in card
     other = options(place, tmp_path / "run", recolor=0.25, **chosen)
@@ -331,7 +336,7 @@ def test_a_checkpoint_is_complete_and_everyone_may_read_it(whole: Path):
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in files)
     names = {str(path.relative_to(folder)) for path in files}
     assert {"README.md", "recipe.json", "samples.png", "model_index.json"} <= names
-    assert Image.open(folder / cards.SAMPLES_FILE).size == (8 * (SIZE + 2) - 2, SIZE)
+    assert Image.open(folder / model_card.SAMPLES_FILE).size == (8 * (SIZE + 2) - 2, SIZE)
     assert NUM_SAMPLES == 64
 
 
@@ -351,7 +356,7 @@ def folded(place: Path) -> Path:
 def code_of_card(run: Path) -> list[str]:
     """The two pieces of Python: one loads the model, one draws with it."""
     blocks = re.findall(
-        r"```python\n(.*?)```", (run / CHECKPOINT / cards.CARD_FILE).read_text(), re.S
+        r"```python\n(.*?)```", (run / CHECKPOINT / model_card.CARD_FILE).read_text(), re.S
     )
     assert len(blocks) == 2
     assert len(blocks[0].splitlines()) == 3
@@ -382,7 +387,7 @@ def test_the_code_of_a_stock_models_card_needs_diffusers_alone(
 
 
 def test_the_card_says_where_the_weights_come_from(folded: Path):
-    card = ModelCard.load(folded / CHECKPOINT / cards.CARD_FILE)
+    card = ModelCard.load(folded / CHECKPOINT / model_card.CARD_FILE)
     assert card.data.to_dict() == {
         "license": "other",
         "license_name": "non-commercial-research",
@@ -404,13 +409,13 @@ def test_the_card_says_where_the_weights_come_from(folded: Path):
         "| seed | 3 |",
     ):
         assert sentence in text, sentence
-    facts = json.loads((folded / CHECKPOINT / cards.FACTS_FILE).read_text())
+    facts = json.loads((folded / CHECKPOINT / model_card.FACTS_FILE).read_text())
     assert facts["started_from"]["started_from"]["name"] == "folded"
     assert str(folded.parent.parent) not in text + json.dumps(facts)
 
 
 def test_the_command_in_the_card_repeats_the_recipe(folded: Path, monkeypatch: pytest.MonkeyPatch):
-    card = (folded / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (folded / CHECKPOINT / model_card.CARD_FILE).read_text()
     found = re.search(r"```sh\npython -m training.finetune_model(.*?)```", card, re.S)
     assert found
     prepared: list[Recipe] = []
@@ -434,19 +439,19 @@ def test_a_card_of_other_data_says_whose_terms_hold(place: Path, tmp_path: Path)
     assert "9 pictures of 16 px to train on, 0 held out" in output
     assert "1 pictures cannot be read and are skipped" in output
     folder = tmp_path / "run" / CHECKPOINT
-    text = (folder / cards.CARD_FILE).read_text()
+    text = (folder / model_card.CARD_FILE).read_text()
     assert "datasets" not in ModelCard(text).data.to_dict()
     text = " ".join(text.split())
     assert "the 9 pictures of a folder `kites`" in text
     assert "The terms are those of the data set." in text
     assert "1 more could not be read." in text
     assert "no errors were measured" in text
-    facts = json.loads((folder / cards.FACTS_FILE).read_text()) | {"remark": "A first try."}
-    (folder / cards.FACTS_FILE).write_text(json.dumps(facts))
+    facts = json.loads((folder / model_card.FACTS_FILE).read_text()) | {"remark": "A first try."}
+    (folder / model_card.FACTS_FILE).write_text(json.dumps(facts))
     figures = {"fd": {"label": "Distance", "value": "12.3"}}
-    (folder / cards.FIGURES_FILE).write_text(json.dumps(figures))
-    cards.write_card(folder)
-    text = (folder / cards.CARD_FILE).read_text()
+    (folder / model_card.FIGURES_FILE).write_text(json.dumps(figures))
+    model_card.write_card(folder)
+    text = (folder / model_card.CARD_FILE).read_text()
     assert "| remark | A first try. |" in text
     assert "| Distance | 12.3 |" in text
 
@@ -454,14 +459,14 @@ def test_a_card_of_other_data_says_whose_terms_hold(place: Path, tmp_path: Path)
 def test_a_saved_run_is_exported_by_a_command(place: Path, folded: Path, tmp_path: Path):
     target = tmp_path / "checkpoints" / "own"
     data = f"--dataset-name={place / 'data' / 'wikiart'}"
-    result = invoke(export_pictures.main, str(folded), str(target), data)
+    result = invoke(exporting.main, str(folded), str(target), data)
     assert result.exit_code == 0, result.output
     assert "step 1 of 1" in result.output
     unet = SpaceToDepthUNet2DModel.from_pretrained(target / "unet", low_cpu_mem_usage=False)
     averaged = state_of(folded)["ema"]["shadow_params"]
     torch.testing.assert_close([p.data for p in unet.parameters()], averaged, rtol=0, atol=0)
     found, before = (
-        json.loads((folder / cards.FACTS_FILE).read_text())
+        json.loads((folder / model_card.FACTS_FILE).read_text())
         for folder in (target, folded / CHECKPOINT)
     )
     assert found["validation_x0_error"] == before["validation_x0_error"]
@@ -474,25 +479,27 @@ def test_a_state_of_an_older_version_is_exported(place: Path, folded: Path, tmp_
         del state[name]
     del state["recipe"]["prediction"]
     state["recipe"]["start_model"] = str(place / "folded")
-    loop.save_state(tmp_path, state)
+    save_state(tmp_path, state)
     data = f"--dataset-name={place / 'data' / 'wikiart'}"
-    result = invoke(export_pictures.main, str(tmp_path), str(tmp_path / "out"), data)
+    result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"), data)
     assert result.exit_code == 0, result.output
-    assert "from `folded`" in " ".join((tmp_path / "out" / cards.CARD_FILE).read_text().split())
+    assert "from `folded`" in " ".join(
+        (tmp_path / "out" / model_card.CARD_FILE).read_text().split()
+    )
 
 
 def test_exporting_what_is_no_run_of_pictures_is_refused(tmp_path: Path):
-    result = invoke(export_pictures.main, str(tmp_path), str(tmp_path / "out"))
+    result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert (result.exit_code, "state.pt" in result.output) == (2, True)
-    loop.save_state(tmp_path, {"recipe": {"conditioning": "channels"}})
-    result = invoke(export_pictures.main, str(tmp_path), str(tmp_path / "out"))
+    save_state(tmp_path, {"recipe": {"conditioning": "channels"}})
+    result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert (result.exit_code, "must be a run of pictures" in result.output) == (2, True)
 
 
 def test_figures_of_other_weights_are_dropped(place: Path, tmp_path: Path):
     run = options(place, tmp_path / "run", max_steps=2)
     finished(*run, "--max-minutes=1e-9")
-    figures = tmp_path / "run" / CHECKPOINT / cards.FIGURES_FILE
+    figures = tmp_path / "run" / CHECKPOINT / model_card.FIGURES_FILE
     figures.write_text("{}")
     finished(*run, "--resume")
     assert not figures.exists()
@@ -507,12 +514,12 @@ def test_a_run_from_scratch_needs_no_start_model(
         made.append(sample_size)
         return folded_unet()
 
-    monkeypatch.setattr("training.start_models.SpaceToDepthUNet2DModel", tiny)
+    monkeypatch.setattr("training.pictures.start_models.SpaceToDepthUNet2DModel", tiny)
     changes = {"start_model": "nowhere", "num_epochs": 2, "max_steps": 0, "prediction": "sample"}
     output = finished(*options(place, tmp_path / "run", **changes), "--from-scratch")
     assert made == [SIZE]
     assert f"steps 0 to {2 * (54 // 8)}, 8 pictures each" in output
-    card = (tmp_path / "run" / CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "| start model | none |" in card
     assert "| what the network predicts | `sample` |" in card
     assert "--from-scratch" in card
@@ -563,7 +570,7 @@ def test_what_does_not_fit_together_is_refused_in_one_sentence(
     assert "no such folder" in refusal(start_model=tmp_path / "nowhere")
     assert "dataset_name must be" in refusal(dataset_name=tmp_path / "nowhere")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / loop.STATE_FILE).write_bytes(b"torn")
+    (tmp_path / "run" / STATE_FILE).write_bytes(b"torn")
     assert "got a damaged file" in refusal()
 
 
@@ -612,13 +619,13 @@ def test_a_full_disk_while_logging_ends_a_run_in_one_sentence_and_keeps_what_was
 ):
     run = options(place, tmp_path / "run", log_samples_every=1)
     finished(*run, "--max-minutes=1e-9")
-    before = (tmp_path / "run" / loop.STATE_FILE).read_bytes()
+    before = (tmp_path / "run" / STATE_FILE).read_bytes()
     with little_room(500):
         output = stopped(*run, "--resume", "--report-to=tensorboard")
     (sentence,) = [line for line in output.splitlines() if "Training stopped" in line]
     assert "File too large" in sentence
     assert sentence.endswith("the state that was saved last is kept.")
-    assert (tmp_path / "run" / loop.STATE_FILE).read_bytes() == before
+    assert (tmp_path / "run" / STATE_FILE).read_bytes() == before
     finished(*run, "--resume", "--report-to=tensorboard")
     assert_same_weights(tmp_path / "run", whole)
 
@@ -692,7 +699,7 @@ def test_start_model_and_data_are_fetched_from_the_hub_by_their_ids(
     hub.repositories["datasets/someone/kites"] = place / "data" / "wikiart"
     ids = {"start_model": "someone/cats", "dataset_name": "someone/kites"}
     finished(*options(place, tmp_path / "run", max_steps=1, **ids))
-    card = ModelCard.load(tmp_path / "run" / CHECKPOINT / cards.CARD_FILE)
+    card = ModelCard.load(tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE)
     assert card.data.get("base_model") == "someone/cats"
     assert card.data.get("datasets") == ["someone/kites"]
     assert f"{NUM_PICTURES} pictures of [`someone/kites`]" in " ".join(card.text.split())
@@ -744,7 +751,7 @@ def test_the_result_is_uploaded_to_a_repository_made_before_training(
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert hub.uploaded == files
     assert "uploaded: https://huggingface.co/someone/kites/commit/1" in output
-    card = (folder / cards.CARD_FILE).read_text()
+    card = (folder / model_card.CARD_FILE).read_text()
     assert 'DDPMPipeline.from_pretrained("someone/kites")' in card
 
 

@@ -5,7 +5,7 @@ import colorsys
 import torch
 
 from pipelines.core import images
-from training.grounds import draw_grounds, laid_on, turned
+from training.core.backgrounds import composited, draw_backgrounds, hue_rotated
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -13,7 +13,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_grounds_are_colours_of_every_hue():
-    rgb = images.to_uint8(draw_grounds(2000, generator())).flatten(1).float()
+    rgb = images.to_uint8(draw_backgrounds(2000, generator())).flatten(1).float()
     assert rgb.shape == (2000, 3)
     strongest = rgb.argmax(dim=1)
     coloured = rgb.amax(dim=1) - rgb.amin(dim=1) > 20
@@ -22,7 +22,7 @@ def test_grounds_are_colours_of_every_hue():
 
 
 def test_one_ground_in_four_has_no_colour():
-    grounds = draw_grounds(2000, generator())
+    grounds = draw_backgrounds(2000, generator())
     grey = (grounds.amax(dim=1) - grounds.amin(dim=1)).flatten() < 1e-6
     assert 0.2 < grey.float().mean() < 0.3
     assert (grounds[grey] > 0).all()  # none is dark
@@ -30,8 +30,8 @@ def test_one_ground_in_four_has_no_colour():
 
 
 def test_the_same_generator_draws_the_same_grounds():
-    assert torch.equal(draw_grounds(8, generator(3)), draw_grounds(8, generator(3)))
-    assert not torch.equal(draw_grounds(8, generator(3)), draw_grounds(8, generator(4)))
+    assert torch.equal(draw_backgrounds(8, generator(3)), draw_backgrounds(8, generator(3)))
+    assert not torch.equal(draw_backgrounds(8, generator(3)), draw_backgrounds(8, generator(4)))
 
 
 def test_what_is_transparent_takes_the_colour_of_the_ground():
@@ -39,7 +39,7 @@ def test_what_is_transparent_takes_the_colour_of_the_ground():
     pixels[:, 0] = 255  # red
     pixels[..., 0, :] = torch.tensor([255, 0, 0, 255], dtype=torch.uint8).view(1, 4, 1)
     blue = torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1)
-    laid = laid_on(pixels, blue)
+    laid = composited(pixels, blue)
     assert laid.shape == (1, 3, 2, 3)
     assert torch.allclose(laid[0, :, 0, 0], torch.tensor([1.0, -1.0, -1.0]))
     assert torch.allclose(laid[0, :, 1, 0], torch.tensor([-1.0, -1.0, 1.0]))
@@ -48,14 +48,14 @@ def test_what_is_transparent_takes_the_colour_of_the_ground():
 def test_half_transparent_pixels_are_mixed():
     pixels = torch.full((1, 4, 1, 1), 255, dtype=torch.uint8)
     pixels[:, 3] = 51  # a fifth
-    assert torch.allclose(laid_on(pixels, torch.full((1, 3, 1, 1), -1.0)), torch.tensor(-0.6))
+    assert torch.allclose(composited(pixels, torch.full((1, 3, 1, 1), -1.0)), torch.tensor(-0.6))
 
 
 def test_hues_are_turned_as_on_the_circle_of_hsv_and_greys_and_transparency_stay():
     random = torch.randint(0, 256, (6, 4, 5, 5), generator=generator(), dtype=torch.uint8)
     random[0, :3] = random[0, :1]  # grey
     turns = torch.tensor([0.5, 0.0, 1 / 3, 2 / 3, 1.0, 0.17])
-    after = turned(random, turns)
+    after = hue_rotated(random, turns)
     assert torch.equal(after[:2], random[:2])
     assert torch.equal(after[4], random[4])
     assert torch.equal(after[:, 3], random[:, 3])

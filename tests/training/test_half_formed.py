@@ -13,8 +13,8 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training import half_formed
-from training.half_formed import FILE, load_or_make, make
+from training.clip import half_formed
+from training.clip.half_formed import FILE, load_or_make, make
 
 SCHEDULE: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 

@@ -15,17 +15,12 @@ from datasets import Dataset
 from benchmarks import emoji
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke, one_thread
-from training import captions, held_out
-from training.data import (
-    Pictures,
-    allowed_turn,
-    dataset_names,
-    joined_folder_names,
-    load_pictures,
-)
-from training.grounds import turned
-from training.held_out import ANY_TURN, NUM_TURNS, HeldOut
-from training.sources import strictest
+from training.core import captions, held_out
+from training.core.backgrounds import hue_rotated
+from training.core.data import dataset_names, joined_folder_names
+from training.core.held_out import ANY_TURN, NUM_TURNS, HeldOut
+from training.core.sources import strictest
+from training.pictures.data import Pictures, allowed_turn, load_pictures
 
 DATA = Path(os.environ.get("STUDIO_DATA", "../shared/data"))
 HELD = HeldOut(
@@ -110,7 +105,7 @@ def test_only_hue_turns_that_make_no_held_out_pair_are_allowed():
     allowed = HELD.turns(red, "heart")
     assert allowed & 1  # a red heart is not held out
     for i in range(NUM_TURNS):
-        (shown,) = turned(red[None], torch.tensor([i / NUM_TURNS]))
+        (shown,) = hue_rotated(red[None], torch.tensor([i / NUM_TURNS]))
         is_held = HELD.has_pair("heart", captions.dominant_colors(shown))
         assert (allowed >> i & 1) == (not is_held)
     assert 0 < allowed.bit_count() < NUM_TURNS
@@ -148,7 +143,7 @@ def test_pictures_of_known_data_sets_are_read_without_what_is_held_out(
     turns = found.allowed_turns(torch.tensor([0, 0, 1]), torch.tensor([0.3, 0.6, 0.3]))
     assert turns[2] == pytest.approx(0.3)
     for picture, turn in zip(found.take(torch.tensor([0, 0])), turns[:2], strict=True):
-        (shown,) = turned(picture[None], turn[None])
+        (shown,) = hue_rotated(picture[None], turn[None])
         assert not HELD.has_pair("heart", captions.dominant_colors(shown))
 
 

@@ -12,9 +12,10 @@ from PIL import Image
 from pipelines.core import images
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import COUNTS, HELD_OUT, PAINTS, kinds_of
-from training import captions, held_out, pairs
-from training.held_out import HeldOut
-from training.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
+from training.clip import pairs
+from training.clip.pairs import RECOLORED, RECOLORED_EVERYDAY, STORED_PX, Pairs, joined, load_pairs
+from training.core import captions, held_out
+from training.core.held_out import HeldOut
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,9 @@ def test_the_sentences_of_people_are_all_kept_without_full_stops(place: Path):
 def test_emoji_stand_on_another_ground_every_time(place: Path):
     found, _ = load_pairs(place, "emoji")
     rows = torch.arange(len(found))
-    seen, again = (found.on_grounds(rows, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    seen, again = (
+        found.on_backgrounds(rows, torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
     assert seen.shape == (len(found), 3, STORED_PX, STORED_PX)
     assert (seen[:, :, 0, 0] - again[:, :, 0, 0]).abs().amax(dim=1).min() > 0.01
     middle = images.to_uint8(seen)[:, :, 36, 36]
@@ -98,7 +101,7 @@ def test_emoji_stand_on_another_ground_every_time(place: Path):
 
 def test_pictures_without_transparency_need_no_ground(place: Path):
     found, _ = load_pairs(place, "scenes")
-    seen = found.on_grounds(torch.tensor([2, 0]), torch.Generator().manual_seed(0))
+    seen = found.on_backgrounds(torch.tensor([2, 0]), torch.Generator().manual_seed(0))
     assert torch.equal(images.to_uint8(seen), found.pixels[[2, 0]])
 
 

@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from pipelines.core import images
 from tests.fakes.tiny_pictures import HELD_OUT, SIZE, folded_unet, one_thread, pictures, stock_unet
-from training import loop, picture_recipe
-from training.data import Pictures
-from training.finetune_model import make_accelerator
-from training.held_out import ANY_TURN
-from training.loop import Prediction
-from training.picture_recipe import Recipe
-from training.picture_trainer import Trainer, shown
+from training.core.batches import batch_indices
+from training.core.held_out import ANY_TURN
+from training.core.objective import Prediction
+from training.core.state import load_state, save_state
+from training.pictures import recipe as picture_recipe
+from training.pictures.data import Pictures
+from training.pictures.recipe import Recipe
+from training.pictures.runs import make_accelerator
+from training.pictures.trainer import Trainer, focus_repeated
 
 STEPS = 8
 RECIPE = Recipe(
@@ -89,7 +91,7 @@ def weights(run: Trainer) -> dict[str, Any]:
     ("focused", "expected"), [(0, 0.0), (3, 0.5), (17, 0.54), (20, 0.5), (23, 0.55), (50, 50 / 60)]
 )
 def test_half_of_the_pictures_are_in_focus_and_none_is_left_out(focused: int, expected: float):
-    numbers = shown(torch.arange(60) < focused)
+    numbers = focus_repeated(torch.arange(60) < focused)
     assert set(numbers.tolist()) == set(range(60))
     share = (numbers < focused).double().mean().item()
     assert share == pytest.approx(expected, abs=0.02)
@@ -152,7 +154,7 @@ class Grey(nn.Module):
 
 def test_every_timestep_from_0_to_999_is_trained_and_no_other():
     run = trainer(replace(RECIPE, batch_size=54))
-    run.unet = network = Grey()
+    run.network = network = Grey()
     for run.step in range(200):
         run._loss(*run._pictures(0))
     assert torch.cat(network.timesteps).unique().tolist() == list(range(1000))
@@ -176,7 +178,7 @@ def test_an_epoch_that_was_interrupted_still_shows_every_picture_once():
 def test_the_network_sees_pictures_at_the_noise_level_of_their_timestep():
     run = trainer(replace(RECIPE, flip=False))
     x0, eps, t = run._pictures(0)
-    chosen = loop.batch_indices(len(run.train), 8, RECIPE.seed, 0)
+    chosen = batch_indices(len(run.train), 8, RECIPE.seed, 0)
     torch.testing.assert_close(x0, images.from_uint8(run.train.take(chosen)))
     assert eps.std().item() == pytest.approx(1, abs=0.05)
     assert t.sort().values.diff().tolist() == [125] * 7
@@ -206,9 +208,9 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(dropout: float, tmp_path: Pa
     whole = trainer(unet=stock_unet(dropout=dropout))
     for step in range(4):
         if step == 2:
-            loop.save_state(tmp_path, whole.state())
+            save_state(tmp_path, whole.state())
         whole.train_step()
-    state = loop.load_state(tmp_path)
+    state = load_state(tmp_path)
     assert state is not None
     resumed = trainer(unet=stock_unet(dropout=dropout))
     torch.rand(5)  # whatever else drew in between
@@ -261,7 +263,7 @@ def test_held_out_pictures_are_never_trained_on():
 
 
 def test_the_size_of_what_is_held_out_has_a_limit():
-    assert [picture_recipe.held_out(n) for n in (9, 99, 20_000)] == [0, 9, 128]
+    assert [picture_recipe.num_held_out(n) for n in (9, 99, 20_000)] == [0, 9, 128]
 
 
 def test_data_smaller_than_a_step_is_refused_in_one_sentence():

@@ -26,9 +26,11 @@ from pipelines.models.table import BUNDLED, TABLE
 from tests.fakes import hub_server, tiny_clip
 from tests.fakes.hub_server import Hub, serve_hub
 from tests.fakes.tiny_pictures import folded_unet, invoke, save_folded, save_stock
-from training import finetune_model, hub_models, publish, train_clip, train_digits
-from training.hub import LARGEST_REGULAR_FILE, File, check_sizes
-from training.vocabulary import MERGES_FILE
+from training import finetune_model, train_clip, train_digits
+from training.clip.vocabulary import MERGES_FILE
+from training.core.reporting import Reporter
+from training.publish import commands, models
+from training.publish.uploads import LARGEST_REGULAR_FILE, File, check_sizes
 
 KEYS = [*TABLE, "clip-small"]
 ID = "someone/kites"
@@ -69,7 +71,7 @@ def own(tmp_path: Path) -> Path:
 
 def run(*arguments: object):
     command = [str(argument) for argument in arguments]
-    return CliRunner().invoke(publish.app, command, env={"COLUMNS": "400", "NO_COLOR": "1"})
+    return CliRunner().invoke(commands.app, command, env={"COLUMNS": "400", "NO_COLOR": "1"})
 
 
 def published(*arguments: object) -> str:
@@ -155,7 +157,7 @@ def test_the_card_of_a_bundled_model_says_what_the_hub_wants_to_know(hub: Hub, k
     assert re.search(r"^(python|torchrun --nproc_per_node \d+) -m training\.", card.text, re.M)
     assert "## Measured" in card.text
     assert "assets/checkpoints" not in card.text
-    folder = hub_models.find_folder(key)
+    folder = models.find_folder(key)
     figures = re.findall(r"^\| .* [\d.]+ ?%?.*\|$", (folder / "README.md").read_text(), re.M)
     assert figures
     assert set(figures) <= set(card.text.splitlines())
@@ -551,14 +553,16 @@ def test_the_other_training_commands_upload_their_result_too(
         shutil.copytree(source, folder)
 
     module = {"clip": train_clip, "digits": train_digits}[name]
-    prepared = (SimpleNamespace(step=0), {}) if name == "clip" else None
+    run = SimpleNamespace(judge=None)
+    prepared = (run, {}) if name == "clip" else run
     monkeypatch.setattr(module, "prepare", lambda *_, **__: prepared)
+    monkeypatch.setattr(module, "reporter_for", lambda *_: Reporter())
     monkeypatch.setattr(module, "train", lambda *_, **__: None)
     monkeypatch.setattr(module, "export", export)
     folder = tmp_path / "run"
     options = [f"--output={folder}", "--conditioning=channels"]
     if name == "clip":
-        monkeypatch.setattr(train_clip.clip_judging, "judge_trainer", lambda *_: {})
+        monkeypatch.setattr(train_clip, "judge_trainer", lambda *_: {})
         options = [f"--model-save-name={folder}", "--report-to=none"]
     result = invoke(module.main, *options, f"--push-to-hub={ID}")
     assert result.exit_code == 0, result.output

@@ -13,8 +13,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.fakes.tiny_pictures import little_room
-from training import reporting
-from training.reporting import Reporter, make_reporter
+from training.core import reporting
+from training.core.reporting import Reporter, make_reporter
 
 SHEET = Image.new("L", (8, 6), 255)
 

@@ -21,7 +21,7 @@ from tests.fakes.tiny_pictures import (
     save_stock,
     stock_unet,
 )
-from training import start_models
+from training.pictures import start_models
 
 
 def test_new_weights_come_from_the_seed():

@@ -23,19 +23,16 @@ from pipelines.core import images
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import TRAINED_ON, small
 from tests.fakes.tiny_pictures import invoke
-from training import (
-    cards,
-    clip_judging,
-    clip_runs,
-    clip_trainer,
-    export_clip,
-    half_formed,
-    loop,
-    train_clip,
-)
-from training.clip_trainer import Recipe, Trainer
-from training.pairs import RECOLORED, SOURCES, Pairs
-from training.vocabulary import MERGES_FILE, WORDS_FILE
+from training import train_clip
+from training.cards import model_card
+from training.clip import exporting, half_formed, judging, towers
+from training.clip import runs as clip_runs
+from training.clip import trainer as clip_trainer
+from training.clip.pairs import RECOLORED, SOURCES, Pairs
+from training.clip.recipe import Recipe
+from training.clip.trainer import Trainer
+from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
+from training.core.state import STATE_FILE, load_state, save_state
 
 STEPS = 6
 RECIPE = Recipe(
@@ -49,6 +46,7 @@ RECIPE = Recipe(
     ema_decay=0.9,
     mixed_precision="no",
     seed=3,
+    same_source_share=0.0,
 )
 
 
@@ -107,7 +105,7 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / export_clip.CHECKPOINT
+        return self.folder / exporting.CHECKPOINT
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +124,15 @@ def run(place: Path) -> Run:
             patch.setattr(Trainer, "train_step", full)
             stopped = train(*chosen)
         assert stopped.exit_code == 1, stopped.output
-        assert not (folder / export_clip.CHECKPOINT).exists()
+        assert not (folder / exporting.CHECKPOINT).exists()
         went_on = train(*chosen)
     assert went_on.exit_code == 0, went_on.output
-    assert went_on.stdout.splitlines()[-1] == str(folder / export_clip.CHECKPOINT)
+    assert went_on.stdout.splitlines()[-1] == str(folder / exporting.CHECKPOINT)
     return Run(folder, stopped.stderr, chosen)
 
 
 def restored(folder: Path, place: Path) -> tuple[Trainer, dict[str, Pairs]]:
-    state = loop.load_state(folder)
+    state = load_state(folder)
     assert state is not None
     return clip_runs.prepare(Recipe(**state["recipe"]), folder, place / "data")
 
@@ -151,7 +149,7 @@ def test_a_run_that_went_on_ends_with_the_weights_of_an_uninterrupted_one(
 ):
     result = train(*options(place, tmp_path))
     assert result.exit_code == 0, result.output
-    found, expected = loop.load_state(run.folder), loop.load_state(tmp_path)
+    found, expected = load_state(run.folder), load_state(tmp_path)
     assert found is not None
     assert expected is not None
     assert found["step"] == expected["step"] == STEPS
@@ -167,13 +165,13 @@ def test_loss_and_judgements_are_logged_once_a_step(run: Run):
 
 
 def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(run: Run):
-    state = (run.folder / loop.STATE_FILE).read_bytes()
+    state = (run.folder / STATE_FILE).read_bytes()
     before = {path.name: path.read_bytes() for path in run.checkpoint.iterdir()}
-    (run.checkpoint / cards.CARD_FILE).unlink()
-    (run.checkpoint / export_clip.WEIGHTS_FILE).unlink()
+    (run.checkpoint / model_card.CARD_FILE).unlink()
+    (run.checkpoint / towers.WEIGHTS_FILE).unlink()
     result = train(*run.options)
     assert result.exit_code == 0, result.output
-    assert (run.folder / loop.STATE_FILE).read_bytes() == state
+    assert (run.folder / STATE_FILE).read_bytes() == state
     assert {path.name: path.read_bytes() for path in run.checkpoint.iterdir()} == before
 
 
@@ -184,7 +182,7 @@ def test_a_run_on_fewer_data_sets_goes_on_with_the_same_ones(place: Path, tmp_pa
     refused = train(*options(place, tmp_path, max_steps=2))
     assert refused.exit_code != 0
     assert "datasets" in refused.output
-    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / exporting.CHECKPOINT / model_card.CARD_FILE).read_text()
     assert f"--datasets {older}" in card
     assert "Twemoji" not in card
 
@@ -200,7 +198,7 @@ def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path,
     result = train(*options(place, tmp_path, half_formed_by="paintings", max_steps=2))
     assert result.exit_code == 0, result.output
     assert (tmp_path / f"paintings-{RECIPE.seed}-{half_formed.FILE}").is_file()
-    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / exporting.CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "30% of the pictures" in card.replace("\n", " ")
     assert "(`paintings`)" in card
 
@@ -225,7 +223,7 @@ def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tm
     of_emoji = torch.tensor([origin.startswith("emoji") for origin in trainer.data.origins])
     assert torch.equal(trainer.half_formed[of_emoji], made["emoji"])
     assert torch.equal(trainer.half_formed[~of_emoji], made["paintings"])
-    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / exporting.CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "(`paintings`, `emoji`)" in card.replace("\n", " ")
     assert "of one data set in 100% of the steps, 60% of them of `emoji` and `emoji-more`" in card
     assert "--focus emoji,emoji-more" in card
@@ -235,7 +233,7 @@ def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tm
 def test_misread_pictures_are_told_in_the_card_and_part_of_the_recipe(place: Path, tmp_path: Path):
     chosen = options(place, tmp_path, max_steps=1, half_formed_by="", adversarial_radius=1.5)
     assert train(*chosen).exit_code == 0
-    card = (tmp_path / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (tmp_path / exporting.CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "read worst, by at most 0 to 1.5 (Euclidean" in card
     assert "--adversarial-radius 1.5" in card
     result = train(*options(place, tmp_path, max_steps=1, half_formed_by=""))
@@ -289,15 +287,15 @@ def test_a_bad_option_is_refused_before_any_data_is_read(
 
 
 def test_a_run_of_another_recipe_is_refused_and_kept(run: Run, place: Path):
-    state = (run.folder / loop.STATE_FILE).read_bytes()
+    state = (run.folder / STATE_FILE).read_bytes()
     result = train(*options(place, run.folder, lr=1e-3, seed=4))
     assert result.exit_code == 2
     assert "of a run of the same recipe, got one with another lr, seed" in result.output
-    assert (run.folder / loop.STATE_FILE).read_bytes() == state
+    assert (run.folder / STATE_FILE).read_bytes() == state
 
 
 def test_a_damaged_state_is_refused_in_one_sentence(place: Path, tmp_path: Path):
-    (tmp_path / loop.STATE_FILE).write_bytes(b"half a state")
+    (tmp_path / STATE_FILE).write_bytes(b"half a state")
     result = train(*options(place, tmp_path))
     assert result.exit_code == 2
     assert "must be a training state, got a damaged file" in result.output
@@ -338,7 +336,7 @@ def exported(run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The run's checkpoint where the card says, seen from the project's folder."""
     folder = tmp_path / "assets" / "checkpoints" / "clip-small"
     trainer, held_out = restored(run.folder, place)
-    export_clip.export(trainer, folder, folder.name, clip_judging.judge_trainer(trainer, held_out))
+    exporting.export(trainer, folder, folder.name, judging.judge_trainer(trainer, held_out))
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -354,7 +352,7 @@ def test_stock_open_clip_loads_the_folder_and_embeds_as_the_averaged_model(
     tokenizer: Any = open_clip.get_tokenizer(name, bpe_path=str(exported / MERGES_FILE))
     said = ["a red dog", "a painting of a face", "something never seen"]
     tokens = tokenizer(said)
-    assert torch.equal(tokens, trainer.tokenizer(said, clip_trainer.CONTEXT_LENGTH))
+    assert torch.equal(tokens, trainer.tokenizer(said, towers.CONTEXT_LENGTH))
     picture = images.from_uint8(held_out["scenes"].pixels[:, :, :64, :64])
     with torch.no_grad():
         for found, expected in (
@@ -369,19 +367,19 @@ def test_stock_open_clip_loads_the_folder_and_embeds_as_the_averaged_model(
         )
     shown = Image.fromarray(held_out["scenes"].pixels[0, :, :64, :64].permute(1, 2, 0).numpy())
     seen = preprocess(shown)
-    torch.testing.assert_close(seen, clip_trainer.to_input(picture)[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen, towers.to_input(picture)[0], rtol=0, atol=1e-5)
 
 
 def test_a_checkpoint_is_a_handful_of_files_that_everybody_may_read(run: Run):
     files = {path.name: path for path in run.checkpoint.iterdir()}
-    weights, settings = export_clip.WEIGHTS_FILE, export_clip.CONFIG_FILE
+    weights, settings = towers.WEIGHTS_FILE, towers.CONFIG_FILE
     assert set(files) == {
         weights,
         settings,
         MERGES_FILE,
         WORDS_FILE,
-        cards.FACTS_FILE,
-        cards.CARD_FILE,
+        model_card.FACTS_FILE,
+        model_card.CARD_FILE,
     }
     modes = {stat.S_IMODE(path.stat().st_mode) & 0o444 for path in files.values()}
     assert modes == {0o444}
@@ -390,7 +388,7 @@ def test_a_checkpoint_is_a_handful_of_files_that_everybody_may_read(run: Run):
 
 def test_the_code_of_the_card_runs(exported: Path):
     names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (exported / cards.CARD_FILE).read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (exported / model_card.CARD_FILE).read_text(), re.S)
     assert len(blocks) == 1
     exec(blocks[0], names)
     assert not names["model"].training
@@ -402,8 +400,8 @@ def test_the_code_of_the_card_runs(exported: Path):
 
 
 def test_the_card_tells_the_figures_the_data_and_the_recipe(run: Run):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
-    facts = json.loads((run.checkpoint / cards.FACTS_FILE).read_text())
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
+    facts = json.loads((run.checkpoint / model_card.FACTS_FILE).read_text())
     scenes, told = facts["figures"]["scenes"], facts["figures"]["flickr8k"]
     recall = told["picture of a sentence, R@1"]
     for line in (
@@ -424,7 +422,7 @@ def test_the_card_tells_the_figures_the_data_and_the_recipe(run: Run):
 
 
 def test_the_card_counts_the_parameters_of_either_tower(run: Run):
-    facts = json.loads((run.checkpoint / cards.FACTS_FILE).read_text())
+    facts = json.loads((run.checkpoint / model_card.FACTS_FILE).read_text())
     model: Any = open_clip.create_model(f"local-dir:{run.checkpoint}")
     image = sum(p.numel() for p in model.visual.parameters())
     assert facts["image_parameters"] == image
@@ -433,7 +431,7 @@ def test_the_card_counts_the_parameters_of_either_tower(run: Run):
 
 
 def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytest.MonkeyPatch):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
     found = re.search(r"```sh\npython -m training.train_clip(.*?)```", card, re.S)
     assert found
     prepared: list[Recipe] = []
@@ -453,24 +451,24 @@ def test_a_run_goes_on_from_the_weights_and_the_words_of_another(
 ):
     result = train(*options(place, tmp_path, start_model=run.checkpoint, lr=1e-8, seed=4))
     assert result.exit_code == 0, result.output
-    made = tmp_path / export_clip.CHECKPOINT
+    made = tmp_path / exporting.CHECKPOINT
     for name in (MERGES_FILE, WORDS_FILE):
         assert (made / name).read_bytes() == (run.checkpoint / name).read_bytes()
     before, after = (
-        load_file(folder / export_clip.WEIGHTS_FILE)["token_embedding.weight"]
+        load_file(folder / towers.WEIGHTS_FILE)["token_embedding.weight"]
         for folder in (run.checkpoint, made)
     )
     torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
-    (earlier,) = json.loads((made / cards.FACTS_FILE).read_text())["earlier"]
+    (earlier,) = json.loads((made / model_card.FACTS_FILE).read_text())["earlier"]
     assert earlier["recipe"]["seed"] == RECIPE.seed
-    card = (made / cards.CARD_FILE).read_text()
+    card = (made / model_card.CARD_FILE).read_text()
     assert "| went on from | 6 steps, 48 pairs, " in card
     first, second = re.findall(r"python -m training.train_clip(.*?)(?=python|```)", card, re.S)
     assert "--model-save-name part-1" in first
     assert "--start-model runs/part-1/checkpoint" in second
     again = train(*options(place, tmp_path, start_model=run.checkpoint, lr=1e-8, seed=4))
     assert again.exit_code == 0, again.output
-    assert json.loads((made / cards.FACTS_FILE).read_text())["earlier"] == [earlier]
+    assert json.loads((made / model_card.FACTS_FILE).read_text())["earlier"] == [earlier]
 
 
 @pytest.mark.parametrize("start", ["nobody", "tests"])
@@ -493,22 +491,22 @@ def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(
     run: Run, place: Path, exported: Path
 ):
     trainer, _ = restored(run.folder, place)
-    figures = exported / cards.FIGURES_FILE
+    figures = exported / model_card.FIGURES_FILE
     figures.write_text('{"share": {"label": "Judged as asked for", "value": "10 %"}}')
-    export_clip.export(trainer, exported, exported.name, {})
-    assert "| Judged as asked for | 10 % |" in (exported / cards.CARD_FILE).read_text()
+    exporting.export(trainer, exported, exported.name, {})
+    assert "| Judged as asked for | 10 % |" in (exported / model_card.CARD_FILE).read_text()
     trainer.train_step()
-    export_clip.export(trainer, exported, exported.name, {})
+    exporting.export(trainer, exported, exported.name, {})
     assert not figures.exists()
-    assert "10 %" not in (exported / cards.CARD_FILE).read_text()
+    assert "10 %" not in (exported / model_card.CARD_FILE).read_text()
 
 
 def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: Path):
     trainer, _ = clip_runs.prepare(RECIPE, tmp_path / "run", place / "data")
     trainer.train_step()
-    loop.save_state(tmp_path / "run", trainer.state())
+    save_state(tmp_path / "run", trainer.state())
     result = invoke(
-        export_clip.main,
+        exporting.main,
         str(tmp_path / "run"),
         str(tmp_path / "out"),
         f"--data-folder={place / 'data'}",
@@ -516,8 +514,8 @@ def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: 
     )
     assert result.exit_code == 0, result.output
     assert "step 1 of 6" in result.output
-    assert "| steps | 1 of 6 of 8 pairs" in (tmp_path / "out" / cards.CARD_FILE).read_text()
-    assert (tmp_path / "out" / export_clip.WEIGHTS_FILE).is_file()
+    assert "| steps | 1 of 6 of 8 pairs" in (tmp_path / "out" / model_card.CARD_FILE).read_text()
+    assert (tmp_path / "out" / towers.WEIGHTS_FILE).is_file()
 
 
 def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
@@ -528,7 +526,7 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
     assert went_on.exit_code == 0, went_on.output
     for share in (0.0, 0.25, 1.0):
         result = invoke(
-            export_clip.main,
+            exporting.main,
             str(runs / "more"),
             str(tmp_path / f"{share}"),
             f"--data-folder={place / 'data'}",
@@ -538,15 +536,15 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
         )
         assert result.exit_code == 0, result.output
     first, last, mixed, other = (
-        load_file(folder / export_clip.WEIGHTS_FILE)
+        load_file(folder / towers.WEIGHTS_FILE)
         for folder in (
             run.checkpoint,
-            runs / "more" / export_clip.CHECKPOINT,
+            runs / "more" / exporting.CHECKPOINT,
             tmp_path / "0.25",
             tmp_path / "1.0",
         )
     )
-    unmixed = load_file(tmp_path / "0.0" / export_clip.WEIGHTS_FILE)
+    unmixed = load_file(tmp_path / "0.0" / towers.WEIGHTS_FILE)
     assert any((first[name].float() - last[name].float()).abs().max() > 1e-3 for name in first)
     for name, value in mixed.items():
         torch.testing.assert_close(unmixed[name], last[name])
@@ -554,11 +552,11 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
             expected = 0.25 * first[name].float() + 0.75 * last[name].float()
             torch.testing.assert_close(value.float(), expected, atol=2e-3, rtol=2e-3)
             torch.testing.assert_close(other[name], first[name], atol=2e-3, rtol=2e-3)
-    card = (tmp_path / "0.25" / cards.CARD_FILE).read_text()
+    card = (tmp_path / "0.25" / model_card.CARD_FILE).read_text()
     assert f"25% of the weights are those of `{run.folder.name}`" in card
     again = train(*options(place, runs / "again", start_model=tmp_path / "0.25", max_steps=1))
     assert again.exit_code == 0, again.output
-    card = (runs / "again" / export_clip.CHECKPOINT / cards.CARD_FILE).read_text()
+    card = (runs / "again" / exporting.CHECKPOINT / model_card.CARD_FILE).read_text()
     assert "export_clip runs/part-2 runs/part-2/checkpoint --blend-with" in " ".join(
         card.replace("\\", " ").split()
     )
@@ -569,8 +567,8 @@ def test_exporting_what_is_no_run_of_a_clip_is_refused(
     state: dict[str, Any] | None, tmp_path: Path
 ):
     if state:
-        loop.save_state(tmp_path, state)
-    result = invoke(export_clip.main, str(tmp_path), str(tmp_path / "out"))
+        save_state(tmp_path, state)
+    result = invoke(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "run_folder must be a run of train_clip" in result.output
     assert not (tmp_path / "out").exists()

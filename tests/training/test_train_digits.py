@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets.config
 import numpy as np
@@ -29,9 +30,16 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from pipelines.models import checkpoints
-from training import cards, digit_trainer, export, loop, train_digits
-from training.data import Digits, default_mnist, load_digits
-from training.digit_trainer import Recipe, Trainer
+from training import train_digits
+from training.cards import model_card
+from training.core.loop import Timing, train
+from training.core.reporting import Reporter
+from training.core.state import STATE_FILE, load_state, save_state
+from training.digits import exporting
+from training.digits import trainer as digit_trainer
+from training.digits.data import Digits, default_mnist, load_digits
+from training.digits.recipe import Recipe
+from training.digits.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_PICTURES = 60
@@ -46,7 +54,7 @@ TINY_NETWORK = {
 }
 COMMAND = f"""
 import runpy
-from training import digit_trainer
+from training.digits import trainer as digit_trainer
 digit_trainer.NETWORKS["channels"] = {TINY_NETWORK}
 digit_trainer.VALIDATION_PICTURES = {HELD_OUT}
 runpy.run_module("training.train_digits", run_name="__main__", alter_sys=True)
@@ -136,20 +144,20 @@ def kill_after_first_save(command: list[str], environment: dict[str, str], folde
     """Kills the command as soon as it has saved a state; returns the step of that state."""
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not (folder / loop.STATE_FILE).exists():
+        while not (folder / STATE_FILE).exists():
             assert process.poll() is None
             assert time.monotonic() < ends
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    state = loop.load_state(folder)
+    state = load_state(folder)
     assert state is not None
     return state["step"]
 
 
 def saved(folder: Path) -> dict[str, Tensor]:
     """All tensors of a run's averaged and current weights, by name."""
-    state = loop.load_state(folder)
+    state = load_state(folder)
     assert state is not None
     averaged = {f"ema.{i}": tensor for i, tensor in enumerate(state["ema"]["shadow_params"])}
     return state["unet"] | averaged
@@ -183,7 +191,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     whole = Trainer(RECIPE, load_digits(str(data_folder), "train"), Accelerator())
     with one_thread():
-        train_digits.train(whole, tmp_path, save_every=STEPS, log_samples_every=STEPS)
+        train(whole, tmp_path, Reporter(), Timing(STEPS, STEPS), whole.judge)
     torch.testing.assert_close(saved(run.folder), saved(tmp_path), rtol=1e-3, atol=1e-5)
 
 
@@ -202,24 +210,24 @@ def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(
 ):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    state = (run.folder / loop.STATE_FILE).read_bytes()
+    state = (run.folder / STATE_FILE).read_bytes()
     logs = sorted((run.folder / "logs").iterdir())
     before = {path.name: path.read_bytes() for path in run.checkpoint.glob("*/*")}
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
-    (run.checkpoint / cards.CARD_FILE).unlink()
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
+    (run.checkpoint / model_card.CARD_FILE).unlink()
     result = invoke(*run.options)
     assert result.exit_code == 0, result.output
-    assert (run.folder / loop.STATE_FILE).read_bytes() == state
+    assert (run.folder / STATE_FILE).read_bytes() == state
     assert sorted((run.folder / "logs").iterdir()) == logs
     assert {path.name: path.read_bytes() for path in run.checkpoint.glob("*/*")} == before
-    assert (run.checkpoint / cards.CARD_FILE).read_text() == card
+    assert (run.checkpoint / model_card.CARD_FILE).read_text() == card
 
 
 @pytest.fixture
 def bundled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The run's checkpoint in the place of the bundled one, seen from the project's folder."""
     folder = tmp_path / "assets" / "checkpoints" / "digits-channels"
-    export.export(export.load_run(run.folder), folder)
+    exporting.export(exporting.load_run(run.folder), folder)
     monkeypatch.setattr("pipelines.models.table.BUNDLED", folder.parent)
     monkeypatch.chdir(tmp_path)
     checkpoints.unload_all()
@@ -231,20 +239,20 @@ def test_an_exported_run_is_a_complete_checkpoint_with_the_averaged_weights(
     run: Run, bundled: Path
 ):
     loaded = checkpoints.load("digits-channels")
-    state = loop.load_state(run.folder)
+    state = load_state(run.folder)
     assert state is not None
     for found, expected in zip(
         loaded.unet.parameters(), state["ema"]["shadow_params"], strict=True
     ):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert loaded.scheduler_config["prediction_type"] == "v_prediction"
-    assert (bundled / cards.SAMPLES_FILE).is_file()
+    assert (bundled / model_card.SAMPLES_FILE).is_file()
     assert all(path.stat().st_size < 9_000_000 for path in bundled.rglob("*"))
 
 
 def test_the_code_of_the_card_runs(bundled: Path):
     names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (bundled / cards.CARD_FILE).read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (bundled / model_card.CARD_FILE).read_text(), re.S)
     assert len(blocks) == 2
     for block in blocks:
         exec(block, names)
@@ -252,8 +260,8 @@ def test_the_code_of_the_card_runs(bundled: Path):
 
 
 def test_the_card_names_data_terms_recipe_seed_and_errors(run: Run):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
-    facts = json.loads((run.checkpoint / cards.FACTS_FILE).read_text())
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
+    facts = json.loads((run.checkpoint / model_card.FACTS_FILE).read_text())
     for line in (
         "license: cc-by-sa-3.0",
         "library_name: diffusers",
@@ -271,11 +279,17 @@ def test_the_card_names_data_terms_recipe_seed_and_errors(run: Run):
 
 
 def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytest.MonkeyPatch):
-    card = (run.checkpoint / cards.CARD_FILE).read_text()
+    card = (run.checkpoint / model_card.CARD_FILE).read_text()
     found = re.search(r"```sh\npython -m training.train_digits(.*?)```", card, re.S)
     assert found
     prepared: list[Recipe] = []
-    monkeypatch.setattr(train_digits, "prepare", lambda recipe, *_: prepared.append(recipe))
+
+    def note(recipe: Recipe, *_: object) -> SimpleNamespace:
+        prepared.append(recipe)
+        return SimpleNamespace(judge=None)
+
+    monkeypatch.setattr(train_digits, "prepare", note)
+    monkeypatch.setattr(train_digits, "reporter_for", lambda *_: Reporter())
     monkeypatch.setattr(train_digits, "train", lambda *_: None)
     monkeypatch.setattr(train_digits, "export", lambda *_: None)
     result = invoke(*found[1].replace("\\\n", " ").split())
@@ -284,35 +298,35 @@ def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytes
 
 
 def test_benchmark_figures_fill_the_card_when_it_is_written_anew(run: Run, tmp_path: Path):
-    facts = (run.checkpoint / cards.FACTS_FILE).read_text()
-    (tmp_path / cards.FACTS_FILE).write_text(facts)
+    facts = (run.checkpoint / model_card.FACTS_FILE).read_text()
+    (tmp_path / model_card.FACTS_FILE).write_text(facts)
     figures = {"accuracy": {"label": "Judged as asked for", "value": "99.5 %"}}
-    (tmp_path / cards.FIGURES_FILE).write_text(json.dumps(figures))
-    assert app_of(cards.main, str(tmp_path)).exit_code == 0
-    assert "| Judged as asked for | 99.5 % |" in (tmp_path / cards.CARD_FILE).read_text()
+    (tmp_path / model_card.FIGURES_FILE).write_text(json.dumps(figures))
+    assert app_of(model_card.main, str(tmp_path)).exit_code == 0
+    assert "| Judged as asked for | 99.5 % |" in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(tmp_path: Path):
-    run, figures = trainer(), tmp_path / cards.FIGURES_FILE
-    export.export(run, tmp_path)
+    run, figures = trainer(), tmp_path / model_card.FIGURES_FILE
+    exporting.export(run, tmp_path)
     figures.write_text('{"accuracy": {"label": "Judged as asked for", "value": "10 %"}}')
-    export.export(run, tmp_path)
+    exporting.export(run, tmp_path)
     assert figures.exists()
     run.train_step()
-    export.export(run, tmp_path)
+    exporting.export(run, tmp_path)
     assert not figures.exists()
-    assert "10 %" not in (tmp_path / cards.CARD_FILE).read_text()
+    assert "10 %" not in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_an_unfinished_run_is_exported_as_far_as_it_came(tmp_path: Path):
     run = trainer()
     run.train_step()
-    export.export(run, tmp_path)
-    assert "| steps | 1 of 12 |" in (tmp_path / cards.CARD_FILE).read_text()
+    exporting.export(run, tmp_path)
+    assert "| steps | 1 of 12 |" in (tmp_path / model_card.CARD_FILE).read_text()
 
 
 def test_exporting_a_folder_without_a_run_is_refused(tmp_path: Path):
-    result = app_of(export.main, str(tmp_path), str(tmp_path / "out"))
+    result = app_of(exporting.main, str(tmp_path), str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "state.pt" in result.output
 
@@ -350,7 +364,7 @@ def invoke(*arguments: str):
 def test_a_bad_option_is_refused_before_any_data_is_read(
     option: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(train_digits, "load_digits", lambda *_: pytest.fail("data was read"))
+    monkeypatch.setattr(train_digits, "prepare", lambda *_: pytest.fail("data was read"))
     result = invoke("--conditioning=channels", option)
     assert result.exit_code == 2
     assert sentence in result.output
@@ -407,15 +421,16 @@ def test_what_stops_a_run_is_told_in_one_sentence(
     def fail(*_: object) -> None:
         raise error
 
-    loop.save_state(tmp_path, {"step": 1})
-    monkeypatch.setattr(train_digits, "prepare", lambda *_: None)
+    save_state(tmp_path, {"step": 1})
+    monkeypatch.setattr(train_digits, "prepare", lambda *_: SimpleNamespace(judge=None))
+    monkeypatch.setattr(train_digits, "reporter_for", lambda *_: Reporter())
     monkeypatch.setattr(train_digits, "train", fail)
     result = invoke("--conditioning=channels", f"--output={tmp_path}")
     assert result.exit_code == 1
     assert result.output.startswith("Training stopped: ")
     assert sentence in result.output
     assert result.output.endswith("the state that was saved last is kept.\n")
-    assert loop.load_state(tmp_path) == {"step": 1}
+    assert load_state(tmp_path) == {"step": 1}
 
 
 def test_a_share_of_the_labels_is_dropped(monkeypatch: pytest.MonkeyPatch):

@@ -27,8 +27,9 @@ from pipelines.models.table import TABLE
 from pipelines.products.settings import DigitsSettings
 from tests.conftest import tiny_painter
 from tests.fakes.tiny_pictures import invoke, write_landscapes
-from training import cards, finetune_model
-from training.data import Digits, default_mnist, load_digits
+from training import finetune_model
+from training.cards import model_card
+from training.digits.data import Digits, default_mnist, load_digits
 
 needs_mnist = pytest.mark.skipif(
     not Path(default_mnist()).is_dir(), reason="MNIST is not on this machine"
@@ -362,16 +363,16 @@ def test_the_courses_time_is_measured_in_full_when_asked() -> None:
 def test_measured_figures_reach_the_card_beside_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundled = TABLE["digits-embedding"].folder / cards.FACTS_FILE
+    bundled = TABLE["digits-embedding"].folder / model_card.FACTS_FILE
     folder = tmp_path / "digits-embedding"
     folder.mkdir()
-    (folder / cards.FACTS_FILE).write_text(bundled.read_text())
+    (folder / model_card.FACTS_FILE).write_text(bundled.read_text())
     monkeypatch.setattr("pipelines.models.table.BUNDLED", tmp_path)
     interval = frechet.Interval(0.995, 0.99, 0.999)
     score = scoring.Score("ours", 1000, interval, 8, interval, frechet.Interval(1.5, 1.2, 1.9))
     timing = Timing("embedding", 0.5, 30.0, 1000, 1000)
     figures.write_cards({"embedding": [score]}, [timing])
-    card = (folder / cards.CARD_FILE).read_text()
+    card = (folder / model_card.CARD_FILE).read_text()
     assert "| ours, 1,000 digits: judged as asked | 99.5 % (99.0-99.9) |" in card
     assert "| ours, 1,000 digits: Fréchet distance | 1.50 (1.20-1.90) |" in card
     assert "| row 0-9: times less than 1,000 steps of DDPM | 60 |" in card
@@ -423,7 +424,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tiny_checkpoints: Path) -> None:
         return unet
 
     monkeypatch.setattr(finetuning.subprocess, "run", run)
-    monkeypatch.setattr("training.start_models.SpaceToDepthUNet2DModel", tiny)
+    monkeypatch.setattr("training.pictures.start_models.SpaceToDepthUNet2DModel", tiny)
 
 
 @pytest.mark.usefixtures("here")

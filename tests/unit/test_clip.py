@@ -37,7 +37,7 @@ from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS, Checkpoint
 from tests.fakes import tiny_clip
 from tests.fakes.hub_server import Hub, serve_hub
-from training.export_clip import save_weights
+from training.clip.exporting import save_weights
 
 KEY = "clip-small"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

@@ -16,9 +16,9 @@ from benchmarks.judges.emoji_judge import COLORS, KINDS, OTHER, Emoji, classify,
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import sticker
 from tests.fakes.tiny_pictures import invoke, one_thread
-from training import held_out
-from training.grounds import draw_grounds, laid_on
-from training.held_out import HeldOut
+from training.core import held_out
+from training.core.backgrounds import composited, draw_backgrounds
+from training.core.held_out import HeldOut
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_things_and_colors_that_plainly_differ_are_told_apart_on_any_ground():
     right = emoji_judge.accuracies(found, data)
     assert min(right["heart"], right["car"], right["colours"]) > 0.85
     assert not any(parameter.requires_grad for parameter in found.parameters())
-    shown = laid_on(data.pixels[:4, :, 4:68, 4:68], draw_grounds(4, torch.Generator()))
+    shown = composited(data.pixels[:4, :, 4:68, 4:68], draw_backgrounds(4, torch.Generator()))
     things, colors = classify(found, shown)
     assert len(things) == len(colors) == 4
     assert set(things) <= set(KINDS)

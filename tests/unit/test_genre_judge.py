@@ -15,9 +15,9 @@ from benchmarks.judges.genre_judge import KINDS, GenreJudge, accuracies, labelle
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import numbered
 from tests.fakes.tiny_pictures import invoke, one_thread
-from training import captions
-from training.clip_trainer import centred
-from training.pairs import Pairs
+from training.clip.pairs import Pairs
+from training.clip.towers import centred
+from training.core import captions
 
 LANDSCAPE, PORTRAIT, MARINE = (KINDS.index(kind) for kind in ("landscape", "portrait", "marine"))
 

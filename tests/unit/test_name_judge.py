@@ -11,8 +11,8 @@ from benchmarks.judges import name_judge
 from benchmarks.judges.name_judge import NameJudge, Share
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke
-from training import held_out
-from training.held_out import HeldOut
+from training.core import held_out
+from training.core.held_out import HeldOut
 
 
 class Basis:

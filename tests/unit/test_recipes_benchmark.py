@@ -15,7 +15,7 @@ from benchmarks import recipes
 from benchmarks.recipes import ARMS, NOISE_LEVELS, Arm, Result
 from pipelines.core import devices
 from tests.fakes.tiny_pictures import SIZE, invoke, one_thread, pictures, write_landscapes
-from training.picture_recipe import Recipe
+from training.pictures.recipe import Recipe
 
 SMALL = {
     "block_out_channels": (32, 32),
@@ -53,7 +53,7 @@ def test_arms_are_compared_at_the_same_noise_whatever_their_schedule():
     for name, schedule in (("cosine", {}), ("linear", {"beta_schedule": "linear"})):
         arm = Arm(name, network=SMALL, schedule=schedule)
         trainer = recipes.trainer_of(arm, common(), pictures())
-        sigmas = (1 - trainer.alpha_bar).sqrt()
+        sigmas = (1 - trainer.objective.alpha_bar).sqrt()
         found[name] = [sigmas[(sigmas - level).abs().argmin()].item() for level in NOISE_LEVELS]
         assert list(recipes.errors_of(trainer)) == [str(level) for level in NOISE_LEVELS]
     assert found["cosine"] == pytest.approx(found["linear"], abs=0.02)

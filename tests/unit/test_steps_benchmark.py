@@ -14,7 +14,7 @@ from benchmarks.steps import DIGITS, MODELS, STEPS, Point, fewest
 from pipelines.models import checkpoints
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke, one_thread
-from training.data import Digits
+from training.digits.data import Digits
 
 
 def points(*distances: float, model: str = "paintings", arm: str = "DDIM") -> list[Point]:

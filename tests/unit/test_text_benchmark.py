@@ -19,7 +19,7 @@ from pipelines.models.table import BUNDLED
 from pipelines.products.settings import TextSettings
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke, one_thread
-from training.captions import GENRES
+from training.core.captions import GENRES
 
 
 def test_every_prompt_asks_for_a_kind_that_the_judges_were_asked_about():

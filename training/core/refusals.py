@@ -1,0 +1,35 @@
+"""How the training commands say no: one sentence, and nothing that was trained is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import typer
+from safetensors import SafetensorError
+
+from training.core.state import STATE_FILE
+
+
+@contextmanager
+def options_refused() -> Iterator[None]:
+    """Turns what is wrong with the options into the command line's own kind of error."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def stopped_in_one_sentence(folder: Path) -> Iterator[None]:
+    """Ends the program with a sentence when the loss runs away or there is no room."""
+    try:
+        yield
+    except (FloatingPointError, OSError, SafetensorError, torch.OutOfMemoryError) as error:
+        kept = (folder / STATE_FILE).is_file()
+        hint = "the state that was saved last is kept" if kept else "no state was saved yet"
+        reason = str(error).splitlines()[0]
+        typer.echo(f"Training stopped: {reason}; {hint}.", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,27 @@
+"""Begins a run of digits, or goes on with the one that was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from training.core.state import load_state
+from training.digits.data import load_digits
+from training.digits.recipe import Recipe
+from training.digits.trainer import Trainer
+
+
+def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:
+    """Makes a new run, or restores the one that was saved in the folder.
+
+    Raises:
+        ValueError: if the folder holds a run of another recipe, or the data cannot be read.
+    """
+    state = load_state(folder)
+    if state is not None:
+        recipe.check_same(state["recipe"])
+    trainer = Trainer(recipe, load_digits(recipe.dataset_name, "train"), accelerator)
+    if state is not None:
+        trainer.restore(state)
+    return trainer

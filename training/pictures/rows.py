@@ -1,0 +1,74 @@
+"""Chooses rows of a data set by what one of its columns says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from datasets import Dataset
+
+EVERYDAY_THING = "everyday thing"
+"""Column of what an emoji shows; empty for all other pictures."""
+
+
+def without(data: Dataset, exclude: str) -> Dataset:
+    """A data set less some of its rows.
+
+    Args:
+        data: with any columns.
+        exclude: which rows, as `column=value, value`.
+
+    Raises:
+        ValueError: if it is not written like that, or a column or value is not there.
+    """
+    column, listed = _column_and_rest(data, "exclude", exclude, "column=value, value")
+    values = {value.strip() for value in listed.split(",")} - {""}
+    present = [str(value) for value in data[column]]
+    missing = values.difference(present)
+    if missing:
+        raise ValueError(
+            f"exclude must name values of {column}, got {', '.join(sorted(missing))}, "
+            "which none of the rows has"
+        )
+    return data.select([i for i, value in enumerate(present) if value not in values])
+
+
+def in_focus(data: Dataset, focus: str) -> list[bool]:
+    """Which rows of a data set have a value that a pattern describes whole, in any case of letters.
+
+    Args:
+        data: with any columns; of one that holds lists, any value of a row may fit.
+        focus: which rows, as `column=pattern`; the pattern is a regular expression.
+
+    Raises:
+        ValueError: if it is not written like that, or no row has such a value, or every one.
+    """
+    column, written = _column_and_rest(data, "focus", focus, "column=pattern")
+    try:
+        pattern = re.compile(written, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"focus must end with a regular expression, got {written!r}") from error
+    marked = [any(map(pattern.fullmatch, _texts(value))) for value in data[column]]
+    if len(set(marked)) < 2:
+        raise ValueError(
+            f"focus must describe a part of the rows, got {written!r}, which describes "
+            + ("all" if any(marked) else "none")
+        )
+    return marked
+
+
+def _column_and_rest(data: Dataset, name: str, written: str, form: str) -> tuple[str, str]:
+    """The two sides of an option that chooses rows by one of their columns."""
+    column, _, rest = (part.strip() for part in written.partition("="))
+    if not rest.strip(", "):
+        raise ValueError(f"{name} must be like {form!r}, got {written!r}")
+    names = [name for name in data.column_names if name != EVERYDAY_THING]
+    if column not in names:
+        raise ValueError(f"{name} must begin with one of {', '.join(names)}, got {column!r}")
+    return column, rest
+
+
+def _texts(value: Any) -> list[str]:
+    """What a cell of a data set says: one text, several or none."""
+    several = value if isinstance(value, list) else [value]
+    return [str(part) for part in several if part is not None]
