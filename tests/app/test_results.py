@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "many": DigitsSettings(num_inference_steps=2, digits="1234567890" * 2),
     "long": DigitsSettings(num_inference_steps=40, digits="12", conditioning="channels"),
 }
-KEYS = ("pictures", "status", "scores", "charts", "inside")
+KEYS = ("pictures", "status", "scores", "charts", "filmstrip")
 
 
 @pytest.fixture(autouse=True)
