@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Threads that wait sleep, so that processes beside each other do not slow down one another.
+export OMP_WAIT_POLICY := PASSIVE
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: run train-tools test check lint types layers fast tests bench examples pictures browser clean

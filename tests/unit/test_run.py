@@ -46,6 +46,13 @@ def test_a_class_conditional_digit_is_steered_by_a_loss_and_stays_the_digit(cond
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("solver", ["dpm++", "ddim", "heun"])
+def test_every_solver_that_is_offered_draws_digits_in_few_steps(solver: str):
+    last = last_of(solver=solver, digits="0123456789", num_inference_steps=6, cfg_scale=2.2)
+    assert sum(last.score_after) / 10 > 0.9
+
+
+@pytest.mark.slow
 def test_brightness_and_contrast_steer_digits_where_they_are_asked_to():
     dark, bright = (last_of(brightness=value, guidance_scale=0.3) for value in (0.05, 0.3))
     assert pixels_of(bright).mean() > pixels_of(dark).mean() + 0.2
