@@ -36,7 +36,7 @@ from training.core.batches import step_generator
 from training.core.data import read_split
 from training.core.held_out import HeldOut
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "emoji_judge.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "emoji_judge.safetensors"
 DATA = Path("../shared/data")
 SOURCES = ("emoji", "emoji-more")
 OLDER_SET = "noto-2018-05"

@@ -28,7 +28,7 @@ from training.clip.towers import centred
 from training.core.batches import step_generator
 from training.core.captions import GENRES
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "genre_judge.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "genre_judge.safetensors"
 DATA = Path("../shared/data")
 KINDS = tuple(GENRES)
 NUM_FEATURES = 256

@@ -32,7 +32,7 @@ from training.core.backgrounds import composited, draw_backgrounds
 from training.core.data import read_split
 from training.core.held_out import DATA, HeldOut
 
-NAMES = Path(__file__).resolve().parent / "weights" / "emoji_names.txt"
+NAMES = Path(__file__).resolve().parents[1] / "weights" / "emoji_names.txt"
 TEMPLATES = ("{}", "a {}", "an emoji of a {}", "a drawing of a {}")
 NEAREST = 5
 _SAME_MEANING = 0.9  # names with at least this cosine mean the same thing

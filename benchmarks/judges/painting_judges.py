@@ -43,7 +43,7 @@ from training.clip.pairs import load_pairs
 from training.clip.towers import centred
 from training.core.captions import GENRES
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 CLIP_JUDGE = WEIGHTS / "clip-judge"
 REFERENCE = WEIGHTS / "paintings_reference.safetensors"
 _BATCH = 200
