@@ -31,6 +31,8 @@ from training import finetune_model
 from training.cards import model_card
 from training.digits.data import Digits, default_mnist, load_digits
 
+pytestmark = pytest.mark.slow
+
 needs_mnist = pytest.mark.skipif(
     not Path(default_mnist()).is_dir(), reason="MNIST is not on this machine"
 )

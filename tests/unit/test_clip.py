@@ -39,6 +39,8 @@ from tests.fakes import tiny_clip
 from tests.fakes.hub_server import Hub, serve_hub
 from training.clip.exporting import save_weights
 
+pytestmark = pytest.mark.slow
+
 KEY = "clip-small"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 MERGES, WORDS = "bpe_simple_vocab.txt.gz", "words.txt"

@@ -26,6 +26,8 @@ from pipelines.runs import comparison
 from pipelines.runs.comparison import UnguidedStep
 from tests.conftest import Meter
 
+pytestmark = pytest.mark.slow
+
 OURS = [name for name in METHODS if name != "course"]
 LUMA = np.array(losses.LUMINANCE)
 

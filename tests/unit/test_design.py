@@ -14,6 +14,8 @@ import pytest
 
 from tests.unit.test_architecture import ROOT, lines_of_code
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 STOPS = re.findall(r"^\| \d+ \| `(\S+)` \| ([^|]+) \|", DOCUMENT, re.MULTILINE)
 MOST_LINES = 400

@@ -22,6 +22,8 @@ from pipelines.runs import comparison, provenance
 from tabs import results
 from tabs.color import PRODUCT
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 PAINTING = ColorSettings(color="#2E6F95", num_inference_steps=5, seed=3)
 ACCEPTED = "fp32, bf16 or, on a graphics card, fp16"

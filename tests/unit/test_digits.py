@@ -22,6 +22,8 @@ from pipelines.products.settings import DigitsSettings
 from tabs import i18n
 from tests.conftest import Meter
 
+pytestmark = pytest.mark.slow
+
 
 def draw(**options) -> digits.Preview:
     """The last preview of a run."""

@@ -20,6 +20,8 @@ from training.core import held_out
 from training.core.backgrounds import composited, draw_backgrounds
 from training.core.held_out import HeldOut
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pickle
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -36,10 +37,12 @@ def makers() -> set[str]:
     return {c.name for c in classes if "UserError" in named(c.bases)} | {"Message"}
 
 
+@cache
 def made() -> list[tuple[str, set[str]]]:
     """Kind and names of the parts of every sentence that a module of the pipelines makes."""
     calls = [n for tree in TREES for n in ast.walk(tree) if isinstance(n, ast.Call)]
-    found = [call for call in calls if named([call.func]) & makers()]
+    classes = makers()
+    found = [call for call in calls if named([call.func]) & classes]
     return [(kind_of(call), {str(part.arg) for part in call.keywords}) for call in found]
 
 

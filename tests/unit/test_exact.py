@@ -18,6 +18,8 @@ from pipelines.diffusion.methods import METHODS, PUBLISHED
 from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import make_schedule
 
+pytestmark = pytest.mark.slow
+
 COUNT = 128
 LEVELS = [(0.05, 0.99875**0.5), (0.6, 0.8), (0.995, 0.01**0.5)]
 

@@ -19,6 +19,8 @@ from training.clip.pairs import Pairs
 from training.clip.towers import centred
 from training.core import captions
 
+pytestmark = pytest.mark.slow
+
 LANDSCAPE, PORTRAIT, MARINE = (KINDS.index(kind) for kind in ("landscape", "portrait", "marine"))
 
 

@@ -26,6 +26,8 @@ from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import SOLVERS, make_schedule
 from pipelines.diffusion.tensors import rms
 
+pytestmark = pytest.mark.slow
+
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 COLOR = torch.tensor([0.5, -0.2, 0.1])

@@ -27,6 +27,8 @@ from pipelines.products.settings import ColorSettings, DigitsSettings, TextSetti
 from pipelines.runs import history
 from pipelines.runs.history import History
 
+pytestmark = pytest.mark.slow
+
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 LUMA = torch.tensor(losses.LUMINANCE)
 

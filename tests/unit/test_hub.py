@@ -32,6 +32,8 @@ from tests.fakes.hub_server import (
 )
 from tests.fakes.tiny_pictures import save_stock, stock_unet
 
+pytestmark = pytest.mark.slow
+
 ID = "someone/cats"
 REPOSITORY = f"models/{ID}"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

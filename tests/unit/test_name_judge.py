@@ -14,6 +14,8 @@ from tests.fakes.tiny_pictures import invoke
 from training.core import held_out
 from training.core.held_out import HeldOut
 
+pytestmark = pytest.mark.slow
+
 
 class Basis:
     """Stands for a CLIP: a name or picture is the unit vector of its number."""

@@ -34,6 +34,8 @@ from pipelines.runs import comparison
 from tests.fakes.hub_server import COMMIT, Hub, serve_hub
 from tests.fakes.tiny_pictures import OLD_NAMES, folded_unet, stock_unet
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "diffusion_pytorch_model"
 REPOSITORY = "someone/cats"

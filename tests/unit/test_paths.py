@@ -13,6 +13,8 @@ from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.schedules import Schedule, schedule_at
 from pipelines.diffusion.solvers import make_schedule
 
+pytestmark = pytest.mark.slow
+
 ETA = 0.5
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 ALPHAS_CUMPROD = DDIMScheduler(**COSINE).alphas_cumprod

@@ -22,6 +22,8 @@ from pipelines.products.settings import ColorSettings, DigitsSettings, TextSetti
 from pipelines.runs import provenance
 from pipelines.runs.provenance import Record, RecordError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
 PREVIEWS = {"color": color.Preview, "text": text.Preview, "digits": digits.Preview}

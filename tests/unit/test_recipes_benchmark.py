@@ -17,6 +17,8 @@ from pipelines.core import devices
 from tests.fakes.tiny_pictures import SIZE, invoke, one_thread, pictures, write_landscapes
 from training.pictures.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "block_out_channels": (32, 32),
     "down_block_types": ("DownBlock2D", "DownBlock2D"),

@@ -12,6 +12,8 @@ import pytest
 from benchmarks import same_pictures
 from benchmarks.same_pictures import Difference, compared, is_accepted, largest
 
+pytestmark = pytest.mark.slow
+
 needs_history = pytest.mark.skipif(
     not same_pictures.has_baseline(),
     reason=f"the history lacks commit {same_pictures.BASELINE} of version 0.2 (a shallow clone?)",

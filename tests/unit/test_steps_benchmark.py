@@ -16,6 +16,8 @@ from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke, one_thread
 from training.digits.data import Digits
 
+pytestmark = pytest.mark.slow
+
 
 def points(*distances: float, model: str = "paintings", arm: str = "DDIM") -> list[Point]:
     """At 5, 10, 20 and 100 steps."""

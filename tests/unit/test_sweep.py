@@ -30,6 +30,8 @@ from pipelines.runs.sweep import (
 )
 from tests.conftest import Meter
 
+pytestmark = pytest.mark.slow
+
 ALL = [DigitsSettings(), ColorSettings(), TextSettings()]
 EVERY = [(settings, name) for settings in ALL for name in parameters(type(settings))]
 NONE = Axis("", (None,))

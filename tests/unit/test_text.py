@@ -36,6 +36,8 @@ from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import seed_search
 from tests.conftest import Meter
 
+pytestmark = pytest.mark.slow
+
 OURS = [name for name in TEXT_METHODS if name != "course"]
 SEA = "ships on the sea"
 SHORT = {

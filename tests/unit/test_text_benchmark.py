@@ -21,6 +21,8 @@ from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pictures import invoke, one_thread
 from training.core.captions import GENRES
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_prompt_asks_for_a_kind_that_the_judges_were_asked_about():
     real = load_reference()

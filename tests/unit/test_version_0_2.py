@@ -22,6 +22,8 @@ from pipelines.products import color, text
 from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import provenance
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "version-0.2"
 PICTURES: dict[str, Any] = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
 LINKS: list[dict[str, Any]] = json.loads((FOLDER / "links.json").read_text(encoding="utf-8"))
