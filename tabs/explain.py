@@ -107,7 +107,7 @@ EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
         _LOOP,
         Excerpt("distance", losses.great_circle, "chord = ", "return "),
         Excerpt("gradient", guidance.Guide._differentiated, "with torch.enable_grad"),
-        Excerpt("trust", polyak, "return "),
+        Excerpt("trust", polyak, "moved_rms = ", "return "),
     ),
     "digits": (
         _LOOP,

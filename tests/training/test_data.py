@@ -16,7 +16,6 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from tests.fakes.tiny_pictures import encoded, landscape, write_kinds, write_landscapes, write_rows
-from training.core import data as training_data
 from training.core.data import folder_name, hold_out
 from training.digits.data import HUB_MNIST, Digits, default_mnist, load_digits, public_name
 from training.pictures.data import fitted, load_pictures
@@ -372,7 +371,7 @@ def test_preparing_in_several_processes_changes_nothing(
 ):
     name = write_landscapes(tmp_path / "d", 12)
     alone = load_pictures(name, image_size=8)
-    monkeypatch.setattr(training_data, "_processes", lambda _: 2)
+    monkeypatch.setattr("training.pictures.data._processes", lambda _: 2)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "other")
     together = load_pictures(name, image_size=8)
     order = torch.arange(12)

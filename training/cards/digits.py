@@ -65,7 +65,7 @@ _CALL = (
 
 _IN_PROJECT = " in the project's folder"
 _LOAD = """\
-from pipelines.diffusion.unets import {network}
+from pipelines.unets import {network}
 
 unet = {network}.from_pretrained("assets/checkpoints/{name}/unet")
 """
@@ -98,8 +98,8 @@ on black. It is one of three that differ in how the network learns which digit i
 Or{elsewhere} let the project draw:
 
 ```python
-from pipelines.products.digits import generate
-from pipelines.core.rules import DigitsSettings
+from pipelines.digits import generate
+from pipelines.settings import DigitsSettings
 
 *_, last = generate(DigitsSettings(digits="2024", conditioning="{conditioning}"))
 last.pictures[0]

@@ -33,7 +33,7 @@ from diffusers import DDPMPipeline
 pipeline = DDPMPipeline.from_pretrained("{source}")
 """
 _OWN = """\
-from pipelines.diffusion.unets import {network}
+from pipelines.unets import {network}
 
 unet = {network}.from_pretrained("{source}", subfolder="unet")
 """

@@ -54,7 +54,8 @@ def polyak(pull: Pull, context: StepContext, scale: float) -> Tensor:
     size = rms(pull.gradient)
     factor = pull.polyak * pull.loss / pull.slope.clamp(min=1e-30)  # (b,)
     distance = factor.view(-1, 1, 1, 1) * size
-    return torch.minimum(distance, trust_radius(context, scale)) * pull.gradient / size
+    moved_rms = torch.minimum(distance, trust_radius(context, scale))
+    return moved_rms * pull.gradient / size
 
 
 def normalized(pull: Pull, context: StepContext, scale: float) -> Tensor:
