@@ -95,7 +95,7 @@ def _end(statement: ast.stmt) -> int:
     return statement.end_lineno or statement.lineno
 
 
-_LOOP = Excerpt("loop", sampling.sample, "prediction = denoise", "x_t, before = step.x_prev")
+_LOOP = Excerpt("loop", sampling.sample, "prediction = denoise", "step = _advance")
 
 EXCERPTS: dict[str, tuple[Excerpt, ...]] = {
     "color": (
