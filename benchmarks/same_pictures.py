@@ -212,10 +212,10 @@ class Drawing:
         command = [sys.executable, "-P", str(SCRIPT), str(out), "--examples", str(self.examples)]
         command += ["--threads", str(self.threads), *(["--quick"] if self.quick else [])]
         return subprocess.Popen(
-            command, cwd=tree, env=self._environment(tree), start_new_session=True
+            command, cwd=tree, env=self._environment(tree, out), start_new_session=True
         )
 
-    def _environment(self, tree: Path) -> dict[str, str]:
+    def _environment(self, tree: Path, out: Path) -> dict[str, str]:
         kept = {name: v for name, v in os.environ.items() if not name.startswith("STUDIO_")}
         own = ",".join(f"{folder.name}={folder}" for folder in sorted(OWN_MODELS.iterdir()))
         return kept | {
@@ -225,6 +225,8 @@ class Drawing:
             "MKL_NUM_THREADS": str(self.threads),
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow each other down tenfold
             "HF_HUB_OFFLINE": "1",
+            # Equal pictures have equal names there, and the trees would write them at once.
+            "GRADIO_TEMP_DIR": str(out.with_suffix(".gradio")),
             "STUDIO_DEVICE": "cpu",
             "STUDIO_CHECKPOINTS": own,
         }
