@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
-from pipelines.core.rules import OFF, palette_entries, validate
+from pipelines.core.rules import palette_entries, validate
 from pipelines.diffusion import losses
 from pipelines.models import checkpoints
 from pipelines.products import guided
@@ -72,13 +72,7 @@ def is_per_pixel(settings: ColorSettings) -> bool:
 
 def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
     """Returns all loss terms of a run; the colour comes last, so nothing moves x0 after it."""
-    extras: list[losses.Loss] = []
-    if settings.symmetry != "none":
-        extras.append(losses.Symmetry(settings.symmetry))
-    if settings.contrast != OFF:
-        extras.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
-    if settings.brightness != OFF:
-        extras.append(losses.Brightness(2 * settings.brightness - 1))
+    extras = guided.extra_losses(settings)
     weighted = [losses.Term(loss, settings.extras_weight) for loss in extras]
     return [*weighted, losses.Term(color_loss(settings, size_px))]
 

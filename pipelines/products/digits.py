@@ -9,13 +9,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pipelines.core.rules import OFF, validate
+from pipelines.core.rules import validate
 from pipelines.diffusion import losses
 from pipelines.diffusion.denoisers import class_condition
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models import checkpoints, judges
-from pipelines.products.guided import evaluations_of
+from pipelines.products.guided import evaluations_of, extra_losses
 from pipelines.products.settings import DigitsSettings, method_of
 from pipelines.runs import comparison
 from pipelines.runs.run import Plan, Run, cfg_interval
@@ -78,14 +78,7 @@ def load(settings: DigitsSettings) -> None:
 
 def terms_of(settings: DigitsSettings) -> list[losses.Term]:
     """Returns the loss terms of a run, besides its classes."""
-    extras: list[losses.Loss] = []
-    if settings.symmetry != "none":
-        extras.append(losses.Symmetry(settings.symmetry))
-    if settings.contrast != OFF:
-        extras.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
-    if settings.brightness != OFF:
-        extras.append(losses.Brightness(2 * settings.brightness - 1))
-    return [losses.Term(loss) for loss in extras]
+    return [losses.Term(loss) for loss in extra_losses(settings)]
 
 
 def guide_of(settings: DigitsSettings) -> Guide:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from pipelines.core.rules import OFF
 from pipelines.diffusion import losses
@@ -15,6 +16,29 @@ from pipelines.runs.run import Plan, Run
 from pipelines.runs.timing import Work
 
 _BACKWARD = 2.0  # what a backward pass costs, in evaluations of the network
+
+
+class ExtraSettings(Protocol):
+    """Settings that steer by more than a colour or a class."""
+
+    @property
+    def symmetry(self) -> str: ...
+    @property
+    def contrast(self) -> float: ...
+    @property
+    def brightness(self) -> float: ...
+
+
+def extra_losses(settings: ExtraSettings) -> list[losses.Loss]:
+    """Returns the losses of symmetry, contrast and brightness, of those that are on."""
+    extras: list[losses.Loss] = []
+    if settings.symmetry != "none":
+        extras.append(losses.Symmetry(settings.symmetry))
+    if settings.contrast != OFF:
+        extras.append(losses.Contrast(2 * settings.contrast))  # [0, 1] to [-1, 1]
+    if settings.brightness != OFF:
+        extras.append(losses.Brightness(2 * settings.brightness - 1))
+    return extras
 
 
 def guide_of(settings: NoisySettings, terms: Sequence[losses.Term]) -> Guide:
