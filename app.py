@@ -20,6 +20,7 @@ from pipelines.core.assets import ASSETS
 from pipelines.models.names import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
 from tabs.i18n import Translatable
+from tabs.server.middleware import middleware
 from tabs.theme import theme
 
 TITLE = "Guided Diffusion Studio"
@@ -72,6 +73,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "10mb",
         "run_history": False,
+        "app_kwargs": {"middleware": middleware()},
         "footer_links": ["api", "gradio", "settings"],
     }
 

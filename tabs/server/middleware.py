@@ -1,0 +1,10 @@
+"""The ASGI middleware of the app, the same under `launch` and `mount_gradio_app`."""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+
+
+def middleware() -> list[Middleware]:
+    """Returns the middleware of the app, the outermost first."""
+    return []
