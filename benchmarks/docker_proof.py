@@ -89,8 +89,8 @@ class Step:
     value: str
 
     def flag(self, name: str) -> str | None:
-        found = [flag.partition("=")[2] for flag in self.flags if flag.startswith(f"--{name}=")]
-        return found[-1] if found else None
+        values = [flag.partition("=")[2] for flag in self.flags if flag.startswith(f"--{name}=")]
+        return values[-1] if values else None
 
     def words(self) -> list[str]:
         """Returns the value in exec form, or split as a shell would."""
@@ -167,16 +167,16 @@ def context(root: Path) -> list[Path]:
 
     def ignored(path: Path) -> bool:
         names = [str(path), *(str(parent) for parent in path.parents if parent.name)]
-        kept = [keep for keep, regex in rules if any(regex.fullmatch(name) for name in names)]
-        return bool(kept) and not kept[-1]
+        matching = [keep for keep, regex in rules if any(regex.fullmatch(name) for name in names)]
+        return bool(matching) and not matching[-1]
 
     # Folders that no rule brings back are not looked into: there are tens of thousands of files.
     return sorted(
-        found.relative_to(root)
+        path.relative_to(root)
         for top in root.iterdir()
         if not ignored(top.relative_to(root))
-        for found in ([top] if top.is_file() else top.rglob("*"))
-        if found.is_file() and not ignored(found.relative_to(root))
+        for path in ([top] if top.is_file() else top.rglob("*"))
+        if path.is_file() and not ignored(path.relative_to(root))
     )
 
 
@@ -195,8 +195,8 @@ def copied(step: Step, files: list[Path], workdir: str) -> dict[Path, str]:
             raise FileNotFoundError(f"COPY {source}: not in the context")
         for path in inside:
             rest = str(path.relative_to(source)) if str(path) != source else path.name
-            whole = str(path) == source and len(sources) == 1 and not target.endswith(("/", "."))
-            places[path] = os.path.normpath(into if whole else os.path.join(into, rest))
+            renamed = str(path) == source and len(sources) == 1 and not target.endswith(("/", "."))
+            places[path] = os.path.normpath(into if renamed else os.path.join(into, rest))
     return places
 
 
@@ -332,8 +332,8 @@ class Container:
         """Runs a command like `docker exec` and returns its exit status."""
         namespaces = ["nsenter", f"--target={self.first}", "--mount", "--net", "--pid"]
         errors = subprocess.DEVNULL if quiet else None
-        whole = [*namespaces, *prefix(self.root, self.stage), *command]
-        return subprocess.run(whole, stderr=errors).returncode
+        inside = [*namespaces, *prefix(self.root, self.stage), *command]
+        return subprocess.run(inside, stderr=errors).returncode
 
 
 def prefix(root: Path, stage: Stage) -> list[str]:
@@ -393,8 +393,8 @@ def try_out(root: Path, stage: Stage, *, read_only: bool) -> None:
             if container.run(["python", "-c", script]):
                 raise RuntimeError("the app does not do what it should")
         resident = Path(f"/proc/{container.first}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+)", resident)
-        say(f"memory: {int(found[1]) / 1024:.0f} MiB resident" if found else "")
+        match = re.search(r"VmRSS:\s+(\d+)", resident)
+        say(f"memory: {int(match[1]) / 1024:.0f} MiB resident" if match else "")
         begin = time.monotonic()
         stop = getattr(signal, stage.last("STOPSIGNAL").value)
         os.kill(container.first, stop)

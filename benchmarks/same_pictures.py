@@ -216,9 +216,9 @@ class Drawing:
         )
 
     def _environment(self, tree: Path, out: Path) -> dict[str, str]:
-        kept = {name: v for name, v in os.environ.items() if not name.startswith("STUDIO_")}
+        inherited = {name: v for name, v in os.environ.items() if not name.startswith("STUDIO_")}
         own = ",".join(f"{folder.name}={folder}" for folder in sorted(OWN_MODELS.iterdir()))
-        return kept | {
+        return inherited | {
             "PYTHONPATH": str(tree),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": str(self.threads),
@@ -304,14 +304,14 @@ def main(
         raise typer.Exit(2)
     if baseline is None:
         with worktree_of(BASELINE) as tree:
-            found = differences(tree, quick=quick, threads=threads)
+            rows = differences(tree, quick=quick, threads=threads)
     else:
-        found = differences(baseline, quick=quick, threads=threads)
-    accepted = [is_accepted(row, tolerance=tolerance, rewrite=rewrite) for row in found]
-    print(table(found, accepted))
-    equal = sum(row.equal for row in found)
-    print(f"\n{len(found)} cases: {equal} equal, {accepted.count(False)} differ by too much.")
-    raise typer.Exit(0 if all(accepted) and found else 1)
+        rows = differences(baseline, quick=quick, threads=threads)
+    accepted = [is_accepted(row, tolerance=tolerance, rewrite=rewrite) for row in rows]
+    print(table(rows, accepted))
+    equal = sum(row.equal for row in rows)
+    print(f"\n{len(rows)} cases: {equal} equal, {accepted.count(False)} differ by too much.")
+    raise typer.Exit(0 if all(accepted) and rows else 1)
 
 
 if __name__ == "__main__":

@@ -326,10 +326,10 @@ def path(solver: str, eta: float, guide: Any) -> Arrays:
         generators=generators,
         guide=guide,
     )
-    found = [(step.x_t.numpy(), step.x0.numpy(), step.x_prev.numpy()) for step in steps]
+    arrays = [(step.x_t.numpy(), step.x0.numpy(), step.x_prev.numpy()) for step in steps]
     return {
         name: np.stack(values)
-        for name, values in zip(("x_t", "x0", "x_prev"), zip(*found, strict=True), strict=True)
+        for name, values in zip(("x_t", "x0", "x_prev"), zip(*arrays, strict=True), strict=True)
     }
 
 
@@ -391,9 +391,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 def answered(url: str, endpoint: str, given: dict[str, Any]) -> Arrays:
     """Pictures that an endpoint answers with, and the given settings as read from inside them."""
     files, info = Client(url, verbose=False).predict(**given, api_name=f"/{endpoint}")
-    found = [dataclasses.asdict(record.read(file).settings) for file in files]
+    saved = [dataclasses.asdict(record.read(file).settings) for file in files]
     # Only those that were given: later versions may have more.
-    told = json.dumps([{name: settings[name] for name in given} for settings in found])
+    told = json.dumps([{name: settings[name] for name in given} for settings in saved])
     opened = []
     for file in files:
         with Image.open(file) as picture:
