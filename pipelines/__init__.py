@@ -1,8 +1,8 @@
 """Sampling, guidance and models without Gradio, usable from a notebook.
 
 Folders in the order in which they import one another: `core`, `diffusion`, `models`, `runs`,
-`products`. Code written for version 0.2, where all modules were in this folder, still works:
-`from pipelines import sampling` imports the module from its new place.
+`products`. The modules of version 0.2 lay in this folder itself; their old names still find them:
+`from pipelines import losses` imports a module from its new place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 _MOVED = {
     "checkpoints": "models.checkpoints",
     "clip": "models.clip",
-    "color": "products.color",
     "colorimetry": "core.colorimetry",
     "comparison": "runs.comparison",
     "digit_judge": "models.judges",
@@ -29,7 +28,6 @@ _MOVED = {
     "sentences": "core.errors",
     "sheet": "runs.sheet",
     "sweep": "runs.sweep",
-    "text": "products.text",
     "trace": "runs.history",
     "zero_shot": "models.zero_shot",
 }

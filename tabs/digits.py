@@ -34,9 +34,18 @@ def scores(preview: digits.Preview, language: str) -> str:
         language, "digits.sure", after=f"<b>{100 * after:.1f} %</b>", before=f"{100 * before:.1f} %"
     )
     return (
-        f'<div class="scores"><p>{probability}</p>'
+        f'<div class="scores"><p>{probability}</p>{_loss_line(preview, language)}'
         f"<small>{i18n.translate(language, 'digits.judge')}</small></div>"
     )
+
+
+def _loss_line(preview: digits.Preview, language: str) -> str:
+    """Returns how far the loss of symmetry, brightness and contrast fell; empty without one."""
+    if not preview.losses:
+        return ""
+    first, last = (results.mean(preview.losses[i]) for i in (0, -1))
+    line = i18n.translate(language, "digits.loss", first=f"{first:.4f}", last=f"<b>{last:.4f}</b>")
+    return f"<p>{line}</p>"
 
 
 def curve(preview: digits.Preview, language: str) -> Curve:
@@ -82,8 +91,8 @@ def api_result(preview: digits.Preview) -> tuple[list[gr.FileData], dict[str, An
 
     Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
     revision, settings, versions, score_before and score_after (per image: probability of the digit,
-    without and with guidance, by a judge that generation never sees), and loss (per step, per
-    image) if symmetry, brightness or contrast guide too. The last result is complete.
+    without and with guidance, by a judge that generation never sees), and loss (per guided step,
+    per image) if symmetry, brightness or contrast guide too. The last result is complete.
     """
     return results.picture_files(PRODUCT, preview), common.run_info(preview) | scores_of(preview)
 

@@ -16,6 +16,7 @@ MESSAGES: dict[str, str] = {
     ),
     "choice": "{name} must be one of {options}, got {got}",
     "digits": "{name} must be {minimum} to {maximum} characters 0-9, got {got}",
+    "digit_or_none": "{name} must be a text of one digit 0-9, or empty, got {got}",
     "color": "{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got {got}",
     "palette": (
         "{name} must be up to {maximum} colours with shares such as #102040 60, gold 40, got {got}"

@@ -129,6 +129,8 @@ class DigitString:
         if not are_digits or not self.minimum <= len(value) <= self.maximum:
             too_many = are_digits and len(value) > self.maximum
             got = Message("that_many", count=len(value)) if too_many else show(value)
+            if (self.minimum, self.maximum) == (0, 1):
+                raise SettingsError("digit_or_none", name=name, got=got)
             raise SettingsError(
                 "digits", name=name, minimum=self.minimum, maximum=self.maximum, got=got
             )

@@ -42,12 +42,16 @@ class Guide:
 
     Attributes:
         method: how x0 is moved.
-        terms: the losses; each term moves the x0 that the terms before it have moved.
+        terms: the losses, each a `Term` or what `Term` takes; each moves the x0 that the ones
+            before it have moved.
         scale: strength, in units of the method (see `Method.max_scale`); 0 is off.
         start: share of the steps after which guidance begins.
         stop: share of the steps after which it ends.
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); None is the method's own number.
+
+    Raises:
+        ValueError: if the scale is below 0 or not finite, or for losses that `Term` refuses.
     """
 
     method: Method
@@ -57,6 +61,12 @@ class Guide:
     stop: float = 1.0
     every: int = 1
     repeats: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < math.inf:
+            raise ValueError(f"scale must be 0 or more and finite, got {self.scale}")
+        terms = tuple(t if isinstance(t, Term) else Term(t) for t in self.terms)
+        object.__setattr__(self, "terms", terms)
 
     def active(self, index: int, total_steps: int) -> bool:
         """Returns whether step `index` is guided."""

@@ -67,8 +67,9 @@ class DigitsSettings:
         cfg_stop: share of the steps after which classifier-free guidance ends.
     """
 
+    # "fast" differs from "balanced" in solver and fresh noise alone, which are settings here.
     methods: ClassVar[Mapping[str, Method]] = {
-        name: method for name, method in METHODS.items() if not method.is_bare
+        name: METHODS[name] for name in ("balanced", "thorough")
     }
 
     digits: str = setting("0123456789", DigitString(1, MAX_DIGITS))

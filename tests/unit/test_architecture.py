@@ -118,6 +118,11 @@ def test_a_module_of_version_0_2_is_still_found_by_its_name(name: str):
     assert found.__name__.startswith("pipelines.")
 
 
+@pytest.mark.parametrize("name", ["color", "digits", "text"])
+def test_a_product_of_version_0_2_is_imported_as_then(name: str):
+    assert callable(import_module(f"pipelines.{name}").generate)
+
+
 def test_a_name_that_never_was_is_missed_as_usual():
     with pytest.raises(AttributeError, match="nothing_like_this"):
         _ = import_module("pipelines").nothing_like_this

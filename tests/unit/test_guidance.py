@@ -662,3 +662,15 @@ def test_the_methods_of_the_literature_do_what_their_papers_say(name: str):
             expected = plain - strength / (a / after).sqrt() * on_x_t
             expected = expected - after.sqrt() * strength * on_x0
     torch.testing.assert_close(solver_step(context, found), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
+def test_a_scale_that_means_nothing_is_refused(scale: float):
+    with pytest.raises(ValueError, match="scale must be 0 or more and finite"):
+        Guide(METHODS["balanced"], [Term(Symmetry())], scale)
+
+
+def test_a_loss_without_a_term_counts_in_full():
+    loss = Symmetry()
+    guide = Guide(METHODS["balanced"], [loss], 0.2)  # pyright: ignore[reportArgumentType]
+    assert guide.terms == (Term(loss),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -451,3 +452,39 @@ def test_what_is_a_loss_already_is_left_as_it_is():
 def test_a_plain_function_that_answers_for_the_whole_batch_is_refused():
     with pytest.raises(ValueError, match=r"one value per image, \(3,\), got \(\)"):
         losses.of(lambda x0: x0.mean())(torch.zeros(3, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x0: 1.0, r"tensor of shape \(3,\), got float"),
+        (lambda x0: None, r"tensor of shape \(3,\), got NoneType"),
+        (lambda x0: x0.mean(dim=(1, 2, 3)) * math.nan, "a number for every image, got nan"),
+        (lambda x0: (x0 > 0).sum(dim=(1, 2, 3)), "differentiable"),
+        (lambda x0: x0.detach().mean(dim=(1, 2, 3)), "differentiable"),
+    ],
+    ids=["a number", "nothing", "nan", "counts", "detached"],
+)
+def test_a_plain_function_that_guidance_cannot_follow_is_refused(function: Any, message: str):
+    x0 = torch.zeros(3, 3, 4, 4, requires_grad=True)
+    with pytest.raises(ValueError, match=message):
+        losses.of(function)(x0)
+
+
+def test_a_plain_function_may_change_its_argument_in_place():
+    x0 = torch.full((2, 3, 4, 4), 3.0, requires_grad=True)
+    values = losses.of(lambda x0: x0.clamp_(-1, 1).mean(dim=(1, 2, 3)))(x0)
+    torch.testing.assert_close(values, torch.ones(2))
+    torch.testing.assert_close(x0.detach(), torch.full((2, 3, 4, 4), 3.0))
+
+
+@pytest.mark.parametrize("loss", [3, None, "symmetry", losses.Symmetry])
+def test_what_is_no_function_of_pictures_is_no_loss(loss: Any):
+    with pytest.raises(ValueError, match="loss must be a function of x0, got"):
+        losses.of(loss)
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_refused(weight: float):
+    with pytest.raises(ValueError, match="weight must be a finite number"):
+        losses.Term(losses.Symmetry(), weight)

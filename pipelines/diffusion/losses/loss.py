@@ -7,6 +7,7 @@ form also has a method `project`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -49,10 +50,18 @@ class PlainLoss:
     polyak: float
 
     def __call__(self, x0: Tensor) -> Tensor:
-        values = self.function(x0)
+        values = self.function(x0.clone())  # the function may change its argument in place
+        expected = f"({len(x0)},)"
+        if not isinstance(values, Tensor):
+            got = type(values).__name__
+            raise ValueError(f"loss must return a tensor of shape {expected}, got {got}")
         if values.shape != (len(x0),):
-            shape, expected = tuple(values.shape), f"({len(x0)},)"
-            raise ValueError(f"loss must give one value per image, {expected}, got {shape}")
+            got = tuple(values.shape)
+            raise ValueError(f"loss must give one value per image, {expected}, got {got}")
+        if values.isnan().any():
+            raise ValueError("loss must give a number for every image, got nan")
+        if x0.requires_grad and not values.requires_grad:
+            raise ValueError("loss must be differentiable in x0, got values without a gradient")
         return values
 
 
@@ -62,7 +71,12 @@ def of(loss: Loss | Callable[[Tensor], Tensor], polyak: float = 1.0) -> Loss:
     Args:
         loss: `x0` `(b, c, h, w)` in about [-1, 1] to `(b,)`, 0 or more.
         polyak: of a plain function, see `Loss`; 2 for squared residuals.
+
+    Raises:
+        ValueError: if it cannot be called, or is a class instead of an instance of it.
     """
+    if isinstance(loss, type) or not callable(loss):
+        raise ValueError(f"loss must be a function of x0, got {loss!r}")
     return loss if hasattr(loss, "polyak") else PlainLoss(loss, polyak)  # pyright: ignore
 
 
@@ -73,12 +87,17 @@ class Term:
     Attributes:
         loss: a loss, or a plain function as `of` takes it.
         weight: 1 counts in full, 0 not at all.
+
+    Raises:
+        ValueError: if the weight is not finite, or for what `of` refuses.
     """
 
     loss: Loss
     weight: float = 1.0
 
     def __init__(self, loss: Loss | Callable[[Tensor], Tensor], weight: float = 1.0):
+        if not math.isfinite(weight):
+            raise ValueError(f"weight must be a finite number, got {weight}")
         object.__setattr__(self, "loss", of(loss))
         object.__setattr__(self, "weight", weight)
 
