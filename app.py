@@ -17,9 +17,11 @@ from gradio.block_function import BlockFunction
 
 from pipelines.core import devices
 from pipelines.core.assets import ASSETS
+from pipelines.models import memory
 from pipelines.models.names import own_checkpoints
-from tabs import about, color, digits, page, text, warm_up
+from tabs import about, color, digits, page, temp_files, text, warm_up
 from tabs.i18n import Translatable
+from tabs.server import sessions
 from tabs.server.middleware import middleware
 from tabs.theme import theme
 
@@ -42,6 +44,11 @@ class Studio(gr.Blocks):
             inputs.extend(component.value for component in missing)
         super().validate_inputs(block_fn, inputs)
 
+    def launch(self, *args: Any, **options: Any) -> Any:
+        """Starts the server, like Gradio's, with few sessions kept; see `tabs.server.sessions`."""
+        options.setdefault("state_session_capacity", sessions.max_sessions())
+        return super().launch(*args, **options)
+
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     """Builds all tabs and endpoints; loads no weights, and does not start the server.
@@ -61,7 +68,10 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
             with gr.Tab(Translatable("about.title"), id="about") as about_tab:
                 about.build(about_tab, header.language)
         page.wire(demo, header, row, {"color": color_tab, "text": text_tab, "digits": digits_tab})
-    return demo.queue(max_size=max_queue, api_open=False)
+    demo.queue(max_size=max_queue, api_open=False)
+    sessions.bound(demo)
+    temp_files.files.watch(demo)
+    return demo
 
 
 def launch_options() -> dict[str, Any]:
@@ -83,6 +93,8 @@ def main() -> None:
     try:
         own_checkpoints()
         devices.precision(devices.device())
+        for check in (memory.budget_mb, temp_files.budget_mb, sessions.max_sessions):
+            check()
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

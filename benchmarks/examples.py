@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.core.assets import ASSETS
+from pipelines.models import integrity
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
@@ -79,6 +80,7 @@ def main() -> None:
     for path in FOLDER.glob("*.png"):
         if path.stem not in EXAMPLES:
             path.unlink()
+    integrity.replaced(FOLDER)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,19 @@ import secrets
 import time
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypedDict, TypeVar
 
 import gradio as gr
-from gradio.processing_utils import save_pil_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from pipelines.core import devices, images
 from pipelines.core.errors import UserError
 from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
 from pipelines.runs import provenance, timing
-from tabs import i18n
+from tabs import i18n, temp_files
 from tabs.i18n import Translatable
+from tabs.temp_files import RunFiles
 
 logger = logging.getLogger("studio")
 
@@ -262,7 +261,7 @@ def run_info(preview: Preview) -> dict[str, Any]:
 
 def save_png(picture: Image.Image, name: str) -> str:
     """Saves a picture as PNG in Gradio's cache, the only folder it serves; returns the path."""
-    return save_pil_to_cache(picture, get_upload_folder(), name=name, format="png")
+    return temp_files.files.save_png(picture, name)
 
 
 def save_pictures(
@@ -333,9 +332,11 @@ def add_run_endpoint(
 
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
-        with as_gradio_errors(i18n.DEFAULT):
+        with as_gradio_errors(i18n.DEFAULT), closing(RunFiles(temp_files.files)) as run_files:
             for preview in throttle_previews(generate(settings(**arguments))):
-                yield api_result(preview)
+                pictures, info = api_result(preview)
+                run_files.show([picture.path for picture in pictures])
+                yield pictures, info
 
     endpoint.__doc__ = api_result.__doc__
     endpoint.__annotations__ = {field.name: hints[field.name] for field in fields}

@@ -6,6 +6,8 @@ Each is a PNG file written by `provenance.save_example`, with the settings and t
 from __future__ import annotations
 
 import html
+import logging
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,9 +15,12 @@ import gradio as gr
 
 from pipelines.core import images
 from pipelines.core.assets import ASSETS
+from pipelines.core.errors import UserError
 from pipelines.runs import provenance
 from tabs import i18n
 from tabs.results import Product
+
+logger = logging.getLogger("studio")
 
 FOLDER = ASSETS / "examples"
 
@@ -29,19 +34,30 @@ element.addEventListener('click', event => {
 
 def names(product: Product) -> list[str]:
     """Returns the names of the examples of a tab."""
-    return sorted(path.stem for path in FOLDER.glob(f"{product.name}-*.png"))
+    return list(_loaded(product))
 
 
 @cache
+def _loaded(product: Product) -> Mapping[str, Any]:
+    """Returns the examples of a tab by name; damaged files are left out, and logged."""
+    previews: dict[str, Any] = {}
+    for path in sorted(FOLDER.glob(f"{product.name}-*.png")):
+        try:
+            previews[path.stem] = provenance.load_example(path, product.preview)
+        except UserError as error:
+            logger.error("example %s: %s", path.stem, error)
+    return previews
+
+
 def load(product: Product, name: str) -> Any:
-    """Loads the finished run of an example.
+    """Returns the finished run of an example.
 
     Raises:
         RecordError: if its file is missing or damaged.
     """
     if name not in names(product):
         raise provenance.RecordError("record_no_png")
-    return provenance.load_example(FOLDER / f"{name}.png", product.preview)
+    return _loaded(product)[name]
 
 
 def build(product: Product) -> gr.HTML:

@@ -15,6 +15,7 @@ from typing import Any
 
 _MAX_PAGES = 512
 _MAX_PREVIEWS = 64
+_MAX_PREVIEW_BYTES = 256 * 2**20
 _MAX_DIGITS = 18  # of the number in a token, because anyone can send a token
 
 
@@ -77,8 +78,12 @@ class Runs:
         with self._lock:
             self._previews[name] = preview
             self._previews.move_to_end(name)
-            while len(self._previews) > _MAX_PREVIEWS:
+            while len(self._previews) > _MAX_PREVIEWS or self._bytes() > _MAX_PREVIEW_BYTES:
                 self._previews.popitem(last=False)
+
+    def _bytes(self) -> int:
+        """Returns the memory of the previews of all pages."""
+        return sum(getattr(preview, "num_bytes", 0) for preview in self._previews.values())
 
     def preview(self, token: str | None) -> Any:
         """Returns the preview that a page shows; None if there is none or if it was dropped."""

@@ -8,15 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from pipelines.core import devices, images
 from pipelines.core.rules import validate
 from pipelines.runs import history, provenance, timing, zero_gpu
 from pipelines.runs.comparison import Preview
-from tabs import charts, common, filmstrip, i18n
+from tabs import charts, common, filmstrip, i18n, temp_files
 
 TOO_LONG = "!"
 """Replaces a link that would have to contain a picture."""
@@ -154,9 +152,8 @@ def _final_updates(product: Product, preview: Any, language: str) -> dict[str, A
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     sheet = images.with_metadata(sheet, product.metadata(preview))
     animation = history.animation(preview.history, columns=product.columns[0])
-    folder = get_upload_folder()
     sheet_path = common.save_png(sheet, f"{product.file_name}s")
-    animation_path = save_bytes_to_cache(animation, f"{product.file_name}s.webp", folder)
+    animation_path = temp_files.files.save_bytes(animation, f"{product.file_name}s.webp")
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": gr.DownloadButton(value=sheet_path, interactive=True),

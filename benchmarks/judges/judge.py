@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipelines.core.images import from_uint8
+from pipelines.models import integrity
 from pipelines.models.judges import WEIGHTS, DigitJudge, Judge
 from training.core.batches import batch_indices, step_generator
 from training.digits.data import Digits, default_mnist, load_digits
@@ -151,6 +152,7 @@ def save(judge: Judge, path: Path, metadata: dict[str, str]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     save_file({k: v.contiguous() for k, v in judge.state_dict().items()}, temporary, metadata)
     os.replace(temporary, path)
+    integrity.replaced(path)
 
 
 def main(

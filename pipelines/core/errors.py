@@ -87,6 +87,14 @@ MESSAGES: dict[str, str] = {
         "Checkpoint {key} cannot be loaded: its files are damaged; "
         "restore them from the project's repository."
     ),
+    "file_damaged": (
+        "Checkpoint {key} cannot be loaded: its file {file} is damaged; "
+        "restore it from the project's repository."
+    ),
+    "hub_file_damaged": (
+        "Checkpoint {key} cannot be loaded: its file {file} is not what the Hub sent; "
+        "delete it from the cache of the Hub, so that it is fetched again."
+    ),
     "clip_damaged": (
         "Checkpoint {key} cannot be loaded: its files are damaged; restore them from the project."
     ),
@@ -96,6 +104,10 @@ MESSAGES: dict[str, str] = {
     "not_fetched": "Checkpoint {key} is fetched from the Hub when it is first used.",
     "clip_unreachable": (
         "Checkpoint {key} cannot be fetched from the Hub ({reason}); clip-small needs no network."
+    ),
+    "not_finite": (
+        "Model {model} gave numbers that are not finite in step {step} of {total}: its weights are "
+        "damaged, too large for this precision, or guided too strongly."
     ),
     # The user's own models.
     "own_checkpoints": (

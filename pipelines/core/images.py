@@ -145,6 +145,11 @@ def from_data_uri(text: str) -> Image.Image:
     return picture
 
 
+def num_bytes(picture: Image.Image) -> int:
+    """Returns the memory of the pixels of a picture."""
+    return picture.width * picture.height * len(picture.getbands())
+
+
 def to_mask(picture: Image.Image) -> Tensor:
     """Returns a picture as a mask `(h, w)` in [0, 1]: 1 is white, 0 black or transparent."""
     grey = picture.convert("LA") if picture.has_transparency_data else picture.convert("L")

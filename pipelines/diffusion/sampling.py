@@ -109,6 +109,19 @@ class Guide(Protocol):
         ...
 
 
+class NotFiniteError(ArithmeticError):
+    """A step gave NaN or infinite numbers, which all later steps would keep.
+
+    Attributes:
+        index: of the step, 0 for the first.
+        total: number of steps of the run.
+    """
+
+    def __init__(self, index: int, total: int) -> None:
+        super().__init__(f"the images of step {index + 1} of {total} are not finite")
+        self.index, self.total = index, total
+
+
 @dataclass(frozen=True)
 class SampleStep:
     """One denoising step.
@@ -188,6 +201,7 @@ def sample(
 
     Raises:
         ValueError: if `eta` is above 0 without generators, or with a solver that adds no noise.
+        NotFiniteError: after the first step that gives NaN or infinite numbers.
     """
     _check_noise(schedule, eta, generators is not None or fresh_noise is not None)
     denoise = _GuidedDenoiser(predict, schedule, prediction_type, clip, guide)
@@ -208,6 +222,7 @@ def sample(
                 prediction = denoise(x_t, index)  # predict and guide
                 fresh = draw_fresh(schedule, index) if eta else None
                 step = _advance(denoise, prediction, before, eta, fresh)
+                _check_finite(step, schedule)
             yield step
             x_t, before = step.x_prev, (prediction.estimate, *before[:1])
 
@@ -219,6 +234,14 @@ def _check_noise(schedule: Schedule, eta: float, can_draw: bool) -> None:
         raise ValueError("generators must be given when eta is above 0")
     if eta > 0 and not SOLVERS[schedule.solver].takes_noise:
         raise ValueError(f"eta must be 0 with {schedule.solver}, which adds no noise, got {eta:g}")
+
+
+def _check_finite(step: SampleStep, schedule: Schedule) -> None:
+    """Raises an error for NaN or infinite images; where no signal is left, x0 may be infinite."""
+    x0, no_signal = step.x0_network, schedule.alpha[step.index] <= 0
+    is_sound = x0.isfinite() | (no_signal & ~x0.isnan())
+    if not bool(is_sound.all() & step.x_prev.isfinite().all()):
+        raise NotFiniteError(step.index, step.total)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from pipelines.core import devices
-from pipelines.core.cache import Cache
 from pipelines.core.errors import CheckpointError
-from pipelines.models import own_checkpoints
+from pipelines.models import integrity, own_checkpoints
+from pipelines.models.memory import Models
 from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
 from pipelines.models.table import CLIPS, HUB, TABLE, Checkpoint, look_up, table
@@ -40,12 +40,17 @@ class Loaded:
     revision: str
 
     @property
+    def network(self) -> nn.Module:
+        """The network, whose weights take nearly all the memory."""
+        return self.unet
+
+    @property
     def device(self) -> torch.device:
         """The device of the network."""
         return next(self.unet.parameters()).device
 
 
-_loaded: Cache[Loaded] = Cache()
+_loaded = Models("checkpoint")
 
 
 def load(key: str) -> Loaded:
@@ -58,7 +63,7 @@ def load(key: str) -> Loaded:
     row = TABLE.get(key) or HUB.get(key) or table().get(key)
     if row is None:
         raise ValueError(f"checkpoint must be one of {', '.join(table())}, got {key!r}")
-    return _loaded.get_or_make(_cache_key(key), lambda: _load_own(row) if row.own else _load(row))
+    return _loaded.get_or_load(_cache_key(key), lambda: _load_own(row) if row.own else _load(row))
 
 
 def _cache_key(key: str) -> str:
@@ -82,11 +87,11 @@ def _load(row: Checkpoint) -> Loaded:
     problem = problem_of(row)
     if problem:
         raise problem
+    revision = check_files(row)
     try:
         config = json.loads((row.folder / "unet" / "config.json").read_text())
         scheduler = json.loads((row.folder / "scheduler" / "scheduler_config.json").read_text())
         unet, _ = _read(config["_class_name"], row.folder / "unet", safetensors=True)
-        revision = revision_of(row.folder, row.weights)
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
         raise CheckpointError("files_damaged", key=row.key) from error
     unet = unet.eval().requires_grad_(False).to(devices.device())
@@ -95,6 +100,8 @@ def _load(row: Checkpoint) -> Loaded:
 
 def _load_own(row: Checkpoint) -> Loaded:
     own = own_checkpoints.find(row.key, row.own, fetch=True)
+    if own.commit:
+        integrity.check_fetched(row.key, own.files)
     try:
         unet, missing = _read(own.class_name, own.unet_folder, safetensors=own.safetensors)
         revision = own_revision(own)
@@ -198,6 +205,19 @@ def _shards(row: Checkpoint) -> list[Path]:
         return []
 
 
+def check_files(row: Checkpoint) -> str:
+    """Reads all files of a complete bundled checkpoint; returns the revision of its weights.
+
+    Raises:
+        CheckpointError: if a file is not the published one, naming it.
+    """
+    revision, digests = _hashed(row.folder, row.weights)
+    others = {row.folder / name for name in row.needed} | set(row.folder.glob("unet/*.json"))
+    digests |= {path: integrity.sha256_of(path) for path in others - set(digests)}
+    integrity.check_bundled(row.key, row.folder.parent.parent, digests)
+    return revision
+
+
 @cache
 def revision_of(folder: Path, weights: str) -> str:
     """Returns the first 12 hex digits of the SHA-256 of the weights of a checkpoint.
@@ -206,10 +226,15 @@ def revision_of(folder: Path, weights: str) -> str:
         folder: of the checkpoint.
         weights: glob pattern of the weight files.
     """
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob(weights)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return _hashed(folder, weights)[0]
+
+
+def _hashed(folder: Path, weights: str) -> tuple[str, dict[Path, str]]:
+    """Returns the revision of the weights of a checkpoint, and the SHA-256 of each weight file."""
+    together = hashlib.sha256()
+    paths = sorted(folder.glob(weights))
+    digests = {path: integrity.sha256_of(path, also=together) for path in paths}
+    return together.hexdigest()[:12], digests
 
 
 def describe() -> list[dict[str, Any]]:

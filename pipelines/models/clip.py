@@ -14,21 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.core import devices
 from pipelines.core.cache import Cache
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
-from pipelines.models import checkpoints, hub
+from pipelines.models import checkpoints, hub, integrity
+from pipelines.models.memory import Models
 from pipelines.models.table import CLIPS, Checkpoint
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` does
     from open_clip import CLIP
 
-_CACHED_TEXTS = 1024
+_CACHED_TEXT_BYTES = 4 * 2**20
 _WORD = re.compile(r"[^\W\d_]+")
 _MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
+
+
+def _bytes(embedding: Tensor) -> int:
+    return embedding.nbytes
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,20 @@ class Clip:
     words: frozenset[str] | None
     revision: str
     _texts: Cache[Tensor] = field(
-        repr=False, compare=False, default_factory=lambda: Cache(_CACHED_TEXTS)
+        repr=False, compare=False, default_factory=lambda: Cache(_CACHED_TEXT_BYTES, _bytes)
     )
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, whose weights take nearly all the memory."""
+        return self.model
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
 
 
-_loaded: Cache[Clip] = Cache()
+_loaded = Models("clip")
 
 
 def load(key: str) -> Clip:
@@ -79,7 +89,7 @@ def load(key: str) -> Clip:
     """
     if key not in CLIPS:
         raise ValueError(f"clip_model must be one of {', '.join(CLIPS)}, got {key!r}")
-    return _loaded.get_or_make(key, lambda: _load(CLIPS[key]))
+    return _loaded.get_or_load(key, lambda: _load(CLIPS[key]))
 
 
 def unload_all() -> None:
@@ -102,16 +112,19 @@ def _bundled(row: Checkpoint) -> Path:
     problem = checkpoints.problem_of(row)
     if problem:
         raise problem
+    checkpoints.check_files(row)
     return row.folder
 
 
 def _fetched(row: Checkpoint) -> Path:
     """Fetches a checkpoint from the Hub and returns its folder in the cache."""
     try:
-        return hub.fetch(row.key, row.repo_id, row.needed)
+        folder = hub.fetch(row.key, row.repo_id, row.needed)
     except CheckpointError as error:
         reason = error.parts["reason"]
         raise CheckpointError("clip_unreachable", key=row.key, reason=reason) from error
+    integrity.check_fetched(row.key, [folder / name for name in row.needed])
+    return folder
 
 
 def open_folder(row: Checkpoint, folder: Path) -> Clip:
@@ -199,7 +212,7 @@ def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
             tokens = clip.tokenizer(missing).to(clip.device)  # (m, l)
             embeddings = F.normalize(clip.model.encode_text(tokens), dim=-1)
         for text, embedding in zip(missing, embeddings, strict=True):
-            clip._texts.put(text, embedding)
+            clip._texts.put(text, embedding.clone())  # a view would hold all of them
             embedded[text] = embedding
     return torch.stack([embedded[text] for text in texts])
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipelines.core.assets import ASSETS
+from pipelines.core.errors import CheckpointError
+from pipelines.models import integrity
 
 WEIGHTS = ASSETS / "digit_judge.safetensors"
 NUM_CLASSES = 10
@@ -75,6 +77,19 @@ def load_judge(path: Path = WEIGHTS) -> DigitJudge:
         FileNotFoundError: without a weights file; the message says how to train it.
     """
     return with_weights(DigitJudge(), path, "python -m benchmarks.judges.judge")
+
+
+def load_bundled_judge() -> DigitJudge:
+    """Returns the bundled judge, like `load_judge`.
+
+    Raises:
+        CheckpointError: if its file is missing or damaged.
+    """
+    key, assets = WEIGHTS.stem, WEIGHTS.parent
+    if not WEIGHTS.is_file():
+        raise CheckpointError("files_missing", key=key, files=WEIGHTS.name)
+    integrity.check_bundled(key, assets, {WEIGHTS: integrity.sha256_of(WEIGHTS)})
+    return load_judge(WEIGHTS)
 
 
 def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:

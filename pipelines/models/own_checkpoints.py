@@ -41,6 +41,7 @@ class Own:
         size_px: side of its pictures.
         scheduler_config: its `prediction_type` is one of `PREDICTIONS`.
         commit: of a repository on the Hub; empty for a folder.
+        files: configs and weights.
     """
 
     unet_folder: Path
@@ -50,6 +51,7 @@ class Own:
     size_px: int
     scheduler_config: dict[str, Any]
     commit: str
+    files: tuple[Path, ...]
 
 
 def is_on_hub(name: str) -> bool:
@@ -83,14 +85,17 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     _check_network(key, config)
     schedule = _read(key, scheduler_folder / "scheduler_config.json")
     safetensors = _has_safetensors(key, unet_folder)
+    weights = f"{_WEIGHTS}*.{'safetensors' if safetensors else 'bin'}"
+    configs = (*unet_folder.glob("*.json"), scheduler_folder / "scheduler_config.json")
     return Own(
         unet_folder=unet_folder,
         class_name=config["_class_name"],
-        weights=f"{_WEIGHTS}*.{'safetensors' if safetensors else 'bin'}",
+        weights=weights,
         safetensors=safetensors,
         size_px=_size_of(key, config),
         scheduler_config=schedule | {"prediction_type": _prediction_of(key, schedule)},
         commit=folder.name if on_hub else "",
+        files=(*configs, *unet_folder.glob(weights)),
     )
 
 

@@ -64,7 +64,7 @@ def class_weights(settings: DigitsSettings) -> Tensor:
 
 @cache
 def _judge() -> judges.DigitJudge:
-    return judges.load_judge()
+    return judges.load_bundled_judge()
 
 
 def load(settings: DigitsSettings) -> None:
@@ -73,6 +73,7 @@ def load(settings: DigitsSettings) -> None:
     Raises:
         CheckpointError: if it cannot be loaded.
     """
+    _judge()
     checkpoints.load(checkpoint_of(settings))
 
 

@@ -70,6 +70,12 @@ class Preview:
     def finished(self) -> bool:
         return self.step == self.total_steps
 
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all pictures, those of the history too."""
+        shown = sum(images.num_bytes(picture) for picture in [*self.pictures, *self.unguided])
+        return shown + self.history.num_bytes
+
 
 Pair = tuple[sampling.SampleStep, UnguidedStep | None, Preview]
 
@@ -131,10 +137,12 @@ def unguided_steps(run: Run) -> Iterator[UnguidedStep]:
         return
     steps: list[UnguidedStep] = []
     for step in run.unguided().steps():
-        steps.append(UnguidedStep(step.preview, step.x0_network))
-        if step.index + 1 == step.total:
+        unguided = UnguidedStep(step.preview, step.x0_network)
+        if _bytes([unguided]) * step.total <= _CACHED_BYTES:  # else the cache would not take it
+            steps.append(unguided)
+        if step.index + 1 == step.total and steps:
             unguided_runs.put(key, steps)
-        yield steps[-1]
+        yield unguided
 
 
 def is_cached(plan: Plan) -> bool:

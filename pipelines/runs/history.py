@@ -75,6 +75,13 @@ class History:
     frames: list[Tensor] = field(default_factory=list)
     _unfinished: list[tuple[Moment, Tensor]] = field(default_factory=list)
 
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all frames and moments."""
+        shown = (m.noisy + m.predicted + m.change for m in self.moments)
+        pictures = sum(images.num_bytes(picture) for of_moment in shown for picture in of_moment)
+        return pictures + sum(frame.nbytes for frame in self.frames)
+
     def add(self, step: SampleStep) -> None:
         """Adds a step; the last step completes the moments."""
         self.gradients.append([] if step.gradient is None else step.gradient.tolist())

@@ -30,7 +30,7 @@ from pipelines.core.rules import (
     show,
     validate,
 )
-from pipelines.models import checkpoints
+from pipelines.models import checkpoints, integrity
 from pipelines.runs.comparison import Preview
 from pipelines.runs.history import History, Moment
 
@@ -258,7 +258,11 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
 
     Raises:
         RecordError: if it is missing or damaged.
+        CheckpointError: if it is not the published file.
     """
+    if path.is_file():
+        digests = {path: integrity.sha256_of(path)}
+        integrity.check_bundled("examples", path.parent.parent, digests)
     facts = read_facts(path)
     record = from_facts(facts)
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from pipelines.core.errors import UserError
 from pipelines.diffusion import denoisers, sampling
 from pipelines.diffusion.denoisers import NO_CONDITION, Cfg, Condition
 from pipelines.diffusion.noise import draw_noise, seeded
@@ -77,7 +78,11 @@ class Run:
         return replace(self, guide=None, cfg_scale=1.0)
 
     def steps(self) -> Iterator[sampling.SampleStep]:
-        """Draws the pictures; yields once per denoising step."""
+        """Draws the pictures; yields once per denoising step.
+
+        Raises:
+            UserError: after the first step that gives NaN or infinite numbers.
+        """
         plan, loaded = self.plan, self.loaded
         row, config = loaded.checkpoint, loaded.scheduler_config
         generators = seeded(plan.seeds)
@@ -89,7 +94,7 @@ class Run:
             device=loaded.device,
         )
         condition = plan.condition.to(loaded.device)
-        return sampling.sample(
+        steps = sampling.sample(
             denoisers.denoiser(loaded.unet, condition, self._cfg(schedule)),
             noise.to(loaded.device),
             schedule,
@@ -98,6 +103,7 @@ class Run:
             generators=generators,
             guide=self.guide,
         )
+        return _finite(steps, row.key)
 
     def _cfg(self, schedule: Schedule) -> Cfg:
         """Returns classifier-free guidance with its interval in timesteps."""
@@ -111,6 +117,15 @@ class Run:
 def cfg_interval(num_steps: int, start: float, stop: float) -> tuple[int, int]:
     """Returns the index of the first step with CFG, and of the first step after its interval."""
     return round(start * num_steps), round(stop * num_steps)
+
+
+def _finite(steps: Iterator[sampling.SampleStep], model: str) -> Iterator[sampling.SampleStep]:
+    """Yields the steps of a run; an error of the sampler names the model."""
+    try:
+        yield from steps
+    except sampling.NotFiniteError as error:
+        step, total = error.index + 1, error.total
+        raise UserError("not_finite", model=model, step=step, total=total) from error
 
 
 def _digest(values: Tensor) -> str:

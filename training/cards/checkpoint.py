@@ -10,6 +10,7 @@ from typing import Any
 from diffusers import DDPMScheduler, ModelMixin
 from PIL import Image
 
+from pipelines.models import integrity
 from training.cards.model_card import write_card
 from training.cards.parts import FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
@@ -54,6 +55,7 @@ def write_checkpoint(
     if _weights(folder) != before:
         (folder / FIGURES_FILE).unlink(missing_ok=True)
     write_card(folder)
+    integrity.replaced(folder)
 
 
 def _paths(folder: Path) -> list[Path]:

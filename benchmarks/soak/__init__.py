@@ -1,0 +1,1 @@
+"""Hard use of the app, by one bounded command."""
