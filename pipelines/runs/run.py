@@ -22,6 +22,10 @@ from pipelines.diffusion.solvers import make_schedule
 from pipelines.models.checkpoints import Loaded
 
 
+class RunError(UserError):
+    """A run cannot go on; the message is one sentence for people."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that determines the pictures of an unguided run, besides the weights.
@@ -81,7 +85,7 @@ class Run:
         """Draws the pictures; yields once per denoising step.
 
         Raises:
-            UserError: after the first step that gives NaN or infinite numbers.
+            RunError: after the first step that gives NaN or infinite numbers.
         """
         plan, loaded = self.plan, self.loaded
         row, config = loaded.checkpoint, loaded.scheduler_config
@@ -125,7 +129,7 @@ def _finite(steps: Iterator[sampling.SampleStep], model: str) -> Iterator[sampli
         yield from steps
     except sampling.NotFiniteError as error:
         step, total = error.index + 1, error.total
-        raise UserError("not_finite", model=model, step=step, total=total) from error
+        raise RunError("not_finite", model=model, step=step, total=total) from error
 
 
 def _digest(values: Tensor) -> str:

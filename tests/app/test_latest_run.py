@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -251,3 +252,11 @@ def test_many_threads_at_once_keep_and_ask_without_losing_their_own():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_large_previews_are_kept_up_to_a_limit_in_bytes():
+    """Those of 256 px take a hundred MiB each."""
+    found, tokens = Runs(), [new_token() for _ in range(4)]
+    for token in tokens:
+        found.remember(token, SimpleNamespace(num_bytes=100 * 2**20))
+    assert [found.preview(token) is not None for token in tokens] == [False, False, True, True]

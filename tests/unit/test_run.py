@@ -134,3 +134,16 @@ def test_what_contradicts_itself_is_refused_in_one_sentence(wrong: dict[str, Any
     with pytest.raises(SettingsError) as caught:
         validate(DigitsSettings(**wrong))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_an_unguided_run_that_is_too_large_to_cache_is_not_collected(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """250 steps of 8 pictures of 256 px would take 3 GB."""
+    settings = validate(DigitsSettings(**EIGHTS))
+    run = digits.run_of(settings, checkpoints.load("digits-embedding"))
+    monkeypatch.setattr(comparison, "_CACHED_BYTES", 1000)
+    comparison.unguided_runs.clear()
+    assert len(list(comparison.unguided_steps(run))) == settings.num_inference_steps
+    assert not comparison.is_cached(run.plan)
