@@ -83,11 +83,12 @@ def main() -> None:
     try:
         own_checkpoints()
         devices.precision(devices.device())
+        options = launch_options()
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     warm_up.start()
-    build_demo().launch(**launch_options())
+    build_demo().launch(**options)
 
 
 if __name__ == "__main__":
