@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import validate
 from pipelines.diffusion import losses
 from pipelines.diffusion.denoisers import class_condition
@@ -64,7 +65,18 @@ def class_weights(settings: DigitsSettings) -> Tensor:
 
 @cache
 def _judge() -> judges.DigitJudge:
-    return judges.load_judge()
+    """Returns the judge of the drawn digits.
+
+    Raises:
+        CheckpointError: if its file is missing or damaged.
+    """
+    path = judges.WEIGHTS
+    try:
+        return judges.load_judge(path)
+    except FileNotFoundError as error:
+        raise CheckpointError("files_missing", key=path.stem, files=path.name) from error
+    except Exception as error:  # safetensors and torch each have errors of their own
+        raise CheckpointError("files_damaged", key=path.stem) from error
 
 
 def load(settings: DigitsSettings) -> None:

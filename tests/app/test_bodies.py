@@ -29,7 +29,7 @@ from tabs.server.bodies import Bodies, Limits, RefusedError
 from tabs.server.upload_quota import UploadQuota
 from tests.conftest import serve
 
-QUICK: dict[str, Any] = {"num_inference_steps": 2, "method": "fast"}
+QUICK: Any = {"num_inference_steps": 2, "method": "fast"}
 FILE = {"_type": "gradio.FileData"}
 
 
@@ -71,7 +71,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(png())
 
-        def log_message(self, *_: Any) -> None: ...
+        def log_message(self, format: str, *_: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -176,9 +176,9 @@ def test_an_uploaded_file_draws_what_its_address_draws(
     client = Client(served, verbose=False)
     path = tmp_path / "picture.bmp"
     spotted().save(path)
-    by_file, info = client.predict(**QUICK, **{name: handle_file(path)}, api_name=endpoint)
+    by_file, info = client.predict(**QUICK | {name: handle_file(path)}, api_name=endpoint)
     address = images.to_data_uri(spotted())
-    by_address, same = client.predict(**QUICK, **{name: address}, api_name=endpoint)
+    by_address, same = client.predict(**QUICK | {name: address}, api_name=endpoint)
     assert Image.open(by_file[0]).tobytes() == Image.open(by_address[0]).tobytes()
     assert info["settings"] == same["settings"]
     assert info["settings"][name].startswith("sha256:")
@@ -251,7 +251,7 @@ def test_the_oldest_uploads_give_way(monkeypatch: pytest.MonkeyPatch):
     with serve() as url:
         paths = [Path(upload(url, 1, bytes(300_000 + i)).json()[0]) for i in range(6)]
         kept = [path.exists() for path in paths]
-    assert kept == [False, False, False, True, True, True], "a quarter of the quota: 1 MB"
+        assert kept == [False, False, False, True, True, True], "a quarter of the quota: 1 MB"
         assert not paths[0].parent.exists()
 
 
@@ -333,10 +333,7 @@ def test_uploads_are_known_below_any_prefix(path: str):
 
 
 def test_what_is_read_at_once_is_bounded():
-    middleware = Bodies(
-        lambda *_: None,
-        Limits(),
-    )  # type: ignore[arg-type]
+    middleware = Bodies(FastAPI(), Limits())
     scope = {"headers": [(b"content-length", str(12 * 2**20).encode())]}
     for _ in range(21):
         middleware._reserve(scope, 12 * 2**20)

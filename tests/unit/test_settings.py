@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -616,3 +617,57 @@ def test_settings_of_a_text_run_that_contradict_each_other_are_refused(
 )
 def test_settings_of_a_text_run_that_agree_are_accepted(changes: dict[str, Any]):
     validate(text_settings(**changes))
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    10**5000,
+    -(2**70),
+    1e308,
+    "",
+    "\ud800",
+    "a\udfffb",
+    "\0\x1b\u202e",
+    "x" * 100_000,
+    " " * 100_000,
+    ":1 " * 30_000,
+    [],
+    [[[]]],
+    {},
+    {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+    b"bytes",
+    object(),
+]
+
+
+@pytest.mark.parametrize("kind", [ColorSettings, TextSettings, DigitsSettings])
+@pytest.mark.parametrize(
+    "odd", ODD, ids=lambda value: ascii(value)[:20] if value != 10**5000 else ""
+)
+def test_whatever_a_setting_is_given_it_accepts_it_or_says_one_sentence(kind: Any, odd: Any):
+    for field in dataclasses.fields(kind):
+        try:
+            checked = validate(kind(**{field.name: odd}))
+        except SettingsError as error:
+            sentence = str(error)
+            assert len(sentence) < 300
+            assert sentence.isprintable()
+            sentence.encode()
+        else:
+            json.dumps(dataclasses.asdict(checked), ensure_ascii=False, allow_nan=False).encode()
+            assert validate(checked) == checked
+
+
+def test_control_characters_in_a_prompt_do_not_count():
+    assert validate(text_settings(prompt="a\0 red\x1b\x07 heart\n")).prompt == "a red heart"
+    with pytest.raises(SettingsError, match=r"^prompt must be valid Unicode, got 'a [?]'$"):
+        validate(text_settings(prompt="a \ud800"))
+
+
+def test_a_prompt_of_endless_spaces_is_refused():
+    with pytest.raises(SettingsError, match="got 1000001 characters"):
+        validate(text_settings(prompt="a" + " " * 1_000_000))
