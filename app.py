@@ -95,11 +95,12 @@ def main() -> None:
         devices.precision(devices.device())
         for check in (memory.budget_mb, temp_files.budget_mb, sessions.max_sessions):
             check()
+        options = launch_options()
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     warm_up.start()
-    build_demo().launch(**launch_options())
+    build_demo().launch(**options)
 
 
 if __name__ == "__main__":

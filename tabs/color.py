@@ -11,7 +11,7 @@ from pipelines.core.rules import palette_entries
 from pipelines.diffusion.methods import METHODS
 from pipelines.products import color
 from pipelines.products.settings import ColorSettings
-from tabs import common, guidance_controls, i18n, results, shell
+from tabs import common, guidance_controls, i18n, results, shell, uploads
 from tabs.guidance_controls import Controls
 from tabs.i18n import Translatable
 from tabs.results import Curve
@@ -208,15 +208,7 @@ def _more() -> dict[str, Any]:
             elem_id="color-palette",
         )
         region = CONTROLS.radio("region")
-        mask = gr.Image(
-            label=Translatable("setting.mask"),
-            type="pil",
-            image_mode=None,
-            sources=["upload"],
-            format="png",  # lossless, so that a restored run has the same picture
-            elem_id="color-mask",
-            height=120,
-        )
+        mask = uploads.picture_upload(label=Translatable("setting.mask"), elem_id="color-mask")
         return {
             "palette": palette,
             "region": region,

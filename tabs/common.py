@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import html
 import inspect
@@ -22,7 +23,7 @@ from pipelines.core import devices, images
 from pipelines.core.errors import UserError
 from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
 from pipelines.runs import provenance, timing
-from tabs import i18n, temp_files
+from tabs import i18n, temp_files, uploads
 from tabs.i18n import Translatable
 from tabs.temp_files import RunFiles
 
@@ -51,6 +52,7 @@ INSTANT_EVENT: dict[str, Any] = {
 }
 """Options of events that compute nothing: they skip the queue and show no progress overlay."""
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
 
 
@@ -104,6 +106,9 @@ def _error_message(error: Exception, language: str) -> str:
         logger.exception("out of memory")
         devices.free_memory(error)
         return i18n.translate(language, "status.out_of_memory")
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        logger.error("the disk is full: %s", error)
+        return i18n.translate(language, "status.disk_full")
     if isinstance(error, UserError):
         return html.escape(i18n.error_message(language, error), quote=False)
     incident = secrets.token_hex(4)
@@ -254,7 +259,7 @@ def run_info(preview: Preview) -> dict[str, Any]:
         "seconds": round(preview.seconds, 3),
         "model": preview.model,
         "revision": preview.revision,
-        "settings": dataclasses.asdict(preview.settings),
+        "settings": provenance.without_pictures(preview.settings),
         "versions": provenance.versions(),
     }
 
@@ -265,13 +270,12 @@ def save_png(picture: Image.Image, name: str) -> str:
 
 
 def save_pictures(
-    pictures: list[Image.Image], metadata: Mapping[str, Any], name: str
+    pictures: list[Image.Image], metadata: Mapping[str, Any] | None, name: str
 ) -> list[gr.FileData]:
-    """Saves every picture as a PNG file whose metadata says how it was made."""
-    paths = [
-        save_png(images.with_metadata(picture, metadata), f"{name}-{i}")
-        for i, picture in enumerate(pictures)
-    ]
+    """Saves every picture as a PNG file, with metadata unless they are None."""
+    if metadata is not None:
+        pictures = [images.with_metadata(picture, metadata) for picture in pictures]
+    paths = [save_png(picture, f"{name}-{i}") for i, picture in enumerate(pictures)]
     return [gr.FileData(path=path) for path in paths]
 
 
@@ -333,7 +337,8 @@ def add_run_endpoint(
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
         with as_gradio_errors(i18n.DEFAULT), closing(RunFiles(temp_files.files)) as run_files:
-            for preview in throttle_previews(generate(settings(**arguments))):
+            given = settings(**uploads.with_uploads(settings, arguments))
+            for preview in throttle_previews(generate(given)):
                 pictures, info = api_result(preview)
                 run_files.show([picture.path for picture in pictures])
                 yield pictures, info

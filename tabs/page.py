@@ -162,12 +162,12 @@ def _merged(update: Any, other: Any) -> Any:
 def _wire_first_estimates(header: Header, tabs: Mapping[str, shell.Tab]) -> None:
     """Shows the estimated times as soon as the device has been measured."""
     timer = gr.Timer(_TICK_SECONDS)
-    inputs = [header.language, *(c for tab in tabs.values() for c in tab.inputs())]
+    inputs = [header.language, *(c for tab in tabs.values() for c in tab.inputs_without_pictures())]
 
     def estimates(language: str, *values: Any) -> list[Any]:
         texts, rest = [], list(values)
         for tab in tabs.values():
-            count = len(tab.inputs())
+            count = len(tab.inputs_without_pictures())
             texts.append(shell.estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
         return [*texts, gr.Timer(active=timing.estimator.measuring)]

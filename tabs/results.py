@@ -253,5 +253,9 @@ def mean(values: Sequence[float]) -> float:
 
 
 def picture_files(product: Product, preview: Preview) -> list[gr.FileData]:
-    """Saves the pictures with metadata, and returns the files for API callers."""
-    return common.save_pictures(preview.pictures, product.metadata(preview), product.file_name)
+    """Saves the pictures, and returns the files for API callers.
+
+    Only finished pictures carry metadata: nobody restores a preview, of which there are many.
+    """
+    metadata = product.metadata(preview) if preview.finished else None
+    return common.save_pictures(preview.pictures, metadata, product.file_name)

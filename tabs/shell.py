@@ -13,8 +13,8 @@ from gradio.components import Component
 from PIL import Image
 
 from pipelines.core import images
-from pipelines.core.errors import UserError
-from pipelines.core.rules import Mask, Picture, rule, validate
+from pipelines.core.errors import SettingsError, UserError
+from pipelines.core.rules import is_picture, validate
 from pipelines.models import hub
 from pipelines.runs import provenance, timing
 from tabs import common, examples, explain, i18n, results, sweeps
@@ -22,7 +22,7 @@ from tabs.i18n import Translatable
 from tabs.latest_run import runs
 from tabs.results import Product, ResultComponents
 
-_UPLOAD_PX = 256
+_ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
 _POLL_SECONDS = 0.4  # between two updates on a download
 
 # Copies the address of the page with the query of a run, and ticks the button for a moment.
@@ -65,6 +65,10 @@ class Tab:
         """Returns the controls in the order of the settings."""
         return [self.controls[f.name] for f in dataclasses.fields(self.product.settings)]
 
+    def inputs_without_pictures(self) -> list[Component]:
+        """Returns the controls that `settings_without_pictures` needs, in the same order."""
+        return [self.controls[name] for name in names_without_pictures(self.product.settings)]
+
     def control_updates(self, settings: Any) -> dict[Component, Update]:
         """Returns the updates that set all controls to settings."""
         updates = {name: control_update(settings, name) for name in self.controls}
@@ -92,10 +96,22 @@ READY = "status.ready"
 def settings_of(product: Product, values: Sequence[Any]) -> Any:
     """Returns settings from the values of the controls, in the order of the settings."""
     names = [f.name for f in dataclasses.fields(product.settings)]
-    fields = dict(zip(names, values, strict=True))
-    for name in names:
-        if _is_picture(product.settings, name):
-            fields[name] = upload_to_data_uri(fields[name])
+    return _settings(product, dict(zip(names, values, strict=True)))
+
+
+def settings_without_pictures(product: Product, values: Sequence[Any]) -> Any:
+    """Returns settings from the values of the controls other than those of pictures."""
+    names = names_without_pictures(product.settings)
+    return _settings(product, dict(zip(names, values, strict=True)))
+
+
+def names_without_pictures(settings: type[Any]) -> list[str]:
+    """Returns the names of the settings that are no pictures."""
+    names = [f.name for f in dataclasses.fields(settings)]
+    return [name for name in names if not is_picture(settings, name)]
+
+
+def _settings(product: Product, fields: dict[str, Any]) -> Any:
     if fields.get("mask"):
         fields["region"] = "all"
     if isinstance(fields.get("digits"), str):
@@ -106,22 +122,9 @@ def settings_of(product: Product, values: Sequence[Any]) -> Any:
 def control_update(settings: Any, name: str) -> Update:
     """Returns the update that sets a control to the value of its setting."""
     value = getattr(settings, name)
-    if _is_picture(type(settings), name):
+    if is_picture(type(settings), name):
         value = images.from_data_uri(value) if value else None
     return gr.update(value=value)
-
-
-def _is_picture(settings: type[Any], name: str) -> bool:
-    return isinstance(rule(settings, name), (Picture, Mask))
-
-
-def upload_to_data_uri(picture: Image.Image | None) -> str:
-    """Returns an uploaded picture as a data URI, the form that settings store; empty for None."""
-    if picture is None:
-        return ""
-    small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    small.thumbnail((_UPLOAD_PX, _UPLOAD_PX))
-    return images.to_data_uri(small)
 
 
 def build(
@@ -194,6 +197,8 @@ def build(
         language,
         tab.inputs(),
         lambda values: settings_of(product, values),
+        tab.inputs_without_pictures(),
+        lambda values: settings_without_pictures(product, values),
     )
     return tab
 
@@ -405,7 +410,7 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
     gr.on(
         [*changes, tab.result.link.change],  # every finished run improves the estimate
         update_estimate,
-        inputs=[language, *tab.inputs()],
+        inputs=[language, *tab.inputs_without_pictures()],
         outputs=tab.estimate,
         trigger_mode="always_last",
         **common.INSTANT_EVENT,
@@ -437,9 +442,15 @@ _AFFECTS_TIME = (
 
 
 def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
-    """Returns the estimated time of a run as text; empty if a value is wrong."""
+    """Returns the estimated time of a run as text; empty if a value is wrong.
+
+    Args:
+        product: product of the run.
+        language: language of the text.
+        values: of the controls other than those of pictures, on which the time does not depend.
+    """
     try:
-        work = product.work(validate(settings_of(product, values)))
+        work = product.work(_validated(settings_without_pictures(product, values)))
     except UserError:
         return ""
     seconds = timing.estimator.estimate(work)
@@ -447,6 +458,21 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         measuring = "status.measuring" if timing.estimator.measuring else "status.no_estimate"
         return i18n.translate(language, measuring)
     return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
+
+
+def _validated(settings: Any) -> Any:
+    """Returns checked settings; if they are only right with pictures, with any that there are.
+
+    Raises:
+        SettingsError: if a setting is wrong.
+    """
+    try:
+        return validate(settings)
+    except SettingsError:
+        names = [f.name for f in dataclasses.fields(settings) if is_picture(settings, f.name)]
+        if not names:
+            raise
+        return validate(dataclasses.replace(settings, **dict.fromkeys(names, _ANY_PICTURE)))
 
 
 def restore_run(

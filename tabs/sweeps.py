@@ -96,6 +96,8 @@ def wire(
     language: Component,
     inputs: Sequence[Component],
     settings_of: Callable[[Sequence[Any]], Any],
+    plain_inputs: Sequence[Component],
+    settings_without_pictures: Callable[[Sequence[Any]], Any],
 ) -> None:
     """Wires the events of the sweep.
 
@@ -105,11 +107,13 @@ def wire(
         language: component that holds the language.
         inputs: controls with the settings that all cells share.
         settings_of: function from the values of the controls to settings.
+        plain_inputs: those of the controls that are no pictures.
+        settings_without_pictures: function from their values to settings.
     """
 
     def suggest_values(name: str, *values: Any) -> str:
         try:
-            return suggestion(settings_of(values), name)
+            return suggestion(settings_without_pictures(values), name)
         except Exception:  # a half-typed control must not prevent the choice
             return suggestion(product.settings(), name)
 
@@ -117,7 +121,9 @@ def wire(
         (panel.rows, panel.row_values),
         (panel.columns, panel.column_values),
     ):
-        choice.input(suggest_values, inputs=[choice, *inputs], outputs=text, **common.INSTANT_EVENT)
+        choice.input(
+            suggest_values, inputs=[choice, *plain_inputs], outputs=text, **common.INSTANT_EVENT
+        )
 
     def draw(
         language_code: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any

@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.diffusion.methods import TEXT_METHODS
 from pipelines.products import text
 from pipelines.products.settings import TextSettings
-from tabs import common, guidance_controls, i18n, results, shell
+from tabs import common, guidance_controls, i18n, results, shell, uploads
 from tabs.guidance_controls import Controls
 from tabs.i18n import Translatable
 from tabs.results import Curve
@@ -205,14 +205,8 @@ def _more() -> dict[str, Any]:
     """Lays out the image prompt and the colour."""
     with gr.Accordion(Translatable("shared.more"), open=False, elem_id="text-more"):
         return {
-            "image_prompt": gr.Image(
-                label=Translatable("setting.image_prompt"),
-                type="pil",
-                image_mode=None,
-                sources=["upload"],
-                format="png",  # lossless, so that a restored run has the same picture
-                elem_id="text-image-prompt",
-                height=120,
+            "image_prompt": uploads.picture_upload(
+                label=Translatable("setting.image_prompt"), elem_id="text-image-prompt"
             ),
             "image_weight": CONTROLS.slider("image_weight"),
             "color": gr.Textbox(

@@ -28,6 +28,7 @@ MESSAGES: dict[str, str] = {
     "palette_sum": "{name} must be colours whose shares add up to 100, got {got:g}",
     "palette_share": "{name} must be colours with shares above 0, up to 100, got {got}",
     "prompt": "{name} must be words, at most {maximum} characters, got {got}",
+    "prompt_unicode": "{name} must be valid Unicode, got {got}",
     "prompt_count": "{name} must be at most {maximum} sentences between |, got {got}",
     "prompt_words": "{name} must be words before and after every |, got {got}",
     "prompt_weight": (
@@ -37,12 +38,16 @@ MESSAGES: dict[str, str] = {
     "prompt_tokens": (
         "{name} must be at most {maximum} tokens for {clip_model}, about as many words, got {got}"
     ),
-    "picture": "{name} must be a picture as a data:image/png;base64, address, got {got}",
+    "picture": (
+        "{name} must be a picture (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF) or its "
+        "data:image/png;base64, address, got {got}"
+    ),
+    "picture_bytes": "{name} must be a picture of at most {maximum} MB, got {got:.1f} MB",
     "picture_size": (
-        "{name} must be at most {maximum} px wide and high, got {width} x {height} px"
+        "{name} must be at most {maximum} px wide and high and {megapixels} megapixels, "
+        "got {width} x {height} px"
     ),
     "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
-    "mask_size": "{name} must be at most {maximum} px wide, got {got} px",
     "mask_black": "{name} must be white somewhere, got one that is wholly black",
     # Settings that contradict each other.
     "eta_solver": "eta must be 0 unless solver is ddim, got {got:g}",
@@ -180,6 +185,7 @@ MESSAGES: dict[str, str] = {
     "nothing": "nothing",
     "that_many_characters": "{count} characters",
     "that_many": "{count} of them",
+    "unreadable_file": "a file that cannot be read",
     # Files and links that restore a run.
     "record_no_png": "The file must be a PNG picture that can be read.",
     "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
@@ -199,6 +205,9 @@ MESSAGES: dict[str, str] = {
 }
 
 
+_MAX_QUOTED = 40
+
+
 class UserError(Exception):
     """An error whose message is one sentence for people, safe to show.
 
@@ -214,6 +223,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return MESSAGES[self.kind].format(**self.parts)
+
+
+class SettingsError(UserError, ValueError):
+    """A setting is wrong; the message is one sentence that is safe to show to users."""
 
 
 class CheckpointError(UserError):
@@ -233,3 +246,21 @@ class Message(str):
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         return (self.kind,), self.parts
+
+
+def show(value: Any) -> str:
+    """Returns a value as error messages quote it: short, and without special characters of HTML."""
+    text = _quoted(value)
+    text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
+    if text == "''":
+        return Message("nothing")
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, str):
+        return f"'{value[: _MAX_QUOTED + 1]}'"
+    try:
+        return repr(value)[: _MAX_QUOTED + 1]
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nested lists
+        return f"a value of type {type(value).__name__}"

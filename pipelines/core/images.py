@@ -17,7 +17,6 @@ from torch import Tensor
 METADATA_KEY = "guided_diffusion_studio"
 """Name of the PNG text entry with a picture's settings as one JSON object."""
 
-_READABLE = ("PNG", "JPEG", "WEBP")  # PIL's readers of some other formats start programs
 _MAX_PIXELS = 4096 * 4096
 _RGB = re.compile(r"rgba?\((?P<parts>[^()]*)\)", re.IGNORECASE)
 
@@ -127,7 +126,9 @@ def to_data_uri(picture: Image.Image) -> str:
 
 
 def from_data_uri(text: str) -> Image.Image:
-    """Returns the picture in a `data:image/...;base64,` address.
+    """Returns the picture of an address that `to_data_uri` made, such as a checked setting's.
+
+    Pictures from outside are opened by `pipelines.core.pictures` instead.
 
     Raises:
         ValueError: if it holds no picture that can be read.
@@ -136,7 +137,7 @@ def from_data_uri(text: str) -> Image.Image:
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise ValueError("no address that starts with data:image/ and holds base64")
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)), formats=_READABLE)
+        picture = Image.open(io.BytesIO(base64.b64decode(body, validate=True)), formats=("PNG",))
         if picture.width * picture.height > _MAX_PIXELS:  # checked before decoding
             raise ValueError(f"more than {_MAX_PIXELS} pixels")
         picture.load()

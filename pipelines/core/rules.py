@@ -11,11 +11,12 @@ import math
 import numbers
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from pipelines.core import images
-from pipelines.core.errors import Message, UserError
+from pipelines.core import images, pictures
+from pipelines.core.errors import Message, SettingsError, show
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
@@ -23,17 +24,13 @@ OFF = -1
 MAX_PROMPT_LENGTH = 500
 
 _MAX_PROMPT_WEIGHT = 5.0
-_MAX_MASK_PX = 1024
-_MAX_PICTURE_PX = 4096
+_MAX_TYPED_LENGTH = 20 * MAX_PROMPT_LENGTH  # with spaces, which do not count otherwise
+_SETTING_PX = 256  # longest side of a picture that a setting keeps
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
 _WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
 _SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
-
-
-class SettingsError(UserError, ValueError):
-    """A setting is wrong; the message is one sentence that is safe to show to users."""
 
 
 class Rule(Protocol):
@@ -205,12 +202,15 @@ class Prompt:
     maximum: int = 8
 
     def check(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=show(value))
         # Spaces do not count: checking a prompt changes them, and it must still pass afterwards.
-        length = sum(not c.isspace() for c in value) if isinstance(value, str) else 0
-        if not isinstance(value, str) or length > MAX_PROMPT_LENGTH:
-            counted = Message("that_many_characters", count=length)
-            got = counted if isinstance(value, str) else show(value)
+        too_long = len(value) > _MAX_TYPED_LENGTH
+        length = len(value) if too_long else sum(not c.isspace() for c in value)
+        if length > MAX_PROMPT_LENGTH:
+            got = Message("that_many_characters", count=length)
             raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=got)
+        value = _without_controls(name, value)
         if not value.strip():
             return ""
         entries = value.split("|")
@@ -231,6 +231,17 @@ class Prompt:
         return text if without_weight else f"{text}:{weight:g}"
 
 
+def _without_controls(name: str, text: str) -> str:
+    """Returns a text without control characters such as NUL, which nobody types; spaces stay.
+
+    Raises:
+        SettingsError: if it is not valid Unicode, so that it could be neither read nor stored.
+    """
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise SettingsError("prompt_unicode", name=name, got=show(text))
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c) != "Cc")
+
+
 def _weighted(entry: str) -> tuple[str, float]:
     """Returns the sentence and the weight of an entry."""
     match = _WEIGHT.search(entry)
@@ -246,21 +257,15 @@ def prompt_entries(prompt: str) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a `data:image/png;base64,` address; empty is off."""
+    """A picture, kept as a small PNG in a `data:image/png;base64,` address; empty is off.
+
+    Accepts whatever `pictures.open_picture` opens.
+    """
 
     def check(self, name: str, value: Any) -> str:
         if value == "":
             return ""
-        try:
-            picture = images.from_data_uri(value)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError("picture", name=name, got=show(value)) from error
-        if max(picture.size) > _MAX_PICTURE_PX:
-            width, height = picture.size
-            raise SettingsError(
-                "picture_size", name=name, maximum=_MAX_PICTURE_PX, width=width, height=height
-            )
-        return value
+        return pictures.to_setting(value, name=name, max_side_px=_SETTING_PX)
 
 
 @dataclass(frozen=True)
@@ -274,38 +279,30 @@ class ColorOrNone(Color):
 
 
 @dataclass(frozen=True)
-class Mask:
-    """A mask as a `data:image/png;base64,` address, white where it applies; empty is off."""
+class Mask(Picture):
+    """A square mask, white where it applies, kept like a `Picture`; empty is off."""
 
     def check(self, name: str, value: Any) -> str:
-        if value == "":
+        address = super().check(name, value)
+        if not address:
             return ""
-        try:
-            mask = images.to_mask(images.from_data_uri(value))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise SettingsError("picture", name=name, got=show(value)) from error
+        mask = images.to_mask(images.from_data_uri(address))
         height, width = mask.shape
         if height != width:
             raise SettingsError("mask_square", name=name, width=width, height=height)
-        if height > _MAX_MASK_PX:
-            raise SettingsError("mask_size", name=name, maximum=_MAX_MASK_PX, got=width)
         if float(mask.max()) < 0.5:
             raise SettingsError("mask_black", name=name)
-        return value
+        return address
+
+
+def is_picture(settings: Any, name: str) -> bool:
+    """Returns whether a setting is a picture."""
+    return isinstance(rule(settings, name), Picture)
 
 
 def _is_number(value: Any) -> bool:
     """Returns whether a value is a real number; `True` is not, although Python counts it as 1."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def show(value: Any) -> str:
-    """Returns a value as error messages quote it: short, and without special characters of HTML."""
-    text = repr(value) if not isinstance(value, str) else f"'{value}'"
-    text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
-    if text == "''":
-        return Message("nothing")
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def rule(settings: Any, name: str) -> Any:

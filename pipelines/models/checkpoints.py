@@ -17,6 +17,7 @@ from torch import nn
 
 from pipelines.core import devices
 from pipelines.core.errors import CheckpointError
+from pipelines.diffusion.schedules import alphas_cumprod
 from pipelines.models import integrity, own_checkpoints
 from pipelines.models.memory import Models
 from pipelines.models.names import usable_own_checkpoints
@@ -115,12 +116,14 @@ def _load_own(row: Checkpoint) -> Loaded:
 
 
 def _check_scheduler(key: str, config: dict[str, Any]) -> None:
-    from diffusers import DDIMScheduler
-
     try:
-        DDIMScheduler.from_config(config)
+        alpha_bar = alphas_cumprod(config)
     except Exception as error:  # wrong values may raise any error in its arithmetic
         raise CheckpointError("own_schedule_damaged", key=key) from error
+    # Betas that are not numbers, or not between 0 and 1, would make noise of every picture.
+    is_falling = bool((alpha_bar[1:] <= alpha_bar[:-1]).all())
+    if not (is_falling and alpha_bar[0] <= 1 and alpha_bar[-1] > 0):
+        raise CheckpointError("own_schedule_damaged", key=key)
 
 
 def own_revision(own: Own) -> str:

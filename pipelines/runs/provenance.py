@@ -21,11 +21,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.core import images
+from pipelines.core import images, pictures
 from pipelines.core.errors import UserError
 from pipelines.core.rules import (
     Real,
     Whole,
+    is_picture,
     rule,
     show,
     validate,
@@ -50,6 +51,8 @@ _MOMENT_FIELDS = ("noisy", "predicted", "change")
 _RENAMED = {"sureness": "confidence", "unguided_sureness": "unguided_confidence"}
 _COLUMNS = 12  # of an example's sheet
 _MAX_FILE_PX = 8192
+_MAX_FILE_AREA = 2**25
+_MAX_FILE_BYTES = 50 * 2**20
 _MAX_TEXT = 4_000_000
 
 
@@ -101,6 +104,14 @@ def facts_of(preview: Preview) -> dict[str, Any]:
     }
 
 
+def without_pictures(settings: Any) -> dict[str, Any]:
+    """Returns settings by name; in place of a picture stands its hash, and "" without one."""
+    return {
+        name: pictures.digest(value) if value and is_picture(type(settings), name) else value
+        for name, value in dataclasses.asdict(settings).items()
+    }
+
+
 def read(path: str | Path) -> Record:
     """Reads the run that drew a picture.
 
@@ -117,23 +128,35 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     Raises:
         RecordError: if the file is not a picture, or has no readable metadata.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if max(picture.size) > _MAX_FILE_PX:
-                raise RecordError("record_too_large", got=max(picture.size), most=_MAX_FILE_PX)
-            picture.load()  # text may follow the pixels
-            text = picture.info.get(images.METADATA_KEY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise RecordError("record_no_png") from None
+    text = _metadata_text(Path(path))
     if text is None:
         raise RecordError("record_no_facts")
     try:
         facts = json.loads(text) if len(text) <= _MAX_TEXT else None
+        json.dumps(facts, ensure_ascii=False).encode()  # lone surrogates cannot be sent anywhere
     except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise RecordError("record_damaged")
     return facts
+
+
+def _metadata_text(path: Path) -> str | None:
+    """Returns the text entry of a PNG with its metadata, or None; measures the file first."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise RecordError("record_no_png")
+        with Image.open(path, formats=("PNG",)) as picture:
+            if max(picture.size) > _MAX_FILE_PX or picture.width * picture.height > _MAX_FILE_AREA:
+                raise RecordError("record_too_large", got=max(picture.size), most=_MAX_FILE_PX)
+            with pictures.decoding():
+                picture.load()  # text may follow the pixels
+            text = picture.info.get(images.METADATA_KEY)
+    except UserError:
+        raise
+    except Exception as error:  # on damaged files Pillow raises nearly everything that there is
+        raise RecordError("record_no_png") from error
+    return text if isinstance(text, str) else None
 
 
 def from_facts(facts: Mapping[str, Any]) -> Record:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from tabs.server.bodies import Bodies, Limits
+
 
 def middleware() -> list[Middleware]:
-    """Returns the middleware of the app, the outermost first."""
-    return []
+    """Returns the middleware of the app, the outermost first.
+
+    Raises:
+        ValueError: one sentence about an environment variable that is wrong.
+    """
+    return [Middleware(Bodies, limits=Limits.from_environment())]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.judges.judge import classify
 from pipelines.core import images
+from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, judges
 from pipelines.models.judges import load_judge
@@ -224,3 +225,19 @@ def test_the_judge_is_as_good_as_the_page_says():
     share = re.search(r"(\d+\.\d) %", said)
     assert share is not None
     assert float(share[1]) == pytest.approx(100 * judges.stored_accuracy(), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"), [(None, "files are missing: judge.safetensors"), (b"x", "are damaged")]
+)
+def test_a_judge_that_cannot_be_read_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, part: str
+):
+    path = tmp_path / "judge.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(judges, "WEIGHTS", path)
+    digits._judge.cache_clear()
+    with pytest.raises(CheckpointError, match=f"Checkpoint judge cannot be loaded.*{part}"):
+        list(digits.generate(DigitsSettings(num_inference_steps=1)))
+    digits._judge.cache_clear()

@@ -622,3 +622,16 @@ def test_a_name_is_of_the_hub_if_it_is_of_nothing_here(
 ):
     monkeypatch.chdir(ROOT)
     assert own_checkpoints.is_on_hub(name) is on_hub
+
+
+@pytest.mark.parametrize(
+    "betas",
+    [[float("nan")] * 1000, [0.1] * 999 + [float("nan")], [1.5] * 1000, [-0.1] * 1000],
+    ids=["nan", "one nan", "above 1", "below 0"],
+)
+def test_betas_that_would_make_noise_of_every_picture_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, betas: list[float]
+):
+    use(monkeypatch, save(tmp_path))
+    change(tmp_path / "scheduler" / "scheduler_config.json", trained_betas=betas)
+    assert "its scheduler cannot be made" in refusal()

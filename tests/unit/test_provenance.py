@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from benchmarks.soak.mutations import mutated_pictures
 from pipelines.core import errors, images
 from pipelines.core.rules import SettingsError, validate
 from pipelines.models import checkpoints
@@ -580,3 +581,38 @@ def test_an_example_that_is_missing_or_damaged_is_refused(tmp_path: Path):
     provenance.save_example(last, told, path)
     with pytest.raises(RecordError):
         provenance.load_example(path, color.Preview)
+
+
+def test_a_hash_stands_for_a_picture_where_settings_are_shown():
+    shown = provenance.without_pictures(validate(WITH_PICTURES["color"]))
+    assert shown["mask"].startswith("sha256:")
+    assert shown | {"mask": ""} == dataclasses.asdict(validate(WITH_PICTURES["color"])) | {
+        "mask": ""
+    }
+    assert provenance.without_pictures(ColorSettings())["mask"] == ""
+
+
+@pytest.mark.parametrize("text", ['{"settings": {"prompt": "\\ud800"}}', '{"sweep": "\\udfff"}'])
+def test_a_record_that_is_not_valid_unicode_is_damaged(tmp_path: Path, text: str):
+    entries = PngImagePlugin.PngInfo()
+    entries.add_text(images.METADATA_KEY, text)
+    path = tmp_path / "picture.png"
+    Image.new("L", (4, 4)).save(path, pnginfo=entries)
+    with pytest.raises(RecordError, match="damaged"):
+        provenance.read(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_is_damaged_in_any_way_is_told_in_one_sentence(tmp_path: Path):
+    path = tmp_path / "picture.png"
+    for content in mutated_pictures(300, seed=11):
+        path.write_bytes(content)
+        with pytest.raises(RecordError):
+            provenance.read(path)
+
+
+def test_a_giant_is_refused_before_it_is_decoded(tmp_path: Path):
+    path = tmp_path / "picture.png"
+    Image.new("1", (8000, 8000)).save(path)
+    with pytest.raises(RecordError, match="at most"):
+        provenance.read(path)
