@@ -25,8 +25,11 @@ from pipelines.core.limits import MEGABYTE, limit
 KEPT_SETS = 3
 """Sets of previews that a run keeps, because a client fetches one while the next is drawn."""
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 20.0
 """An older set stays for this long, for clients that lag behind a fast run."""
+
+RUN_BYTES = 32 * MEGABYTE
+"""Older sets give way earlier than that if the previews of one run take more."""
 
 MAX_SECONDS = 3600.0
 """A file that was written longer ago is deleted."""
@@ -111,6 +114,11 @@ class TempFiles:
             if not file.runs and path != newest:
                 self._delete(path)
 
+    def bytes_of(self, paths: Iterable[str]) -> int:
+        """Returns the size of files together; 0 for those that are deleted."""
+        with self._lock:
+            return sum(self._files[path].bytes for path in paths if path in self._files)
+
     def hold(self, paths: Iterable[str]) -> None:
         """Keeps files while a run goes on."""
         with self._lock:
@@ -170,8 +178,14 @@ class RunFiles:
         """Takes a newer set of files, and deletes sets that nobody fetches any more."""
         self.files.hold(paths)
         self._sets.append((self.clock(), paths))
-        while len(self._sets) > KEPT_SETS and self.clock() - self._sets[0][0] > GRACE_SECONDS:
+        while len(self._sets) > KEPT_SETS and self._is_too_much():
             self.files.release(self._sets.popleft()[1], delete=True)
+
+    def _is_too_much(self) -> bool:
+        """Returns whether the oldest set is too old, or all sets take too much space."""
+        if self.clock() - self._sets[0][0] > GRACE_SECONDS:
+            return True
+        return sum(self.files.bytes_of(paths) for _, paths in self._sets) > RUN_BYTES
 
     def close(self) -> None:
         """Ends the run: the last set stays, the others are deleted after a grace."""

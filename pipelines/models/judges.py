@@ -89,7 +89,10 @@ def load_bundled_judge() -> DigitJudge:
     if not WEIGHTS.is_file():
         raise CheckpointError("files_missing", key=key, files=WEIGHTS.name)
     integrity.check_bundled(key, assets, {WEIGHTS: integrity.sha256_of(WEIGHTS)})
-    return load_judge(WEIGHTS)
+    try:
+        return load_judge(WEIGHTS)
+    except Exception as error:  # safetensors and torch each have errors of their own
+        raise CheckpointError("files_damaged", key=key) from error
 
 
 def with_weights(judge: JudgeT, path: Path, command: str) -> JudgeT:

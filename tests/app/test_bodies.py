@@ -23,7 +23,7 @@ from PIL import Image
 
 import app
 from pipelines.core import images
-from tabs import common
+from tabs import temp_files
 from tabs.server import bodies
 from tabs.server.bodies import Bodies, Limits, RefusedError
 from tabs.server.upload_quota import UploadQuota
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_in_one_sentence(served: str, monkeypatch: pytest.Mo
     def full(*_: Any, **__: Any) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(common, "save_pil_to_cache", full)
+    monkeypatch.setattr(temp_files, "save_pil_to_cache", full)
     with pytest.raises(AppError, match="disk is full"):
         Client(served, verbose=False).predict(**QUICK, api_name="/color")
 

@@ -78,6 +78,21 @@ def test_a_fast_run_keeps_what_a_slow_client_may_still_fetch(files: TempFiles, c
     assert all(Path(path).exists() for path in paths)
 
 
+def test_a_fast_run_of_large_pictures_keeps_fewer(
+    files: TempFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    first = saved(files, 0)
+    monkeypatch.setattr(temp_files, "RUN_BYTES", 6 * Path(first).stat().st_size)
+    run = RunFiles(files, clock)
+    paths = [first, *(saved(files, shade) for shade in range(1, 20))]
+    for path in paths:
+        run.show([path])
+        clock.seconds += 0.1
+    there = [path for path in paths if Path(path).exists()]
+    assert KEPT_SETS <= len(there) <= 7
+    assert there == paths[-len(there) :]
+
+
 def test_after_a_run_only_its_result_stays(files: TempFiles, clock: Clock):
     paths = draw(files, clock, range(10), every_seconds=0.1)
     assert Path(paths[-2]).exists()  # somebody may be fetching it
