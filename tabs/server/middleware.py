@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from tabs.server.headers import SafeHeaders
+
 
 def middleware() -> list[Middleware]:
     """Returns the middleware of the app, the outermost first."""
-    return []
+    return [Middleware(SafeHeaders)]
