@@ -7,15 +7,41 @@ python -m benchmarks.soak --part hostile --part signals --scale 0.02
 
 from __future__ import annotations
 
+import importlib
 import time
-from typing import Annotated
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from benchmarks.soak import hostile
-from benchmarks.soak.report import table
+from benchmarks.soak import cancels, clients, hostile, kills, pictures, signals, worst
+from benchmarks.soak.report import Row, table
 
-PARTS = {"hostile": lambda scale, _: hostile.run(scale)}
+_DAMAGED_FILES = 150
+
+
+def damaged_files(scale: float) -> list[Row]:
+    """Damages bundled files; returns the row of the table."""
+    damage: Any = importlib.import_module("benchmarks.soak.damage")
+    results = damage.run(max(round(_DAMAGED_FILES * scale), 1))
+    outcomes = Counter(outcome for _, outcome, _ in results)
+    figure = ", ".join(f"{outcome}: {count}" for outcome, count in sorted(outcomes.items()))
+    is_good = not set(outcomes) - {damage.SENTENCE, damage.SAME}
+    limit = "a sentence or the same picture"
+    return [Row("damage", f"{len(results)} damaged files", figure, limit, is_good)]
+
+
+PARTS: dict[str, Callable[[float, float], list[Row]]] = {
+    "hostile": lambda scale, _: hostile.run(scale),
+    "pictures": lambda scale, _: pictures.run(scale),
+    "clients": lambda scale, minutes: clients.run(minutes * scale),
+    "cancels": lambda scale, _: cancels.run(scale),
+    "worst": lambda scale, _: worst.run(scale),
+    "damage": lambda scale, _: damaged_files(scale),
+    "kills": lambda scale, _: kills.run(scale),
+    "signals": lambda scale, _: signals.run(scale),
+}
 
 
 def main(

@@ -23,6 +23,7 @@ class Endpoint:
         name: public name; "" if it is private, an event of the page.
         names: element ids or parameter names of the inputs.
         defaults: values of the inputs.
+        outputs: element ids of the outputs.
         is_queued: whether it waits in a queue.
     """
 
@@ -30,6 +31,7 @@ class Endpoint:
     name: str
     names: tuple[str, ...]
     defaults: tuple[Any, ...]
+    outputs: tuple[str, ...]
     is_queued: bool
 
     def values(self, **changes: Any) -> list[Any]:
@@ -38,7 +40,8 @@ class Endpoint:
         values = list(self.defaults)
         for i, name in enumerate(self.names):
             for ending, value in endings.items():
-                if name.replace("_", "-").endswith(ending):
+                own = name.replace("_", "-")
+                if own == ending or own.endswith(f"-{ending}"):
                     values[i] = value
         return values
 
@@ -63,7 +66,8 @@ def endpoints(client: httpx.Client) -> list[Endpoint]:
             defaults = tuple(c.get("value") for c in inputs)
             name = ""
         queued = dependency["queue"] is not False
-        found.append(Endpoint(dependency["id"], name, names, defaults, queued))
+        outputs = tuple(str(components[i].get("elem_id") or "") for i in dependency["outputs"])
+        found.append(Endpoint(dependency["id"], name, names, defaults, outputs, queued))
     return found
 
 
