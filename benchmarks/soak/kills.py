@@ -54,11 +54,11 @@ class _Runs:
     def rows(self, kills: int, seed: int) -> list[Row]:
         """Does all runs; returns the rows of the table."""
         self._finish("whole")
-        while_saving = self._kill(kills, seed)
+        killed, while_saving = self._kill(kills, seed)
         self._finish("killed")
         sentence = self._fill_disk()
         self._finish("full")
-        tried = f"{self.trainer}: {kills} kills, {while_saving} of them while it saved"
+        tried = f"{self.trainer}: {killed} kills, {while_saving} of them while it saved"
         return [
             at_most("kills", f"{tried}; weights that differ", self._differing("killed"), 0),
             Row(
@@ -93,9 +93,9 @@ class _Runs:
     def _printed(self, name: str) -> str:
         return (self.place / f"{self.trainer}-{name}.log").read_text(errors="replace")
 
-    def _kill(self, kills: int, seed: int) -> int:
-        """Kills a run; returns how often it was saving at that moment."""
-        chance, while_saving = random.Random(f"{seed} {self.trainer}"), 0
+    def _kill(self, kills: int, seed: int) -> tuple[int, int]:
+        """Kills a run; returns how often, and how often it was saving at that moment."""
+        chance, killed, while_saving = random.Random(f"{seed} {self.trainer}"), 0, 0
         folder = self._folder("killed")
         for number in range(kills):
             process = self._start("killed")
@@ -106,14 +106,15 @@ class _Runs:
                 while not temporary.exists() and time.monotonic() < ends:
                     pass
             else:
-                time.sleep(chance.uniform(0, 0.2))
+                time.sleep(chance.uniform(0, 0.1))
             process.kill()
             process.join()
             if process.exitcode == -signal.SIGKILL:
+                killed += 1
                 while_saving += temporary.exists()
             if load_state(folder) is None:
                 raise RuntimeError(f"{self.trainer} lost its state")
-        return while_saving
+        return killed, while_saving
 
     def _fill_disk(self) -> str:
         """Leaves a run that has begun no room; returns the sentence that it ends with."""

@@ -23,7 +23,7 @@ from training.clip import pairs, towers
 from training.digits import trainer as digit_trainer
 from training.pictures import exporting as picture_exporting
 
-STEPS = 150
+STEPS = 100
 TRAINERS = ("digits", "pictures", "clip")
 _COUNT = 60
 _STICKERS = 24

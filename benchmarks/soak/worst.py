@@ -92,14 +92,17 @@ def run(scale: float) -> list[Row]:
         "STUDIO_MAX_RUNS_PER_ADDRESS": "100",
     }
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), **environment) as app:
-        with app.client(timeout=deadline + 60) as client:
-            offered = calls.endpoints(client)
-            for name in ("color", "text", "digits"):  # so that idle means with models loaded
-                endpoint = next(e for e in offered if e.name == name)
-                calls.result(client, endpoint, endpoint.values(num_inference_steps=1))
-            for name, endpoint, data in requests(offered):
-                rows += _measure(app, client, name, endpoint, data, deadline)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_app(Path(folder), **environment) as app,
+        app.client(timeout=deadline + 60) as client,
+    ):
+        offered = calls.endpoints(client)
+        for name in ("color", "text", "digits"):  # so that idle means with models loaded
+            endpoint = next(e for e in offered if e.name == name)
+            calls.result(client, endpoint, endpoint.values(num_inference_steps=1))
+        for name, endpoint, data in requests(offered):
+            rows += _measure(app, client, name, endpoint, data, deadline)
     return rows
 
 
