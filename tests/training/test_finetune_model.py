@@ -678,7 +678,7 @@ def test_a_loss_that_runs_away_ends_a_run_in_one_sentence(place: Path, tmp_path:
         unet.save_pretrained(tmp_path / "start" / "unet")
     output = stopped(*options(place, tmp_path / "run", start_model=tmp_path / "start"))
     assert "loss must stay finite, got nan" in output
-    assert output.endswith("start again with a lower lr; no state was saved yet.\n")
+    assert output.endswith("start again with a lower lr; the state that was saved last is kept.\n")
 
 
 def test_a_loss_that_runs_away_later_keeps_the_state_saved_last(
