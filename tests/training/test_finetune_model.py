@@ -621,7 +621,7 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     with little_room(1_000_000):  # the state needs more
         output = stopped(*run)
     assert output.splitlines()[-1].startswith("Training stopped: [Errno 27]")
-    assert output.endswith("no state was saved yet.\n")
+    assert output.endswith("the state that was saved last is kept.\n")
     finished(*run, "--max-minutes=1e-9")
     with little_room(1_000_000):
         assert stopped(*run, "--resume").endswith("the state that was saved last is kept.\n")
