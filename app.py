@@ -9,8 +9,19 @@ import os
 import sys
 from typing import Any
 
+from tabs.server.port import named_port
+from tabs.server.shutdown import shutdown
+
 # Read by Gradio and diffusers when they are imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+if __name__ == "__main__":  # before the imports, which take seconds and read the port too
+    shutdown.install()
+    try:
+        named_port()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -21,7 +32,7 @@ from pipelines.models import memory
 from pipelines.models.names import own_checkpoints
 from tabs import about, color, digits, page, temp_files, text, warm_up
 from tabs.i18n import Translatable
-from tabs.server import sessions
+from tabs.server import headers, sessions
 from tabs.server.middleware import middleware
 from tabs.theme import theme
 
@@ -89,18 +100,29 @@ def launch_options() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Starts the server and measures the device; exits with 2 on wrong environment variables."""
+    """Measures the device and serves until a signal; exits with 2 on a wrong environment."""
     try:
         own_checkpoints()
         devices.precision(devices.device())
-        for check in (memory.budget_mb, temp_files.budget_mb, sessions.max_sessions):
+        for check in (
+            memory.budget_mb,
+            temp_files.budget_mb,
+            sessions.max_sessions,
+            headers.frame_ancestors,
+            headers.allowed_hosts,
+        ):
             check()
         options = launch_options()
-    except ValueError as error:
+        port = named_port()
+        shutdown.own_temp_folder()
+        demo = build_demo()
+        shutdown.prepare(demo)
+        warm_up.start()
+        demo.launch(server_port=port, prevent_thread_lock=True, **options)
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
-    warm_up.start()
-    build_demo().launch(**options)
+        shutdown.end(2)
+    shutdown.serve(demo)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ saved last. The result, `CHECKPOINT` in the run's folder, is a diffusers pipelin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from training.core.loop import Timing, reporter_for, run_folder, train
 from training.core.options import command, option, set_threads
-from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.refusals import one_process_in, options_refused, stopped_in_one_sentence
 from training.core.reporting import Report
 from training.core.run_options import every, model_save_name, push_to_hub, threads
 from training.pictures.exporting import export
@@ -57,6 +58,11 @@ def main(given: dict[str, Any], others: dict[str, Any]) -> None:
     options = RunOptions(**others)
     set_threads(options.threads)
     folder = run_folder(options.model_save_name)
+    with one_process_in(folder):
+        _run(folder, given, options)
+
+
+def _run(folder: Path, given: dict[str, Any], options: RunOptions) -> None:
     with stopped_in_one_sentence(folder), options_refused():
         accelerator = make_accelerator(given["mixed_precision"])
         is_main, repo_id = accelerator.is_main_process, options.push_to_hub

@@ -22,7 +22,7 @@ from training.clip.recipe import Recipe, dataset_names
 from training.clip.runs import DATA, prepare
 from training.core.loop import Timing, reporter_for, run_folder, train
 from training.core.options import command, option, set_threads
-from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.refusals import one_process_in, options_refused, stopped_in_one_sentence
 from training.core.reporting import Report
 from training.core.run_options import every, model_save_name, push_to_hub, threads
 from training.publish.commands import push, reserve
@@ -47,6 +47,11 @@ def main(given: dict[str, Any], others: dict[str, Any]) -> None:
     options = RunOptions(**others)
     set_threads(options.threads)
     folder = run_folder(options.model_save_name)
+    with one_process_in(folder):
+        _run(folder, given, options)
+
+
+def _run(folder: Path, given: dict[str, Any], options: RunOptions) -> None:
     with stopped_in_one_sentence(folder), options_refused():
         recipe = Recipe.from_options(given, datasets=dataset_names(given["datasets"]))
         repo_id = reserve(options.push_to_hub)

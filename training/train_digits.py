@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from training.core.loop import RUNS, Timing, reporter_for, train
 from training.core.options import command, option, set_threads
 from training.core.recipe import Precision
-from training.core.refusals import options_refused, stopped_in_one_sentence
+from training.core.refusals import one_process_in, options_refused, stopped_in_one_sentence
 from training.core.run_options import every, push_to_hub, threads
 from training.digits.data import default_mnist
 from training.digits.exporting import export
@@ -45,6 +45,11 @@ def main(given: dict[str, Any], others: dict[str, Any]) -> None:
     options = RunOptions(**others)
     set_threads(options.threads)
     folder = options.output or RUNS / f"digits-{given['conditioning']}"
+    with one_process_in(folder):
+        _run(folder, given, options)
+
+
+def _run(folder: Path, given: dict[str, Any], options: RunOptions) -> None:
     with options_refused():
         dataset_name = given["dataset_name"] or default_mnist()
         recipe = Recipe.from_options(given, dataset_name=dataset_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 
 from tabs.server.bodies import Bodies, Limits
+from tabs.server.headers import SafeHeaders
 
 
 def middleware() -> list[Middleware]:
@@ -13,4 +14,4 @@ def middleware() -> list[Middleware]:
     Raises:
         ValueError: one sentence about an environment variable that is wrong.
     """
-    return [Middleware(Bodies, limits=Limits.from_environment())]
+    return [Middleware(SafeHeaders), Middleware(Bodies, limits=Limits.from_environment())]

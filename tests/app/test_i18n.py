@@ -29,7 +29,7 @@ from tabs.i18n import Translatable
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     path.name: ast.parse(path.read_text(encoding="utf-8"))
-    for path in [ROOT / "app.py", *(ROOT / "tabs").glob("*.py")]
+    for path in [ROOT / "app.py", *(ROOT / "tabs").rglob("*.py")]
 }
 ENGLISH = i18n.table("en")
 OTHERS = sorted(set(i18n.LANGUAGES) - {i18n.DEFAULT})

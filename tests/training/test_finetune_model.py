@@ -166,7 +166,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     command = [sys.executable, "-m", "training.finetune_model", *run]
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not (tmp_path / "run" / STATE_FILE).exists():
+        while not (load_state(tmp_path / "run") or {"step": 0})["step"]:
             assert process.poll() is None
             assert time.monotonic() < ends
             time.sleep(0.005)
@@ -249,6 +249,21 @@ def test_a_run_killed_before_it_saved_anything_begins_again(
 ):
     output = finished(*options(place, tmp_path / "run"), "--resume")
     assert "holds no saved state to resume: the run begins at its first step" in output
+    assert_same_weights(tmp_path / "run", whole)
+
+
+def test_a_run_killed_before_its_first_step_may_begin_again_without_resume(
+    place: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def dies(_: Trainer) -> float:
+        raise OSError(28, "No space left on device")
+
+    run = options(place, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", dies)
+        assert finetune(*run).exit_code == 1
+    assert state_of(tmp_path / "run")["step"] == 0
+    finished(*run)
     assert_same_weights(tmp_path / "run", whole)
 
 
@@ -606,7 +621,7 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     with little_room(1_000_000):  # the state needs more
         output = stopped(*run)
     assert output.splitlines()[-1].startswith("Training stopped: [Errno 27]")
-    assert output.endswith("no state was saved yet.\n")
+    assert output.endswith("the state that was saved last is kept.\n")
     finished(*run, "--max-minutes=1e-9")
     with little_room(1_000_000):
         assert stopped(*run, "--resume").endswith("the state that was saved last is kept.\n")
@@ -663,7 +678,7 @@ def test_a_loss_that_runs_away_ends_a_run_in_one_sentence(place: Path, tmp_path:
         unet.save_pretrained(tmp_path / "start" / "unet")
     output = stopped(*options(place, tmp_path / "run", start_model=tmp_path / "start"))
     assert "loss must stay finite, got nan" in output
-    assert output.endswith("start again with a lower lr; no state was saved yet.\n")
+    assert output.endswith("start again with a lower lr; the state that was saved last is kept.\n")
 
 
 def test_a_loss_that_runs_away_later_keeps_the_state_saved_last(

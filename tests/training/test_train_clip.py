@@ -307,12 +307,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_in_one_sentence(
     def nan(*_: object) -> torch.Tensor:
         return torch.tensor(torch.nan, requires_grad=True)
 
-    monkeypatch.setattr(clip_trainer, "contrastive_loss", nan)
-    result = train(*options(place, tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_trainer, "contrastive_loss", nan)
+        result = train(*options(place, tmp_path))
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]
     assert last.startswith("Training stopped: loss must stay finite, got nan")
-    assert last.endswith("no state was saved yet.")
+    assert last.endswith("the state that was saved last is kept.")
+    monkeypatch.undo()
+    assert train(*options(place, tmp_path, lr=1e-3)).exit_code == 0
 
 
 @pytest.mark.parametrize(("name", "folder"), [("rose", "runs/rose"), ("kept/rose", "kept/rose")])

@@ -141,10 +141,10 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def kill_after_first_save(command: list[str], environment: dict[str, str], folder: Path) -> int:
-    """Kills the command as soon as it has saved a state; returns the step of that state."""
+    """Kills the command once it has saved a step; returns the step of the saved state."""
     ends = time.monotonic() + 240
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not (folder / STATE_FILE).exists():
+        while not (load_state(folder) or {"step": 0})["step"]:
             assert process.poll() is None
             assert time.monotonic() < ends
             time.sleep(0.005)
@@ -182,6 +182,29 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_state_is_saved_before_the_first_step_and_after_the_last_before_it_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    saved_at: list[int] = []
+
+    def judge(_: Reporter) -> dict[str, float]:
+        state = load_state(tmp_path)
+        assert state is not None
+        saved_at.append(state["step"])
+        return {}
+
+    run = trainer()
+    step = Trainer.train_step
+
+    def saved_before(run: Trainer) -> float:
+        assert load_state(tmp_path) is not None
+        return step(run)
+
+    monkeypatch.setattr(Trainer, "train_step", saved_before)
+    train(run, tmp_path, Reporter(), Timing(save_every=1000, judge_every=1000), judge)
+    assert saved_at == [STEPS]
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(

@@ -20,7 +20,7 @@ from training.clip.recipe import Recipe
 from training.clip.towers import CONFIG_FILE, WEIGHTS_FILE, model_config
 from training.clip.trainer import Start, Trainer
 from training.core.batches import batch_indices
-from training.core.state import load_state
+from training.core.state import begun_state
 
 DATA = Path("../shared/data")
 _PART = 1000
@@ -33,7 +33,7 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
         ValueError: if the folder holds a run of another recipe, the data cannot be read, or a step
             wants more pairs than there are.
     """
-    state = load_state(folder)
+    state = begun_state(folder)
     if state is not None:
         recipe.check_same(state["recipe"])
     folder.mkdir(parents=True, exist_ok=True)

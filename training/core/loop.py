@@ -62,12 +62,17 @@ def train(
 ) -> None:
     """Trains to the end or until time is up; a finished run is left as it is.
 
+    The state is saved before the first step, every `timing.save_every` steps, and after the last
+    one before it is judged.
+
     Raises:
         FloatingPointError: if the loss is no longer finite.
         OSError: if the state or the log cannot be written.
     """
     is_main, total = run.accelerator.is_main_process, run.recipe.max_steps
     ends = time.monotonic() + (timing.max_minutes * 60 or math.inf)
+    if is_main and run.step == 0 < total:
+        save_state(folder, run.state())
     with tqdm(total=total, initial=run.step, unit="step", disable=not is_main) as bar:
         while run.step < total:
             loss = run.train_step()
@@ -76,13 +81,13 @@ def train(
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 bar.update()
                 reporter.scalars({"loss": loss}, run.step)
+                if run.step % timing.save_every == 0 or last:
+                    reporter.flush()  # a resumed run logs only what came after the saved state
+                    save_state(folder, run.state())
                 if run.step % timing.judge_every == 0 or last:
                     figures = judge(reporter)
                     line = {"step": run.step, "seconds": round(run.seconds), **figures}
                     bar.write(json.dumps(line))
-                if run.step % timing.save_every == 0 or last:
-                    reporter.flush()  # a resumed run logs only what came after the saved state
-                    save_state(folder, run.state())
             if last:
                 return
 

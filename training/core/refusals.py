@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 import typer
 from safetensors import SafetensorError
 
+from training.core.lock import only_run_in
 from training.core.state import STATE_FILE
 
 
@@ -33,3 +34,12 @@ def stopped_in_one_sentence(folder: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         typer.echo(f"Training stopped: {reason}; {hint}.", err=True)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def one_process_in(folder: Path) -> Iterator[None]:
+    """Holds the folder of a run, and refuses in one sentence if another process trains there."""
+    with ExitStack() as held:
+        with stopped_in_one_sentence(folder), options_refused():
+            held.enter_context(only_run_in(folder))
+        yield

@@ -50,3 +50,16 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path} must be a training state, got a damaged file; delete it to start again"
         ) from error
+
+
+def begun_state(folder: Path) -> dict[str, Any] | None:
+    """The state of a run that has done a step, or None: without a step nothing is lost.
+
+    So a run that stopped before its first step can begin again with other options.
+
+    Raises:
+        ValueError: as `load_state`.
+        OSError: likewise.
+    """
+    state = load_state(folder)
+    return state if state is not None and state["step"] else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from training.core.state import load_state
+from training.core.state import begun_state
 from training.digits.data import load_digits
 from training.digits.recipe import Recipe
 from training.digits.trainer import Trainer
@@ -18,7 +18,7 @@ def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:
     Raises:
         ValueError: if the folder holds a run of another recipe, or the data cannot be read.
     """
-    state = load_state(folder)
+    state = begun_state(folder)
     if state is not None:
         recipe.check_same(state["recipe"])
     trainer = Trainer(recipe, load_digits(recipe.dataset_name, "train"), accelerator)

@@ -60,6 +60,8 @@ def _read_state(folder: Path, resume: bool) -> list[Any]:
         state = load_state(folder)
     except ValueError as error:
         return [None, str(error)]
+    if state is not None and not state["step"] and not resume:
+        return [None, ""]  # killed before its first step, so there is nothing to lose
     if state is not None and not resume:
         return [
             None,
