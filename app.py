@@ -20,6 +20,7 @@ from pipelines.core.assets import ASSETS
 from pipelines.models.names import own_checkpoints
 from tabs import about, color, digits, page, text, warm_up
 from tabs.i18n import Translatable
+from tabs.server.limits import check_environment
 from tabs.server.middleware import middleware
 from tabs.theme import theme
 
@@ -81,6 +82,7 @@ def launch_options() -> dict[str, Any]:
 def main() -> None:
     """Starts the server and measures the device; exits with 2 on wrong environment variables."""
     try:
+        check_environment()
         own_checkpoints()
         devices.precision(devices.device())
     except ValueError as error:

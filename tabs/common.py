@@ -26,6 +26,7 @@ from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
 from pipelines.runs import provenance, timing
 from tabs import i18n
 from tabs.i18n import Translatable
+from tabs.lane import LANE, Turn
 
 logger = logging.getLogger("studio")
 
@@ -36,14 +37,13 @@ class Concurrency(TypedDict):
 
 
 DEVICE_QUEUE: Concurrency = {
-    "concurrency_id": "gpu",
+    "concurrency_id": LANE,
     "concurrency_limit": None if devices.ZERO_GPU else 1,
 }
 """Options of all events that generate: only one runs at a time, over all tabs and the API.
 On ZeroGPU every run gets its own GPU, so there is no limit."""
 
 PREVIEW_SECONDS = 0.1
-DEADLINE_SECONDS = 300.0
 
 INSTANT_EVENT: dict[str, Any] = {
     "queue": False,
@@ -115,24 +115,22 @@ def _error_message(error: Exception, language: str) -> str:
 def throttle_previews(
     stream: Iterator[PreviewT],
     *,
-    language: str = i18n.DEFAULT,
+    turn: Turn | None = None,
     should_continue: Callable[[], bool] = lambda: True,
     every_seconds: float = PREVIEW_SECONDS,
-    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Iterator[PreviewT]:
     """Yields at most one preview per `every_seconds`, and always the first and the last.
 
     Args:
         stream: a run.
-        language: language of the error message.
+        turn: its turn in the lane; None begins one.
         should_continue: called after every step; False ends the run.
         every_seconds: shortest time between previews.
-        deadline_seconds: longest time that a run may take.
 
     Raises:
-        gr.Error: when the run takes longer than `deadline_seconds`.
+        Overtime: when the run passes its deadline.
     """
-    started_at = time.monotonic()
+    turn = turn or Turn()
     last_yield = -float("inf")
     for preview in stream:
         now = time.monotonic()
@@ -141,15 +139,8 @@ def throttle_previews(
         if preview.finished or now - last_yield >= every_seconds:
             last_yield = now
             yield preview
-        if now - started_at > deadline_seconds and not preview.finished:
-            message = i18n.translate(
-                language,
-                "status.deadline",
-                seconds=f"{deadline_seconds:g}",
-                step=preview.step,
-                total=preview.total_steps,
-            )
-            raise gr.Error(message, print_exception=False)
+        if not preview.finished:
+            turn.check("status.deadline", step=preview.step, total=preview.total_steps)
 
 
 def throttle(stream: Iterator[T], seconds: float) -> Iterator[T]:
@@ -334,7 +325,9 @@ def add_run_endpoint(
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
         with as_gradio_errors(i18n.DEFAULT):
-            for preview in throttle_previews(generate(settings(**arguments))):
+            turn = Turn()
+            stream = turn.wait(lambda: generate(settings(**arguments)))
+            for preview in throttle_previews(stream, turn=turn):
                 yield api_result(preview)
 
     endpoint.__doc__ = api_result.__doc__

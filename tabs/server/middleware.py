@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from tabs.server.admission import Admission
+from tabs.server.listeners import Listeners
+
 
 def middleware() -> list[Middleware]:
     """Returns the middleware of the app, the outermost first."""
-    return []
+    return [Middleware(Admission), Middleware(Listeners)]
