@@ -18,7 +18,7 @@ from gradio.block_function import BlockFunction
 from pipelines.core import devices
 from pipelines.core.assets import ASSETS
 from pipelines.models.names import own_checkpoints
-from tabs import about, color, digits, page, text, warm_up
+from tabs import about, color, common, digits, i18n, page, text, warm_up
 from tabs.i18n import Translatable
 from tabs.server.limits import check_environment
 from tabs.server.middleware import middleware
@@ -42,6 +42,16 @@ class Studio(gr.Blocks):
             missing: Any = block_fn.inputs[len(inputs) :]
             inputs.extend(component.value for component in missing)
         super().validate_inputs(block_fn, inputs)
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuses values that no control sends, such as text for a slider, with one sentence."""
+        with common.as_refused_request():
+            return await super().preprocess_data(*args, **kwargs)
+
+    async def call_function(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises the errors of all events as sentences; those of runs know their language."""
+        with common.as_gradio_errors(i18n.DEFAULT):
+            return await super().call_function(*args, **kwargs)
 
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:

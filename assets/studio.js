@@ -150,6 +150,44 @@
     return done;
   };
 
+  // While a run waits, its status says how many runs are before it. Gradio's own line, which the
+  // style sheet hides, has the numbers: "queue: 2/3 | 1.5/12.0s".
+  const QUEUE = /(\d+)\/\d+\s*\|\s*([\d.]+)(?:\/([\d.]+))?s/;
+  const sentences = new WeakMap(); // of status lines: what they said before
+  const queued = new WeakSet(); // trackers that waited when last looked at
+
+  const template = (name, values = {}) =>
+    (byId(`queue-${name}`)?.textContent ?? '').trim().replace(/\{(\w+)\}/g, (_, key) => values[key]);
+
+  const waitingSentence = ([, place, passed, total]) => {
+    const runs = Number(place); // the one that is being drawn counts
+    const left = Number(total) - Number(passed); // NaN if Gradio does not know the total
+    const seconds = left > 20 ? 5 * Math.round(left / 5) : Math.ceil(left);
+    const sentence = runs === 1 ? template('next') : template('many', {runs});
+    return sentence + (seconds > 0 ? template('about', {seconds}) : '');
+  };
+
+  const lookAtQueue = () => {
+    for (const part of document.querySelectorAll('[id$="-status"]')) {
+      const tracker = part.querySelector('[data-testid=status-tracker]');
+      const line = part.querySelector('.status');
+      if (!tracker || !line) continue;
+      const found = QUEUE.exec(tracker.querySelector('.progress-text')?.textContent ?? '');
+      if (found && queued.has(tracker)) {
+        if (!sentences.has(line)) sentences.set(line, line.textContent);
+        const sentence = waitingSentence(found);
+        if (line.textContent !== sentence) line.textContent = sentence;
+      } else if (!found && sentences.has(line)) {
+        line.textContent = sentences.get(line);
+        sentences.delete(line);
+      }
+      // A run that does not wait is in the queue for a moment, too.
+      if (found) queued.add(tracker);
+      else queued.delete(tracker);
+    }
+  };
+  setInterval(lookAtQueue, 250);
+
   // Numbers every press of Paint and Stop, so that the server knows the last one.
   const pages = {};
   const newPage = () =>

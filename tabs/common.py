@@ -99,6 +99,19 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         raise gr.Error(_error_message(error, language), print_exception=False) from None
 
 
+@contextmanager
+def as_refused_request() -> Iterator[None]:
+    """Raises every error as `gr.Error` with one sentence: the request has wrong values."""
+    try:
+        yield
+    except gr.Error as error:
+        error.print_exception = False
+        raise
+    except Exception:
+        message = i18n.translate(i18n.DEFAULT, "status.request_values")
+        raise gr.Error(message, print_exception=False) from None
+
+
 def _error_message(error: Exception, language: str) -> str:
     """Returns an error as one sentence; logs it if the user cannot fix it."""
     if devices.is_out_of_memory(error):
@@ -198,8 +211,10 @@ def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
     return line + bar
 
 
-def stopped_status(status: str, language: str) -> str:
+def stopped_status(status: str | None, language: str) -> str:
     """Returns the status line after Stop, with the step that the run had reached."""
+    if not isinstance(status, str):
+        return ""
     progress = _PROGRESS.search(status)
     if progress is None:
         return status

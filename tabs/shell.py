@@ -377,8 +377,11 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     outputs = [tab.token, *tab.result.outputs(), *(tab.controls[name] for name in names)]
 
     def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
+        data = event._data  # anyone can send an event
+        with common.as_gradio_errors(language_code):
+            name = data.get("name") if isinstance(data, dict) else None
+            preview = examples.load(tab.product, str(name))
         runs.halt(token)  # ends the current run
-        preview = examples.load(tab.product, str(event.name))
         runs.remember(token, preview)
         status = common.status_line(i18n.translate(language_code, "status.example"))
         updates = results.updates(tab.product, preview, language_code, status=status)

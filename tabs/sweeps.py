@@ -120,7 +120,9 @@ def wire(
         settings_of: function from the values of the controls to settings.
     """
 
-    def suggest_values(name: str, *values: Any) -> str:
+    def suggest_values(name: str | None, *values: Any) -> str:
+        if name not in parameters(product.settings):
+            return ""
         try:
             return suggestion(settings_of(values), name)
         except Exception:  # a half-typed control must not prevent the choice

@@ -19,18 +19,25 @@ from tabs import i18n
 from tabs.server import limits
 from tabs.server.admission import address_of
 from tabs.server.limits import trusted_proxies
-from tests.conftest import Meter, serve
+from tests.conftest import Meter
 
 LONG, SHORT = ["1", 1.0, 250], ["1", 1.0, 1]
 
 
 @pytest.fixture
-def url(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An app whose runs end soon when nobody reads them."""
-    monkeypatch.setenv("STUDIO_UNHEARD_RUNNING_SECONDS", "2")
-    monkeypatch.setenv("STUDIO_UNHEARD_WAITING_SECONDS", "4")
-    with serve() as url:
-        yield url
+def url(served: str, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The app, whose runs go on although nobody reads them until the test ends."""
+    monkeypatch.setenv("STUDIO_UNHEARD_RUNNING_SECONDS", "100")
+    monkeypatch.setenv("STUDIO_UNHEARD_WAITING_SECONDS", "100")
+    yield served
+    end_unheard(monkeypatch)
+    assert meter.settled()
+
+
+def end_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends all runs that nobody reads."""
+    monkeypatch.setenv("STUDIO_UNHEARD_RUNNING_SECONDS", "0.1")
+    monkeypatch.setenv("STUDIO_UNHEARD_WAITING_SECONDS", "0.1")
 
 
 def call(url: str, session: str | None = None, data: list[Any] | None = None, **headers: str):
@@ -75,12 +82,12 @@ def test_requests_at_the_same_moment_are_counted_too(url: str):
     assert codes.count(429) == 8
 
 
-def test_what_has_ended_counts_no_more(url: str, meter: Meter):
+def test_what_has_ended_counts_no_more(url: str, monkeypatch: pytest.MonkeyPatch):
     for _ in range(3):
         call(url, "one")
     assert call(url, "one").status_code == 429
+    end_unheard(monkeypatch)
     assert eventually(lambda: call(url, "one", SHORT).status_code == 200)
-    assert meter.settled()
 
 
 def test_a_cancelled_run_counts_no_more(url: str):
@@ -94,7 +101,7 @@ def test_a_cancelled_run_counts_no_more(url: str):
 
 def test_runs_one_after_the_other_are_never_refused(url: str):
     client = Client(url, verbose=False)
-    for _ in range(12):
+    for _ in range(9):
         client.predict("1", num_inference_steps=1, api_name="/digits")
 
 
@@ -117,9 +124,7 @@ def test_what_does_not_use_the_lane_is_not_counted(url: str):
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"fn_index": 1e400}', b'{"fn_index": []}']
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"fn_index": []}'])
 def test_what_is_no_request_is_left_to_gradio(url: str, body: bytes):
     headers = {"Content-Type": "application/json"}
     answer = httpx.post(f"{url}gradio_api/queue/join", content=body, headers=headers)
@@ -158,8 +163,6 @@ def test_a_trusted_proxy_tells_whose_address_it_is(url: str, monkeypatch: pytest
 
 
 def test_the_limits_hold_where_the_app_is_mounted(meter: Meter, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("STUDIO_UNHEARD_RUNNING_SECONDS", "1")
-    monkeypatch.setenv("STUDIO_UNHEARD_WAITING_SECONDS", "1")
     options = {k: v for k, v in app.launch_options().items() if k == "app_kwargs"}
     outer = gr.mount_gradio_app(fastapi.FastAPI(), app.build_demo(), path="/studio", **options)
     config = uvicorn.Config(outer, port=0, log_level="warning")
@@ -172,6 +175,7 @@ def test_the_limits_hold_where_the_app_is_mounted(meter: Meter, monkeypatch: pyt
         try:
             codes = [call(url).status_code for _ in range(10)]
             assert codes == [200] * 8 + [429] * 2
+            end_unheard(monkeypatch)
             assert meter.settled()
             assert call(url, data=SHORT).status_code == 200
         finally:
