@@ -153,7 +153,7 @@
   // While a run waits, its status says how many runs are before it. Gradio's own line, which the
   // style sheet hides, has the numbers: "queue: 2/3 | 1.5/12.0s".
   const QUEUE = /(\d+)\/\d+\s*\|\s*([\d.]+)(?:\/([\d.]+))?s/;
-  const sentences = new WeakMap(); // of status lines: what they said before
+  const waits = {}; // of parts whose run waits: its numbers, the line, what it said and says
   const queued = new WeakSet(); // trackers that waited when last looked at
 
   const template = (name, values = {}) =>
@@ -167,25 +167,42 @@
     return sentence + (seconds > 0 ? template('about', {seconds}) : '');
   };
 
+  const sayWaiting = (part, line, found) => {
+    const before = waits[part.id]?.line === line ? waits[part.id].before : line.textContent;
+    const sentence = waitingSentence(found);
+    waits[part.id] = {found, line, before, sentence, words: template('next')};
+    if (line.textContent !== sentence) line.textContent = sentence;
+  };
+
+  const stopWaiting = part => {
+    const {line, before, sentence} = waits[part.id] ?? {};
+    if (line && line.textContent === sentence) line.textContent = before;
+    delete waits[part.id];
+  };
+
   const lookAtQueue = () => {
     for (const part of document.querySelectorAll('[id$="-status"]')) {
       const tracker = part.querySelector('[data-testid=status-tracker]');
       const line = part.querySelector('.status');
       if (!tracker || !line) continue;
       const found = QUEUE.exec(tracker.querySelector('.progress-text')?.textContent ?? '');
-      if (found && queued.has(tracker)) {
-        if (!sentences.has(line)) sentences.set(line, line.textContent);
-        const sentence = waitingSentence(found);
-        if (line.textContent !== sentence) line.textContent = sentence;
-      } else if (!found && sentences.has(line)) {
-        line.textContent = sentences.get(line);
-        sentences.delete(line);
-      }
+      const wait = waits[part.id];
+      // Another language replaces the line, and Gradio's numbers with it.
+      const isTranslated = wait && line !== wait.line && template('next') !== wait.words;
+      if (found ? queued.has(tracker) : isTranslated)
+        sayWaiting(part, line, found ?? wait.found);
+      else if (!found && wait && (line !== wait.line || !wait.kept)) stopWaiting(part);
+      if (!found && isTranslated) waits[part.id].kept = true;
       // A run that does not wait is in the queue for a moment, too.
       if (found) queued.add(tracker);
       else queued.delete(tracker);
     }
   };
+  document.addEventListener('click', event => {
+    const stop = event.target.closest?.('[id$="-stop"]');
+    const part = stop && byId(stop.id.replace(/stop$/, 'status'));
+    if (part) stopWaiting(part);
+  });
   setInterval(lookAtQueue, 250);
 
   // Numbers every press of Paint and Stop, so that the server knows the last one.

@@ -101,12 +101,12 @@ def as_gradio_errors(language: str) -> Iterator[None]:
 
 @contextmanager
 def as_refused_request() -> Iterator[None]:
-    """Raises every error as `gr.Error` with one sentence: the request has wrong values."""
+    """Raises every error as `gr.Error` with one sentence: the request has wrong values.
+
+    Gradio's own sentences quote the values, which may be no valid text.
+    """
     try:
         yield
-    except gr.Error as error:
-        error.print_exception = False
-        raise
     except Exception:
         message = i18n.translate(i18n.DEFAULT, "status.request_values")
         raise gr.Error(message, print_exception=False) from None

@@ -121,7 +121,7 @@ def wire(
     """
 
     def suggest_values(name: str | None, *values: Any) -> str:
-        if name not in parameters(product.settings):
+        if name is None or name not in parameters(product.settings):
             return ""
         try:
             return suggestion(settings_of(values), name)

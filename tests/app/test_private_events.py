@@ -40,9 +40,14 @@ def server(served: str, meter: Meter, caplog: pytest.LogCaptureFixture) -> Itera
     assert meter.settled()
 
 
+def values_of(function: BlockFunction) -> list[Any]:
+    """The values that the page begins with."""
+    return [getattr(block, "value", TOKEN) for block in function.inputs]
+
+
 def bodies(function: BlockFunction) -> Iterator[dict[str, Any]]:
     """Requests with wrong values everywhere, in one place, too few and too many of them."""
-    good = [TOKEN if not hasattr(b, "value") else b.value for b in function.inputs]
+    good = values_of(function)
     for wrong in WRONG:
         yield {"data": [wrong] * len(good)}
         yield {"data": good, "event_data": wrong}
@@ -110,7 +115,7 @@ def test_a_run_with_a_made_up_token_is_refused_by_name(
     number, draw = next(
         (n, f) for n, f in functions.items() if f.queue is not False and f.name == "draw"
     )
-    data = ["a page:1", "zh", *(block.value for block in draw.inputs[2:])]
+    data = ["a page:1", "zh", *values_of(draw)[2:]]
     body = {"data": data, "fn_index": number, "session_hash": "made up"}
     send(server, "queue/join", body)
     stream = server.get("gradio_api/queue/data", params={"session_hash": "made up"}).text
