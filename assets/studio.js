@@ -170,7 +170,8 @@
   const sayWaiting = (part, line, found) => {
     const before = waits[part.id]?.line === line ? waits[part.id].before : line.textContent;
     const sentence = waitingSentence(found);
-    waits[part.id] = {found, line, before, sentence, words: template('next')};
+    const translates = waits[part.id]?.line === line && waits[part.id].translates;
+    waits[part.id] = {found, line, before, sentence, translates};
     if (line.textContent !== sentence) line.textContent = sentence;
   };
 
@@ -187,17 +188,20 @@
       if (!tracker || !line) continue;
       const found = QUEUE.exec(tracker.querySelector('.progress-text')?.textContent ?? '');
       const wait = waits[part.id];
-      // Another language replaces the line, and Gradio's numbers with it.
-      const isTranslated = wait && line !== wait.line && template('next') !== wait.words;
-      if (found ? queued.has(tracker) : isTranslated)
-        sayWaiting(part, line, found ?? wait.found);
-      else if (!found && wait && (line !== wait.line || !wait.kept)) stopWaiting(part);
-      if (!found && isTranslated) waits[part.id].kept = true;
+      if (found && queued.has(tracker)) sayWaiting(part, line, found);
+      else if (wait && tracker.querySelector('.error')) stopWaiting(part);
+      else if (wait && line !== wait.line && !wait.translates) delete waits[part.id]; // it begins
+      else if (wait) sayWaiting(part, line, wait.found);
       // A run that does not wait is in the queue for a moment, too.
       if (found) queued.add(tracker);
       else queued.delete(tracker);
     }
   };
+  // Another language hides Gradio's numbers, and replaces the line a moment later.
+  document.addEventListener('change', event => {
+    if (!event.target.closest?.('#language')) return;
+    for (const wait of Object.values(waits)) wait.translates = true;
+  });
   document.addEventListener('click', event => {
     const stop = event.target.closest?.('[id$="-stop"]');
     const part = stop && byId(stop.id.replace(/stop$/, 'status'));

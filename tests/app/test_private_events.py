@@ -50,14 +50,14 @@ def bodies(function: BlockFunction) -> Iterator[dict[str, Any]]:
     good = values_of(function)
     for wrong in WRONG:
         yield {"data": [wrong] * len(good)}
-        yield {"data": good, "event_data": wrong}
     for i in range(len(good)):
         wrong = WRONG[i % len(WRONG)]
         yield {"data": [*good[:i], wrong, *good[i + 1 :]]}
     yield {"data": []}
     yield {"data": [None] * (len(good) + 3)}
-    for name in (None, "x", ["x"], "../../etc/passwd"):
-        yield {"data": good, "event_data": {"name": name}}
+    if function.collects_event_data:
+        for wrong in (*WRONG, *({"name": name} for name in WRONG)):
+            yield {"data": good, "event_data": wrong}
 
 
 def send(server: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -84,7 +84,7 @@ def test_an_event_that_is_answered_at_once_tells_what_is_wrong(
                 answered += 1
                 if answer.status_code != 200:
                     assert_told(answer.json(), {"function": function.name} | body)
-    assert answered > 500
+    assert answered > 300
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -4,96 +4,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, expect
+from gradio_client import Client
+from playwright.sync_api import expect
 
-from tests.browser.visits import Visit, keep_screenshot, set_slider, visit
+from tests.browser.visits import Visit, keep_screenshot, set_slider
 from tests.conftest import Meter
 
 WAITING = re.compile(r"^Waiting: 1 run before yours(, done in about \d+ s)?$")
 
 
-@pytest.fixture
-def two(browser: Browser, served: str, meter: Meter) -> Iterator[tuple[Visit, Visit]]:
-    """Two visitors at the Digits tab."""
-    visitors = visit(browser, served), visit(browser, served)
-    yield visitors
-    for visitor in visitors:
-        visitor.leave()
-    assert meter.settled()
-
-
-def test_who_waits_reads_how_many_runs_are_before_theirs(
-    two: tuple[Visit, Visit], meter: Meter, tmp_path: Path
-):
-    one, other = two
-    one.finish("1")  # from now on Gradio knows how long a run takes
-    set_slider(one.page, "digits-num-inference-steps", 150)
+@contextmanager
+def held(served: str, meter: Meter) -> Iterator[None]:
+    """Another visitor draws, for as long as what is done inside takes."""
     meter.started.clear()
-    one.draw("1")
-    assert meter.started.wait(20)
-    other.draw("2")
-    line = other.status.locator("p")
-    expect(line).to_have_text(WAITING)
-    tracker = other.status.locator("[data-testid=status-tracker]")
-    expect(tracker).to_be_hidden()
-    keep_screenshot(other.page, "queue", whole=False)
-    other.page.locator("#language").get_by_label("中文").check()
-    expect(line).to_have_text(re.compile("^正在等待：前面还有 1 个任务"))
-    other.page.locator("#language").get_by_label("English").check()
-    expect(line).to_have_text(WAITING)
-    one.part("stop").click()
-    expect(other.status).to_contain_text("Done in")
+    job = Client(served, verbose=False).submit("1", num_inference_steps=250, api_name="/digits")
+    assert meter.started.wait(30)
+    yield
+    job.cancel()
+
+
+def test_who_waits_reads_how_many_runs_are_before_theirs(wide: Visit, served: str, meter: Meter):
+    meter.seconds = 0.2
+    line = wide.status.locator("p")
+    with held(served, meter):
+        wide.draw("2")
+        expect(line).to_have_text(WAITING)
+        expect(wide.status.locator("[data-testid=status-tracker]")).to_be_hidden()
+        keep_screenshot(wide.page, "queue", whole=False)
+        wide.page.locator("#language").get_by_label("中文").check()
+        expect(line).to_have_text(re.compile("^正在等待：前面还有 1 个任务"))
+        wide.page.locator("#language").get_by_label("English").check()
+        expect(line).to_have_text(WAITING)
+    expect(wide.status).to_contain_text("Done in")
     expect(line).not_to_contain_text("Waiting")
 
 
-def test_the_third_in_the_queue_reads_two(browser: Browser, two: tuple[Visit, Visit], served: str):
-    third = visit(browser, served)
-    set_slider(two[0].page, "digits-num-inference-steps", 150)
-    two[0].draw("1")
-    expect(two[0].status).to_contain_text("Step")
-    two[1].draw("2")
-    expect(two[1].status).to_contain_text("Waiting: 1 run before yours")
-    third.draw("3")
-    expect(third.status).to_contain_text("Waiting: 2 runs before yours")
-    two[1].part("stop").click()
-    expect(third.status).to_contain_text("Waiting: 1 run before yours")
-    expect(two[1].status.locator("p")).not_to_contain_text("Waiting")
-    two[0].part("stop").click()
-    expect(third.status).to_contain_text("Done in")
-    third.leave()
+def test_the_third_in_the_queue_reads_two_and_stop_ends_the_waiting(
+    wide: Visit, served: str, meter: Meter
+):
+    meter.seconds = 0.2
+    with held(served, meter):
+        other = Client(served, verbose=False).submit("2", api_name="/digits")
+        wide.page.wait_for_timeout(500)
+        wide.draw("3")
+        expect(wide.status).to_contain_text("Waiting: 2 runs before yours")
+        other.cancel()
+        expect(wide.status).to_contain_text("Waiting: 1 run before yours")
+        wide.part("stop").click()
+        expect(wide.status).to_contain_text("Ready.")
 
 
-def test_paint_pressed_again_and_again_is_never_refused(two: tuple[Visit, Visit]):
-    page = two[0]
-    set_slider(page.page, "digits-num-inference-steps", 100)
+def test_paint_pressed_again_and_again_is_never_refused(wide: Visit, meter: Meter):
     refused = []
-    page.page.on("response", lambda r: refused.append(r.url) if r.status == 429 else None)
+    wide.page.on("response", lambda r: refused.append(r.url) if r.status == 429 else None)
     for _ in range(25):
-        page.draw("1")
-        page.page.wait_for_timeout(120)
+        wide.draw("1")
+        wide.page.wait_for_timeout(60)
     for _ in range(5):
-        page.part("stop").click()
-        page.draw("2")
-        page.page.wait_for_timeout(60)
-    set_slider(page.page, "digits-num-inference-steps", 4)
-    page.finish("3")
+        wide.part("stop").click()
+        wide.draw("2")
+        wide.page.wait_for_timeout(60)
+    set_slider(wide.page, "digits-num-inference-steps", 2)
+    wide.finish("3")
     assert not refused
 
 
 def test_a_refused_run_is_told_on_the_page(
-    two: tuple[Visit, Visit], monkeypatch: pytest.MonkeyPatch
+    wide: Visit, served: str, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):
-    one, other = two
-    monkeypatch.setenv("STUDIO_MAX_RUNS_PER_ADDRESS", "1")
-    set_slider(one.page, "digits-num-inference-steps", 150)
-    one.draw("1")
-    expect(one.status).to_contain_text("Step")
-    other.draw("2")
-    toast = other.page.get_by_test_id("toast-body")
-    expect(toast).to_contain_text("You have 1 runs waiting or running already, and 1 are allowed")
-    other.problems.clear()  # the browser notes the status 429
-    one.part("stop").click()
-    expect(one.status).to_contain_text("Stopped")
+    with held(served, meter):
+        monkeypatch.setenv("STUDIO_MAX_RUNS_PER_ADDRESS", "1")
+        wide.draw("2")
+        toast = wide.page.get_by_test_id("toast-body")
+        expect(toast).to_contain_text("You have 1 runs waiting or running already, and 1 are")
+        wide.problems.clear()  # the browser notes the status 429
