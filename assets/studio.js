@@ -170,8 +170,7 @@
   const sayWaiting = (part, line, found) => {
     const before = waits[part.id]?.line === line ? waits[part.id].before : line.textContent;
     const sentence = waitingSentence(found);
-    const translates = waits[part.id]?.line === line && waits[part.id].translates;
-    waits[part.id] = {found, line, before, sentence, translates};
+    waits[part.id] = {found, line, before, sentence};
     if (line.textContent !== sentence) line.textContent = sentence;
   };
 
@@ -190,18 +189,14 @@
       const wait = waits[part.id];
       if (found && queued.has(tracker)) sayWaiting(part, line, found);
       else if (wait && tracker.querySelector('.error')) stopWaiting(part);
-      else if (wait && line !== wait.line && !wait.translates) delete waits[part.id]; // it begins
+      // Another language hides Gradio's numbers and replaces the line; so does a run that begins.
+      else if (wait && line !== wait.line && !line.matches('.translated')) delete waits[part.id];
       else if (wait) sayWaiting(part, line, wait.found);
       // A run that does not wait is in the queue for a moment, too.
       if (found) queued.add(tracker);
       else queued.delete(tracker);
     }
   };
-  // Another language hides Gradio's numbers, and replaces the line a moment later.
-  document.addEventListener('change', event => {
-    if (!event.target.closest?.('#language')) return;
-    for (const wait of Object.values(waits)) wait.translates = true;
-  });
   document.addEventListener('click', event => {
     const stop = event.target.closest?.('[id$="-stop"]');
     const part = stop && byId(stop.id.replace(/stop$/, 'status'));

@@ -211,6 +211,11 @@ def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
     return line + bar
 
 
+def translated_status(status: str) -> str:
+    """Marks a status line as one that another language replaced, for `assets/studio.js`."""
+    return status.replace('class="status"', 'class="status translated"', 1)
+
+
 def stopped_status(status: str | None, language: str) -> str:
     """Returns the status line after Stop, with the step that the run had reached."""
     if not isinstance(status, str):

@@ -80,8 +80,10 @@ class Tab:
         preview = runs.preview(token)
         if preview is None:
             ready = common.status_line(i18n.translate(language, READY))
-            return updates | {self.result.status: ready}
-        values = results.in_output_order(results.updates(self.product, preview, language))
+            return updates | {self.result.status: common.translated_status(ready)}
+        updates_by_name = results.updates(self.product, preview, language)
+        updates_by_name["status"] = common.translated_status(updates_by_name["status"])
+        values = results.in_output_order(updates_by_name)
         return updates | dict(zip(self.result.outputs(), values, strict=True))
 
 
