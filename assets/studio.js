@@ -153,7 +153,7 @@
   // While a run waits, its status says how many runs are before it. Gradio's own line, which the
   // style sheet hides, has the numbers: "queue: 2/3 | 1.5/12.0s".
   const QUEUE = /(\d+)\/\d+\s*\|\s*([\d.]+)(?:\/([\d.]+))?s/;
-  const waits = {}; // of parts whose run waits: its numbers, the line, what it said and says
+  const waits = {}; // of parts whose run waits: its numbers, what its line said and says now
   const queued = new WeakSet(); // trackers that waited when last looked at
 
   const template = (name, values = {}) =>
@@ -168,15 +168,17 @@
   };
 
   const sayWaiting = (part, line, found) => {
-    const before = waits[part.id]?.line === line ? waits[part.id].before : line.textContent;
+    const wait = waits[part.id];
+    const before = wait?.sentence === line.textContent ? wait.before : line.textContent;
     const sentence = waitingSentence(found);
-    waits[part.id] = {found, line, before, sentence};
+    waits[part.id] = {found, before, sentence};
     if (line.textContent !== sentence) line.textContent = sentence;
   };
 
   const stopWaiting = part => {
-    const {line, before, sentence} = waits[part.id] ?? {};
-    if (line && line.textContent === sentence) line.textContent = before;
+    const line = part.querySelector('.status');
+    const wait = waits[part.id];
+    if (wait && line?.textContent === wait.sentence) line.textContent = wait.before;
     delete waits[part.id];
   };
 
@@ -189,8 +191,9 @@
       const wait = waits[part.id];
       if (found && queued.has(tracker)) sayWaiting(part, line, found);
       else if (wait && tracker.querySelector('.error')) stopWaiting(part);
-      // Another language hides Gradio's numbers and replaces the line; so does a run that begins.
-      else if (wait && line !== wait.line && !line.matches('.translated')) delete waits[part.id];
+      // Another language hides Gradio's numbers and changes the line; so does a run that begins.
+      else if (wait && line.textContent !== wait.sentence && !line.matches('.translated'))
+        delete waits[part.id];
       else if (wait) sayWaiting(part, line, wait.found);
       // A run that does not wait is in the queue for a moment, too.
       if (found) queued.add(tracker);
