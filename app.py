@@ -30,9 +30,10 @@ from pipelines.core import devices
 from pipelines.core.assets import ASSETS
 from pipelines.models import memory
 from pipelines.models.names import own_checkpoints
-from tabs import about, color, digits, page, temp_files, text, warm_up
+from tabs import about, color, common, digits, i18n, page, temp_files, text, warm_up
 from tabs.i18n import Translatable
 from tabs.server import headers, sessions
+from tabs.server.limits import check_environment
 from tabs.server.middleware import middleware
 from tabs.theme import theme
 
@@ -59,6 +60,16 @@ class Studio(gr.Blocks):
         """Starts the server, like Gradio's, with few sessions kept; see `tabs.server.sessions`."""
         options.setdefault("state_session_capacity", sessions.max_sessions())
         return super().launch(*args, **options)
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuses values that no control sends, such as text for a slider, with one sentence."""
+        with common.as_refused_request():
+            return await super().preprocess_data(*args, **kwargs)
+
+    async def call_function(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises the errors of all events as sentences; those of runs know their language."""
+        with common.as_gradio_errors(i18n.DEFAULT):
+            return await super().call_function(*args, **kwargs)
 
 
 def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
@@ -102,6 +113,7 @@ def launch_options() -> dict[str, Any]:
 def main() -> None:
     """Measures the device and serves until a signal; exits with 2 on a wrong environment."""
     try:
+        check_environment()
         own_checkpoints()
         devices.precision(devices.device())
         for check in (

@@ -150,6 +150,63 @@
     return done;
   };
 
+  // While a run waits, its status says how many runs are before it. Gradio's own line, which the
+  // style sheet hides, has the numbers: "queue: 2/3 | 1.5/12.0s".
+  const QUEUE = /(\d+)\/\d+\s*\|\s*([\d.]+)(?:\/([\d.]+))?s/;
+  const waits = {}; // of parts whose run waits: its numbers, what its line said and says now
+  const queued = new WeakSet(); // trackers that waited when last looked at
+
+  const template = (name, values = {}) =>
+    (byId(`queue-${name}`)?.textContent ?? '').trim().replace(/\{(\w+)\}/g, (_, key) => values[key]);
+
+  const waitingSentence = ([, place, passed, total]) => {
+    const runs = Number(place); // the one that is being drawn counts
+    const left = Number(total) - Number(passed); // NaN if Gradio does not know the total
+    const seconds = left > 20 ? 5 * Math.round(left / 5) : Math.ceil(left);
+    const sentence = runs === 1 ? template('next') : template('many', {runs});
+    return sentence + (seconds > 0 ? template('about', {seconds}) : '');
+  };
+
+  const sayWaiting = (part, line, found) => {
+    const wait = waits[part.id];
+    const before = wait?.sentence === line.textContent ? wait.before : line.textContent;
+    const sentence = waitingSentence(found);
+    waits[part.id] = {found, before, sentence};
+    if (line.textContent !== sentence) line.textContent = sentence;
+  };
+
+  const stopWaiting = part => {
+    const line = part.querySelector('.status');
+    const wait = waits[part.id];
+    if (wait && line?.textContent === wait.sentence) line.textContent = wait.before;
+    delete waits[part.id];
+  };
+
+  const lookAtQueue = () => {
+    for (const part of document.querySelectorAll('[id$="-status"]')) {
+      const tracker = part.querySelector('[data-testid=status-tracker]');
+      const line = part.querySelector('.status');
+      if (!tracker || !line) continue;
+      const found = QUEUE.exec(tracker.querySelector('.progress-text')?.textContent ?? '');
+      const wait = waits[part.id];
+      if (found && queued.has(tracker)) sayWaiting(part, line, found);
+      else if (wait && tracker.querySelector('.error')) stopWaiting(part);
+      // Another language hides Gradio's numbers and changes the line; so does a run that begins.
+      else if (wait && line.textContent !== wait.sentence && !line.matches('.translated'))
+        delete waits[part.id];
+      else if (wait) sayWaiting(part, line, wait.found);
+      // A run that does not wait is in the queue for a moment, too.
+      if (found) queued.add(tracker);
+      else queued.delete(tracker);
+    }
+  };
+  document.addEventListener('click', event => {
+    const stop = event.target.closest?.('[id$="-stop"]');
+    const part = stop && byId(stop.id.replace(/stop$/, 'status'));
+    if (part) stopWaiting(part);
+  });
+  setInterval(lookAtQueue, 250);
+
   // Numbers every press of Paint and Stop, so that the server knows the last one.
   const pages = {};
   const newPage = () =>

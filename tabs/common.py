@@ -25,6 +25,7 @@ from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
 from pipelines.runs import provenance, timing
 from tabs import i18n, temp_files, uploads
 from tabs.i18n import Translatable
+from tabs.lane import LANE, Turn
 from tabs.temp_files import RunFiles
 
 logger = logging.getLogger("studio")
@@ -36,14 +37,13 @@ class Concurrency(TypedDict):
 
 
 DEVICE_QUEUE: Concurrency = {
-    "concurrency_id": "gpu",
+    "concurrency_id": LANE,
     "concurrency_limit": None if devices.ZERO_GPU else 1,
 }
 """Options of all events that generate: only one runs at a time, over all tabs and the API.
 On ZeroGPU every run gets its own GPU, so there is no limit."""
 
 PREVIEW_SECONDS = 0.1
-DEADLINE_SECONDS = 300.0
 
 INSTANT_EVENT: dict[str, Any] = {
     "queue": False,
@@ -100,6 +100,19 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         raise gr.Error(_error_message(error, language), print_exception=False) from None
 
 
+@contextmanager
+def as_refused_request() -> Iterator[None]:
+    """Raises every error as `gr.Error` with one sentence: the request has wrong values.
+
+    Gradio's own sentences quote the values, which may be no valid text.
+    """
+    try:
+        yield
+    except Exception:
+        message = i18n.translate(i18n.DEFAULT, "status.request_values")
+        raise gr.Error(message, print_exception=False) from None
+
+
 def _error_message(error: Exception, language: str) -> str:
     """Returns an error as one sentence; logs it if the user cannot fix it."""
     if devices.is_out_of_memory(error):
@@ -119,24 +132,22 @@ def _error_message(error: Exception, language: str) -> str:
 def throttle_previews(
     stream: Iterator[PreviewT],
     *,
-    language: str = i18n.DEFAULT,
+    turn: Turn | None = None,
     should_continue: Callable[[], bool] = lambda: True,
     every_seconds: float = PREVIEW_SECONDS,
-    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Iterator[PreviewT]:
     """Yields at most one preview per `every_seconds`, and always the first and the last.
 
     Args:
         stream: a run.
-        language: language of the error message.
+        turn: its turn in the lane; None begins one.
         should_continue: called after every step; False ends the run.
         every_seconds: shortest time between previews.
-        deadline_seconds: longest time that a run may take.
 
     Raises:
-        gr.Error: when the run takes longer than `deadline_seconds`.
+        Overtime: when the run passes its deadline.
     """
-    started_at = time.monotonic()
+    turn = turn or Turn()
     last_yield = -float("inf")
     for preview in stream:
         now = time.monotonic()
@@ -145,15 +156,8 @@ def throttle_previews(
         if preview.finished or now - last_yield >= every_seconds:
             last_yield = now
             yield preview
-        if now - started_at > deadline_seconds and not preview.finished:
-            message = i18n.translate(
-                language,
-                "status.deadline",
-                seconds=f"{deadline_seconds:g}",
-                step=preview.step,
-                total=preview.total_steps,
-            )
-            raise gr.Error(message, print_exception=False)
+        if not preview.finished:
+            turn.check("status.deadline", step=preview.step, total=preview.total_steps)
 
 
 def throttle(stream: Iterator[T], seconds: float) -> Iterator[T]:
@@ -211,8 +215,15 @@ def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
     return line + bar
 
 
-def stopped_status(status: str, language: str) -> str:
+def translated_status(status: str) -> str:
+    """Marks a status line as one that another language replaced, for `assets/studio.js`."""
+    return status.replace('class="status"', 'class="status translated"', 1)
+
+
+def stopped_status(status: str | None, language: str) -> str:
     """Returns the status line after Stop, with the step that the run had reached."""
+    if not isinstance(status, str):
+        return ""
     progress = _PROGRESS.search(status)
     if progress is None:
         return status
@@ -337,8 +348,10 @@ def add_run_endpoint(
     def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
         arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
         with as_gradio_errors(i18n.DEFAULT), closing(RunFiles(temp_files.files)) as run_files:
+            turn = Turn()
             given = settings(**uploads.with_uploads(settings, arguments))
-            for preview in throttle_previews(generate(given)):
+            stream = turn.wait(lambda: generate(given))
+            for preview in throttle_previews(stream, turn=turn):
                 pictures, info = api_result(preview)
                 run_files.show([picture.path for picture in pictures])
                 yield pictures, info

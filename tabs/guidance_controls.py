@@ -97,12 +97,14 @@ class Controls:
         )
 
     def _method_updates(
-        self, name: str, language: str
-    ) -> tuple[dict[str, Any], dict[str, Any], float]:
+        self, name: str | None, language: str
+    ) -> tuple[dict[str, Any], dict[str, Any], float | dict[str, Any]]:
         """Returns the description of a method, the slider of its strength, and its stop.
 
         The course's method has its own scale, and guides until the last step.
         """
+        if name is None or name not in self.methods:
+            return gr.skip(), gr.skip(), gr.skip()
         method = self.methods[name]
         description = gr.update(info=i18n.translate(language, f"method.{name}"))
         scale: dict[str, Any] = self._range(name) | {

@@ -56,10 +56,12 @@ def _flatten(entries: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str
 def translate(language: str, key: str, **values: Any) -> str:
     """Returns the text of a key in a language, or else in English, with its values filled in.
 
+    A language that is not known is English too.
+
     Raises:
         KeyError: if neither language has the key, or if a value is missing.
     """
-    text = table(language).get(key)
+    text = table(language).get(key) if language in LANGUAGES else None
     text = table(DEFAULT)[key] if text is None else text
     return text.format(**values) if values else text
 
@@ -102,7 +104,8 @@ def _translate_nested(language: str, value: Any) -> Any:
 
 def error_message(language: str, error: UserError | Message) -> str:
     """Returns the message of an error in a language, or in English if it has no translation."""
-    template = None if language == DEFAULT else table(language).get(f"error.{error.kind}")
+    is_translated = language in LANGUAGES and language != DEFAULT
+    template = table(language).get(f"error.{error.kind}") if is_translated else None
     if template is None:
         return str(error)
     parts = {name: _translate_part(language, part) for name, part in error.parts.items()}

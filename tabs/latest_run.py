@@ -3,10 +3,14 @@
 Every run has a token, `page:number`, where a page is a tab in a visitor's browser. The browser
 numbers the presses of Paint and Stop, so the order in which the server receives them does not
 matter: a press ends all runs with a lower number, or prevents their start.
+
+Anyone can send a token, so tokens have a fixed form and only the last pages are known. A run whose
+page is not known any more begins and goes on: nobody can end it by making up pages.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -16,13 +20,23 @@ from typing import Any
 _MAX_PAGES = 512
 _MAX_PREVIEWS = 64
 _MAX_PREVIEW_BYTES = 256 * 2**20
-_MAX_DIGITS = 18  # of the number in a token, because anyone can send a token
+
+_TOKEN = re.compile(r"(?P<page>[0-9a-f]{16}):(?P<number>[0-9]{1,18})")
+"""The form of a token, as `assets/studio.js` and `new_token` make it."""
 
 
 @dataclass
 class _Page:
+    """Numbers of a page: of its latest press, of its latest begun run, and of its ended one."""
+
     latest: int = 0
     started: int = 0
+    ended: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run of the page waits or is being drawn."""
+        return self.latest <= self.started <= self.ended
 
 
 class Runs:
@@ -47,33 +61,48 @@ class Runs:
             return f"{name}:{page.latest}"
 
     def halt(self, token: str | None) -> None:
-        """Ends every run up to a press, without a new run."""
+        """Ends every run up to a press, without a new run; ignores what is no token."""
         name, number = _parse_token(token)
+        if not name:
+            return
         with self._lock:
             page = self._page(name)
             page.latest = max(page.latest, number)
             page.started = max(page.started, number)
+            page.ended = max(page.ended, number)
 
-    def begin(self, token: str) -> bool:
+    def begin(self, token: str | None) -> bool:
         """Returns whether a run should start: it is the latest, and has not started before."""
         name, number = _parse_token(token)
+        if not name:
+            return False
         with self._lock:
+            is_known = name in self._pages
             page = self._page(name)
-            if number != page.latest or number <= page.started:
+            if is_known and (number != page.latest or number <= page.started):
                 return False
-            page.started = number
+            page.latest = page.started = number
             return True
 
     def is_latest(self, token: str) -> bool:
-        """Returns whether a run should continue."""
+        """Returns whether a run should continue; also if its page is not known any more."""
         name, number = _parse_token(token)
         with self._lock:
+            if name not in self._pages:
+                return bool(name)
             return self._page(name).latest == number
+
+    def end(self, token: str) -> None:
+        """Notes that a run has ended, so that its page may be forgotten."""
+        name, number = _parse_token(token)
+        with self._lock:
+            if name in self._pages:
+                self._pages[name].ended = max(self._pages[name].ended, number)
 
     def remember(self, token: str, preview: Any) -> None:
         """Stores the preview that a page shows, to show it again in another language."""
         name = _parse_token(token)[0]
-        if not name:  # anonymous pages share one key; storing would leak previews to others
+        if not name:
             return
         with self._lock:
             self._previews[name] = preview
@@ -91,11 +120,12 @@ class Runs:
             return self._previews.get(_parse_token(token)[0])
 
     def _page(self, name: str) -> _Page:
-        self._pages.setdefault(name, _Page())
+        page = self._pages.setdefault(name, _Page())
         self._pages.move_to_end(name)
-        while len(self._pages) > _MAX_PAGES:
-            self._pages.popitem(last=False)
-        return self._pages[name]
+        if len(self._pages) > _MAX_PAGES:
+            others = (n for n, other in self._pages.items() if other.is_idle and n != name)
+            del self._pages[next(others, next(iter(self._pages)))]
+        return page
 
 
 def new_token() -> str:
@@ -103,10 +133,15 @@ def new_token() -> str:
     return f"{secrets.token_hex(8)}:1"
 
 
-def _parse_token(token: str | None) -> tuple[str, int]:
-    """Returns page and number of a token; a missing page is empty, a malformed number 0."""
-    name, _, number = (token or "").rpartition(":")
-    return name, int(number) if number.isdecimal() and len(number) <= _MAX_DIGITS else 0
+def is_token(token: Any) -> bool:
+    """Returns whether a value is a token; only those begin runs."""
+    return bool(_parse_token(token)[0])
+
+
+def _parse_token(token: Any) -> tuple[str, int]:
+    """Returns page and number of a token; of anything else an empty name and 0."""
+    found = _TOKEN.fullmatch(token) if isinstance(token, str) else None
+    return (found["page"], int(found["number"])) if found else ("", 0)
 
 
 runs = Runs()

@@ -53,6 +53,8 @@ def build_header(title: str) -> Header:
                 elem_id="language",
                 min_width=140,
             )
+    for name in ("next", "many", "about"):  # `assets/studio.js` shows them while a run waits
+        gr.HTML(Translatable(f"queue.{name}"), elem_id=f"queue-{name}", elem_classes="template")
     return Header(language, upload, gr.HTML(elem_id="notice"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,9 +13,9 @@ from PIL import Image
 
 from pipelines.core import devices, images
 from pipelines.core.rules import validate
-from pipelines.runs import history, provenance, timing, zero_gpu
+from pipelines.runs import history, provenance, time_limit, timing, zero_gpu
 from pipelines.runs.comparison import Preview
-from tabs import charts, common, filmstrip, i18n, temp_files
+from tabs import charts, common, filmstrip, i18n, lane, temp_files
 
 TOO_LONG = "!"
 """Replaces a link that would have to contain a picture."""
@@ -47,7 +48,7 @@ class Product:
         generate: function from settings to previews; `compare=False` leaves out the unguided run.
         checkpoints: function from settings to the keys of the checkpoints that they need.
         load: loads those checkpoints, and downloads missing ones.
-        work: function from valid settings to the amount of computation.
+        work: function from valid settings to the amount of computation; `compare` as above.
         preview: class of the previews that `generate` yields.
         describe: function from settings and language to one alternative text per picture.
         scores: function from preview and language to the scores as HTML.
@@ -64,7 +65,7 @@ class Product:
     generate: Callable[..., Iterator[Any]]
     checkpoints: Callable[[Any], tuple[str, ...]]
     load: Callable[[Any], None]
-    work: Callable[[Any], timing.Work]
+    work: Callable[..., timing.Work]
     preview: type[Any]
     describe: Callable[[Any, str], list[str]]
     scores: Callable[[Any, str], str]
@@ -84,17 +85,27 @@ class Product:
         """Yields the previews of a run, and records its time for later estimates.
 
         Raises:
-            SettingsError: if a setting is wrong.
+            SettingsError: if a setting is wrong, or the run cannot end in time.
             CheckpointError: if a checkpoint cannot be loaded.
         """
         settings = validate(settings)
-        work = self.work(settings)
+        self.check_time(settings, compare=compare)
+        work = self.work(settings, compare=compare)
         if devices.ZERO_GPU:
             self.load(settings)  # needs no GPU, and errors are reported from here
             stream = zero_gpu.run(self.generate, settings, compare, work)
         else:
             stream = self.generate(settings, compare=compare)
         return _with_timing(stream, work) if compare else stream
+
+    def check_time(self, settings: Any, *, compare: bool = True) -> None:
+        """Checks that a run with valid settings can end before its deadline.
+
+        Raises:
+            SettingsError: if it cannot; the message says what could.
+        """
+        work_of = functools.partial(self.work, compare=compare)
+        time_limit.check_run(settings, work_of, limit_seconds=lane.deadline_seconds())
 
     def metadata(self, preview: Any) -> dict[str, Any]:
         """Returns the metadata of a saved picture."""
@@ -181,8 +192,15 @@ def start_updates(language: str) -> dict[str, Any]:
     }
 
 
-def failure_updates(language: str) -> dict[str, Any]:
-    """Returns the updates of the components when a run fails."""
+def failure_updates(language: str, error: Exception | None = None) -> dict[str, Any]:
+    """Returns the updates of the components when a run fails.
+
+    Args:
+        language: language of the status.
+        error: of the run; a passed deadline is shown, because its picture is.
+    """
+    if isinstance(error, lane.Overtime):
+        return {"status": common.status_line(error.message)}
     return {"status": common.status_line(i18n.translate(language, "status.failed"))}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +18,11 @@ from pipelines.models import hub
 from pipelines.runs import provenance, timing
 from tabs import common, examples, explain, i18n, results, sweeps
 from tabs.i18n import Translatable
-from tabs.latest_run import runs
+from tabs.lane import Turn
+from tabs.latest_run import is_token, runs
 from tabs.results import Product, ResultComponents
 
 _ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
-_POLL_SECONDS = 0.4  # between two updates on a download
 
 # Copies the address of the page with the query of a run, and ticks the button for a moment.
 _COPY_SCRIPT = """async (query, language) => {
@@ -85,8 +84,10 @@ class Tab:
         preview = runs.preview(token)
         if preview is None:
             ready = common.status_line(i18n.translate(language, READY))
-            return updates | {self.result.status: ready}
-        values = results.in_output_order(results.updates(self.product, preview, language))
+            return updates | {self.result.status: common.translated_status(ready)}
+        updates_by_name = results.updates(self.product, preview, language)
+        updates_by_name["status"] = common.translated_status(updates_by_name["status"])
+        values = results.in_output_order(updates_by_name)
         return updates | dict(zip(self.result.outputs(), values, strict=True))
 
 
@@ -289,27 +290,34 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     product = tab.product
 
     def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
+        if not is_token(token):
+            message = i18n.translate(language_code, "status.page_token")
+            raise gr.Error(message, print_exception=False)
         if not runs.begin(token):
             yield results.in_output_order({})
             return
         try:
             with common.as_gradio_errors(language_code):
+                turn = Turn(language_code)
                 settings = validate(settings_of(product, values))
+                product.check_time(settings)
                 yield results.in_output_order(results.start_updates(language_code))
-                for status in load_checkpoints(product, settings, language_code):
+                for status in load_checkpoints(product, settings, language_code, turn):
                     yield results.in_output_order({"status": status})
                 stream = common.throttle_previews(
                     product.run(settings),
-                    language=language_code,
+                    turn=turn,
                     should_continue=lambda: runs.is_latest(token),
                 )
                 for preview in stream:
                     if preview.finished:
                         runs.remember(token, preview)
                     yield results.in_output_order(results.updates(product, preview, language_code))
-        except gr.Error:
-            yield results.in_output_order(results.failure_updates(language_code))
+        except gr.Error as error:
+            yield results.in_output_order(results.failure_updates(language_code, error))
             raise
+        finally:
+            runs.end(token)
 
     announcement = gr.on(
         triggers,
@@ -331,18 +339,15 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     )
 
 
-def load_checkpoints(product: Product, settings: Any, language: str) -> Iterator[str]:
+def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:
     """Loads the checkpoints of a run, downloads missing ones, and yields the status meanwhile.
 
     Raises:
         CheckpointError: if a checkpoint cannot be loaded.
+        Overtime: if loading passes the deadline; it goes on for the next run.
     """
-    pool = ThreadPoolExecutor(max_workers=1)
-    future = pool.submit(product.load, settings)
-    pool.shutdown(wait=False)  # loading continues even if the visitor leaves
-    while wait([future], timeout=_POLL_SECONDS).not_done:
+    for _ in turn.poll(lambda: product.load(settings)):
         yield _loading_status(product, settings, language)
-    future.result()
 
 
 def _loading_status(product: Product, settings: Any, language: str) -> str:
@@ -379,8 +384,11 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     outputs = [tab.token, *tab.result.outputs(), *(tab.controls[name] for name in names)]
 
     def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
+        data = event._data  # anyone can send an event
+        with common.as_gradio_errors(language_code):
+            name = data.get("name") if isinstance(data, dict) else None
+            preview = examples.load(tab.product, str(name))
         runs.halt(token)  # ends the current run
-        preview = examples.load(tab.product, str(event.name))
         runs.remember(token, preview)
         status = common.status_line(i18n.translate(language_code, "status.example"))
         updates = results.updates(tab.product, preview, language_code, status=status)

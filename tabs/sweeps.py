@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,24 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.core import images
-from pipelines.runs import provenance
+from pipelines.runs import provenance, time_limit
 from pipelines.runs.sheet import sheet
-from pipelines.runs.sweep import NONE, Axis, Sweep, label, parameters, parse_axis, suggestion, sweep
+from pipelines.runs.sweep import (
+    NONE,
+    Axis,
+    Sweep,
+    check,
+    label,
+    parameters,
+    parse_axis,
+    suggestion,
+    sweep,
+)
 from tabs import common, i18n
 from tabs.i18n import Translatable
+from tabs.lane import Overtime, Turn
 from tabs.results import Product, failure_updates
+from tabs.server import limits
 
 _UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
 _DEFAULT_AXES = {
@@ -111,7 +124,9 @@ def wire(
         settings_without_pictures: function from their values to settings.
     """
 
-    def suggest_values(name: str, *values: Any) -> str:
+    def suggest_values(name: str | None, *values: Any) -> str:
+        if name is None or name not in parameters(product.settings):
+            return ""
         try:
             return suggestion(settings_without_pictures(values), name)
         except Exception:  # a half-typed control must not prevent the choice
@@ -131,12 +146,14 @@ def wire(
         state = None
         try:
             with common.as_gradio_errors(language_code):
+                turn = Turn(language_code, seconds=limits.deadline_seconds())
                 kind = product.settings
-                states = sweep(
+                states = _in_time(
+                    product,
                     settings_of(values),
                     parse_axis(kind, rows, row_text),
                     parse_axis(kind, columns, column_text),
-                    lambda settings: product.run(settings, compare=False),
+                    turn,
                 )
                 yield [
                     common.status_line(i18n.translate(language_code, "status.begins")),
@@ -145,8 +162,8 @@ def wire(
                 ]
                 for state in common.throttle(states, _UPDATE_SECONDS):
                     yield _update(product, state, language_code)
-        except gr.Error:
-            yield [_failed_status(state, language_code), gr.skip(), gr.skip()]
+        except gr.Error as error:
+            yield [_failed_status(state, language_code, error), gr.skip(), gr.skip()]
             raise
 
     event = panel.run.click(
@@ -163,6 +180,34 @@ def wire(
         outputs=panel.status,
         **common.INSTANT_EVENT,
     )
+
+
+def _in_time(
+    product: Product, settings: Any, rows: Axis, columns: Axis, turn: Turn
+) -> Iterator[Sweep]:
+    """Yields the states of a sweep until its deadline.
+
+    Raises:
+        SettingsError: at once, if a setting is wrong or the sweep cannot end in time.
+        Overtime: when it passes its deadline, also while a cell loads a checkpoint.
+    """
+    cells = [cell for row in check(settings, rows, columns) for cell in row]
+    work_of = functools.partial(product.work, compare=False)
+    time_limit.check_sweep(cells, work_of, limit_seconds=limits.deadline_seconds())
+    states = sweep(
+        settings,
+        rows,
+        columns,
+        lambda cell: turn.wait(lambda: product.run(cell, compare=False)),
+    )
+    return _checked(states, turn)
+
+
+def _checked(states: Iterator[Sweep], turn: Turn) -> Iterator[Sweep]:
+    for state in states:
+        yield state
+        if not state.finished:
+            turn.check("sweep.deadline", cell=state.done + 1, total=state.total)
 
 
 def axis_updates(panel: Panel, product: Product, facts: Mapping[str, Any]) -> dict[Component, Any]:
@@ -210,10 +255,10 @@ def _progress(state: Sweep, language: str) -> str:
     return common.status_line(text, done=state.done, total=state.total)
 
 
-def _failed_status(state: Sweep | None, language: str) -> str:
+def _failed_status(state: Sweep | None, language: str, error: Exception) -> str:
     """Returns the status of a failed sweep, with the cell that it had reached, if any."""
-    if state is None or not state.done:
-        return failure_updates(language)["status"]
+    if isinstance(error, Overtime) or state is None or not state.done:
+        return failure_updates(language, error)["status"]
     return common.stopped_status(_progress(state, language), language)
 
 

@@ -83,6 +83,30 @@ MESSAGES: dict[str, str] = {
     "sweep_cells": (
         "rows and columns must be at most {maximum} cells together, got {rows} x {columns}"
     ),
+    # What cannot end in time.
+    "run_too_long": (
+        "This run would take about {estimate} s, and a run may take {limit} s; {fits} would end "
+        "in time"
+    ),
+    "run_hopeless": (
+        "This run would take about {estimate} s, and a run may take {limit} s; choose a faster "
+        "method or model"
+    ),
+    "sweep_too_long": (
+        "{size} would take about {estimate} s, and a run may take {limit} s; {fits} would end in "
+        "time"
+    ),
+    "sweep_hopeless": (
+        "{size} would take about {estimate} s, and a run may take {limit} s; choose a faster "
+        "method or model"
+    ),
+    "fits_steps": "{count} steps",
+    "fits_images": "{count} pictures",
+    "fits_tries": "{count} seeds tried",
+    "fits_single": "one picture of {count} steps with one seed tried",
+    "fits_cells": "{count} cells",
+    "fits_cells_of_steps": "{cells} cells of {count} steps",
+    "fits_or": "{first}, or {second}",
     # Checkpoints.
     "files_missing": (
         "Checkpoint {key} cannot be loaded, files are missing: {files}; "

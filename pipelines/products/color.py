@@ -105,10 +105,10 @@ def load(settings: ColorSettings) -> None:
     checkpoints.load(settings.model)
 
 
-def work(settings: ColorSettings) -> Work:
+def work(settings: ColorSettings, *, compare: bool = True) -> Work:
     """Returns the work of a run with checked settings, to estimate its time."""
     kind = ("color", settings.model, settings.method)
-    return guided.work_of(settings, kind, terms_of(settings, size_px=8))
+    return guided.work_of(settings, kind, terms_of(settings, size_px=8), compare=compare)
 
 
 def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Preview]:

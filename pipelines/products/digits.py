@@ -117,13 +117,14 @@ def run_of(settings: DigitsSettings, loaded: checkpoints.Loaded) -> Run:
     )
 
 
-def work(settings: DigitsSettings) -> Work:
+def work(settings: DigitsSettings, *, compare: bool = True) -> Work:
     """Returns the work of a run with checked settings, to estimate its time."""
     total, plan = settings.num_inference_steps, plan_of(settings)
     costs = evaluations_of(guide_of(settings), settings.solver, total)
     first, end = cfg_interval(total, settings.cfg_start, settings.cfg_stop)
     doubled = costs[first:end] if settings.cfg_scale != 1 else []
-    unguided = 0 if comparison.is_cached(plan) else total * SOLVERS[settings.solver].evaluations
+    is_drawn = compare and not comparison.is_cached(plan)
+    unguided = total * SOLVERS[settings.solver].evaluations if is_drawn else 0
     kind = ("digits", settings.conditioning)
     return Work(kind, sum(costs) + sum(doubled) + unguided, len(settings.digits))
 

@@ -106,6 +106,8 @@ def work_of(
     kind: Sequence[str],
     terms: Sequence[losses.Term],
     tries: int = 1,
+    *,
+    compare: bool = True,
 ) -> Work:
     """Returns the work of a run, to estimate its time.
 
@@ -114,12 +116,13 @@ def work_of(
         kind: of the run, from general to specific; see `timing.Work`.
         terms: of the guidance; only their number matters, and empty is unguided.
         tries: seeds tried for each picture; 1 is no search.
+        compare: whether the unguided pictures are drawn too.
     """
     plan, total = plan_of(settings), settings.num_inference_steps
     costs = evaluations_of(guide_of(settings, terms), plan.solver, total)
     evaluations = sum(costs)
     if tries > 1:
         evaluations += tries * sum(costs[: seed_search.steps_of(total)])
-    if tries > 1 or not comparison.is_cached(plan):
+    if compare and (tries > 1 or not comparison.is_cached(plan)):
         evaluations += total * SOLVERS[plan.solver].evaluations
     return Work(tuple(kind), evaluations, settings.num_images)

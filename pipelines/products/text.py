@@ -175,12 +175,12 @@ def load(settings: TextSettings) -> None:
     clip.load(settings.clip_model)
 
 
-def work(settings: TextSettings) -> Work:
+def work(settings: TextSettings, *, compare: bool = True) -> Work:
     """Returns the work of a run with checked settings, to estimate its time."""
     crops = f"{settings.cutouts} cutouts, every {settings.every}"
     kind = ("text", settings.model, settings.method, settings.clip_model, crops)
     any_terms = [losses.Term(losses.Symmetry())]  # the terms need the models; any others will do
-    return guided.work_of(settings, kind, any_terms, settings.tries)
+    return guided.work_of(settings, kind, any_terms, settings.tries, compare=compare)
 
 
 def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Preview]:

@@ -88,6 +88,11 @@ class Estimator:
         seconds = [_per_evaluation(runs, work.num_images) for runs in self._nearest(work.kind)]
         return work.evaluations * median(seconds) if seconds else None
 
+    def has_measured(self, kind: tuple[str, ...]) -> bool:
+        """Returns whether a run of exactly that kind has finished."""
+        with self._lock:
+            return kind in self._runs
+
     def _nearest(self, kind: tuple[str, ...]) -> list[list[Measured]]:
         """Returns the runs of that kind, or of all the most similar kinds."""
         with self._lock:

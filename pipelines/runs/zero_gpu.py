@@ -13,7 +13,7 @@ from pipelines.core.errors import UserError
 from pipelines.models import checkpoints, clip
 from pipelines.runs import history, timing
 
-_MIN_SECONDS, _MAX_SECONDS = 10, 120
+_MIN_SECONDS, MAX_SECONDS = 10, 120
 # Seconds per evaluation, and per picture in it, before any was measured.
 _UNKNOWN_SECONDS, _UNKNOWN_SECONDS_PER_IMAGE = 0.13, 0.02
 
@@ -41,7 +41,7 @@ def lent_seconds(_generate: Any, _settings: Any, _compare: bool, work: timing.Wo
     if seconds is None:
         per_evaluation = _UNKNOWN_SECONDS + _UNKNOWN_SECONDS_PER_IMAGE * work.num_images
         seconds = work.evaluations * per_evaluation
-    return round(min(_MIN_SECONDS + 2 * seconds, _MAX_SECONDS))
+    return round(min(_MIN_SECONDS + 2 * seconds, MAX_SECONDS))
 
 
 def _unload() -> None:

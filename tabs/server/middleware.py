@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from tabs.server.admission import Admission
 from tabs.server.bodies import Bodies, Limits
 from tabs.server.headers import SafeHeaders
+from tabs.server.listeners import Listeners
 
 
 def middleware() -> list[Middleware]:
@@ -14,4 +16,9 @@ def middleware() -> list[Middleware]:
     Raises:
         ValueError: one sentence about an environment variable that is wrong.
     """
-    return [Middleware(SafeHeaders), Middleware(Bodies, limits=Limits.from_environment())]
+    return [
+        Middleware(SafeHeaders),
+        Middleware(Bodies, limits=Limits.from_environment()),
+        Middleware(Admission),
+        Middleware(Listeners),
+    ]

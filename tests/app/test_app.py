@@ -548,10 +548,8 @@ def test_the_unexpected_is_logged_under_an_id_and_shows_nothing_else(
 def test_a_run_past_its_deadline_ends_with_advice(
     client: Client, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):
-    plain = common.throttle_previews
-    monkeypatch.setattr(
-        common, "throttle_previews", lambda stream: plain(stream, deadline_seconds=0.3)
-    )
+    monkeypatch.setattr("pipelines.runs.time_limit.check_run", lambda *_, **__: None)
+    monkeypatch.setenv("STUDIO_DEADLINE_SECONDS", "0.3")
     with pytest.raises(AppError, match=r"Stopped after 0\.3 seconds at step \d+ of 250"):
         client.predict("1", num_inference_steps=250, api_name="/digits")
     assert meter.settled()

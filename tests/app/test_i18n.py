@@ -28,7 +28,7 @@ from tabs.i18n import Translatable
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
-    path.name: ast.parse(path.read_text(encoding="utf-8"))
+    str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
     for path in [ROOT / "app.py", *(ROOT / "tabs").rglob("*.py")]
 }
 ENGLISH = i18n.table("en")
@@ -289,7 +289,9 @@ def test_a_sentence_has_its_values_in_their_places():
 def test_a_language_without_a_sentence_says_it_in_english(monkeypatch: pytest.MonkeyPatch):
     known = {"en": {"a.b": "one {n}"}, "zh": {}, "fr": {"a.b": ""}}
     monkeypatch.setattr(i18n, "table", lambda language: known[language])
+    monkeypatch.setattr(i18n, "LANGUAGES", known)
     assert i18n.translate("zh", "a.b", n=1) == "one 1"
+    assert i18n.translate("../../secret", "a.b", n=1) == "one 1"
     assert i18n.translate("fr", "a.b") == "", "what is left empty on purpose stays so"
     with pytest.raises(KeyError):
         i18n.translate("zh", "a.c")

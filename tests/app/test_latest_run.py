@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tabs.latest_run import Runs, new_token
+from tabs.latest_run import Runs, is_token, new_token
 
 PAGE = "0123456789abcdef"
 
@@ -28,9 +29,8 @@ def test_a_run_that_was_announced_begins_once_and_goes_on():
     assert found.is_latest(token)
 
 
-def test_what_was_never_announced_does_not_begin():
+def test_of_a_known_page_only_what_was_announced_begins():
     found = Runs()
-    assert not found.begin(f"{PAGE}:1")
     found.announce(f"{PAGE}:1")
     assert not found.begin(f"{PAGE}:2")
     assert not found.begin(f"{PAGE}:0")
@@ -135,18 +135,84 @@ def test_a_page_that_is_used_is_not_forgotten():
     assert found.is_latest(second)
 
 
-@pytest.mark.parametrize(
-    "token", [None, "", ":", "no number", "page:", "page:-1", "page:one", "page:²", ":" * 50]
-)
-def test_what_is_no_token_does_no_harm(token: str | None):
+NO_TOKENS: list[Any] = [
+    None,
+    "",
+    ":",
+    "no number",
+    f"{PAGE}:",
+    f"{PAGE}:-1",
+    f"{PAGE}:one",
+    f"{PAGE}:²",
+    f"{PAGE}:1\n",
+    f"{PAGE.upper()}:1",
+    f"{PAGE}0:1",
+    f"{PAGE[1:]}:1",
+    "a:b:7",
+    f"{PAGE}:" + "9" * 19,
+    f"{PAGE}:" + "9" * 5000,
+    "x" * 10_000_000 + ":1",
+    7,
+    [PAGE],
+    {"page": PAGE},
+    b"0123456789abcdef:1",
+]
+
+
+@pytest.mark.parametrize("token", NO_TOKENS, ids=lambda token: str(token)[:24])
+def test_what_is_no_token_is_refused_and_nothing_of_it_is_kept(token: Any):
     found = Runs()
-    announced = found.announce(token)
-    found.begin(announced)
-    assert not found.begin(announced)
     found.halt(token)
-    found.halt(after(announced))
-    assert not found.is_latest(announced)
+    found.end(token)
+    found.remember(token, "somebody's picture")
     assert found.preview(token) is None
+    assert not found.is_latest(token)
+    assert not is_token(token)
+    assert not found.begin(token)
+    assert not found._pages
+    assert not found._previews
+    assert found.begin(found.announce(token))  # under a new name
+    assert all(len(page) == 16 for page in found._pages)
+
+
+def test_pages_that_others_make_up_do_not_end_a_run():
+    found = Runs()
+    running = found.announce(new_token())
+    assert found.begin(running)
+    waiting = found.announce(new_token())
+    for _ in range(600):
+        found.halt(new_token())
+    assert len(found._pages) == 512
+    assert running.split(":")[0] in found._pages
+    assert waiting.split(":")[0] in found._pages
+    assert found.is_latest(running)
+    assert found.begin(waiting)
+
+
+def test_a_run_whose_page_was_forgotten_begins_and_goes_on_until_stop():
+    found = Runs()
+    running, waiting = (found.announce(new_token()) for _ in range(2))
+    assert found.begin(running)
+    for _ in range(600):
+        found.announce(new_token())  # these pretend to wait
+    assert running.split(":")[0] not in found._pages
+    assert found.is_latest(running)
+    assert found.begin(waiting)
+    assert not found.begin(waiting)
+    found.halt(after(running))
+    assert not found.is_latest(running)
+
+
+def test_a_page_whose_run_has_ended_may_be_forgotten():
+    found = Runs()
+    ended, running = (found.announce(new_token()) for _ in range(2))
+    assert found.begin(ended)
+    assert found.begin(running)
+    found.end(ended)
+    for _ in range(511):
+        found.halt(new_token())
+    assert ended.split(":")[0] not in found._pages
+    assert running.split(":")[0] in found._pages
 
 
 def test_every_page_that_has_no_token_yet_gets_a_name_of_its_own():
@@ -155,17 +221,6 @@ def test_every_page_that_has_no_token_yet_gets_a_name_of_its_own():
     assert first.split(":")[0] != second.split(":")[0]
     found.remember(first, "seen")
     assert found.preview(second) is None
-
-
-def test_a_number_of_thousands_of_digits_is_none():
-    found = Runs()
-    assert found.announce(f"{PAGE}:" + "9" * 5000) == f"{PAGE}:0"
-
-
-def test_a_page_may_have_colons_in_its_name():
-    found = Runs()
-    assert found.announce("a:b:7") == "a:b:7"
-    assert found.begin("a:b:7")
 
 
 def test_every_page_has_a_token_of_its_own():

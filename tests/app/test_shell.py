@@ -22,7 +22,7 @@ from tabs import color as color_tab
 from tabs import common, i18n, page, shell
 from tabs import digits as digits_tab
 from tabs import text as text_tab
-from tabs.common import status_line
+from tabs.common import status_line, translated_status
 from tabs.latest_run import new_token, runs
 from tests.unit.test_provenance import RUNS, WITH_PICTURES
 
@@ -357,7 +357,8 @@ def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
     tab = built.tabs["color"]
     for language in i18n.LANGUAGES:
         found = tab.translated(language, new_token())
-        assert found[tab.result.status] == status_line(i18n.translate(language, "status.ready"))
+        ready = status_line(i18n.translate(language, "status.ready"))
+        assert found[tab.result.status] == translated_status(ready)
         assert set(found) == {tab.explanation, tab.examples, tab.result.status}
 
 
