@@ -154,6 +154,7 @@
   // style sheet hides, has the numbers: "queue: 2/3 | 1.5/12.0s".
   const QUEUE = /(\d+)\/\d+\s*\|\s*([\d.]+)(?:\/([\d.]+))?s/;
   const waits = {}; // of parts whose run waits: its numbers, what its line said and says now
+  const stopped = new Set(); // parts whose run was stopped, until Gradio knows
   const queued = new WeakSet(); // trackers that waited when last looked at
 
   const template = (name, values = {}) =>
@@ -189,6 +190,8 @@
       if (!tracker || !line) continue;
       const found = QUEUE.exec(tracker.querySelector('.progress-text')?.textContent ?? '');
       const wait = waits[part.id];
+      if (!found) stopped.delete(part.id);
+      if (stopped.has(part.id)) continue;
       if (found && queued.has(tracker)) sayWaiting(part, line, found);
       else if (wait && tracker.querySelector('.error')) stopWaiting(part);
       // Another language hides Gradio's numbers and changes the line; so does a run that begins.
@@ -201,9 +204,13 @@
     }
   };
   document.addEventListener('click', event => {
-    const stop = event.target.closest?.('[id$="-stop"]');
-    const part = stop && byId(stop.id.replace(/stop$/, 'status'));
-    if (part) stopWaiting(part);
+    const button = event.target.closest?.('[id$="-stop"], [id$="-draw"]');
+    const part = button && byId(button.id.replace(/stop$|draw$/, 'status'));
+    if (!part) return;
+    stopped.delete(part.id);
+    if (!button.id.endsWith('stop')) return;
+    stopWaiting(part);
+    stopped.add(part.id);
   });
   setInterval(lookAtQueue, 250);
 

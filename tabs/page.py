@@ -92,9 +92,11 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, she
             updates[tabs_row] = gr.Tabs(selected=query["tab"])
         return updates
 
-    def open_picture(path: str, language: str) -> dict[Any, Any]:
+    def open_picture(path: str | None, language: str) -> dict[Any, Any]:
         """Restores the run of a file in its tab."""
         try:
+            if path is None:
+                raise provenance.RecordError("record_no_png")
             run = provenance.read(path)
         except UserError as error:
             return {header.notice: _notice(i18n.error_message(language, error))}

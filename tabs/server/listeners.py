@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs import i18n
+from tabs.lane import LANE
 from tabs.server import limits, waiting
 
 _DATA = re.compile(r"/queue/data/?$")
@@ -70,10 +71,13 @@ class Listeners:
 
     async def _watch_queue(self, queue: Queue) -> None:
         """Looks at the queue again and again, until nothing is left in it."""
-        runs, sessions = _Unheard(), _Unheard()
+        runs, sessions, places = _Unheard(), _Unheard(), []
         while queue.pending_event_ids_session and not queue.stopped:
             await self._end_unheard(queue, runs)
             self._forget_unread(queue, sessions)
+            before, places = places, waiting.waiting(queue)
+            if places and places != before:  # Gradio tells nobody when a waiting run is cancelled
+                queue.broadcast_estimations(LANE)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_unheard(self, queue: Queue, runs: _Unheard) -> None:
@@ -81,7 +85,8 @@ class Listeners:
         waits, draws = waiting.waiting(queue), waiting.running(queue)
         runs.keep({event._id for event in waits + draws})
         for event in waits:
-            if runs.seconds(event._id, "waits", self._is_heard(event)) > _waiting_seconds():
+            seconds = runs.seconds(event._id, "waits", self._is_heard(event))
+            if seconds > limits.unheard_waiting_seconds():
                 await waiting.end(queue, event, _message())
         for event in draws:
             seconds = runs.seconds(event._id, "draws", self._is_heard(event))
@@ -119,10 +124,6 @@ class _Unheard:
             since = now
         self._since[name] = does, since
         return now - since
-
-
-def _waiting_seconds() -> float:
-    return limits.unheard_waiting_seconds()
 
 
 def _message() -> str:
