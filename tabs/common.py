@@ -94,7 +94,9 @@ def as_gradio_errors(language: str) -> Iterator[None]:
     """
     try:
         yield
-    except gr.Error:
+    except gr.Error as error:  # Gradio's own may quote what is no valid text
+        error.print_exception = False
+        error.message = error.message.encode(errors="replace").decode()
         raise
     except Exception as error:
         raise gr.Error(_error_message(error, language), print_exception=False) from None
