@@ -109,5 +109,6 @@ def _started(function: Callable[[], T]) -> Future[T]:
 def _current_event() -> Any:
     """Returns Gradio's event of the current call; None outside the queue."""
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    queue = getattr(blocks, "_queue", None)
-    return queue.event_ids_to_events.get(event_id) if queue and event_id else None
+    if blocks is None or event_id is None:
+        return None
+    return blocks._queue.event_ids_to_events.get(event_id)
