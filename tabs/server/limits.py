@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from pipelines.core.limits import limit
+
 DEADLINE_SECONDS = 300.0
 RUNS_PER_SESSION, RUNS_PER_ADDRESS = 3, 8
 UNHEARD_WAITING_SECONDS, UNHEARD_RUNNING_SECONDS = 30.0, 5.0
@@ -65,7 +67,7 @@ def runs_per_session() -> int:
     Raises:
         ValueError: if it is no whole number above 0.
     """
-    return _count("STUDIO_MAX_RUNS_PER_SESSION", RUNS_PER_SESSION)
+    return limit("STUDIO_MAX_RUNS_PER_SESSION", RUNS_PER_SESSION)
 
 
 def runs_per_address() -> int:
@@ -74,7 +76,7 @@ def runs_per_address() -> int:
     Raises:
         ValueError: if it is no whole number above 0.
     """
-    return _count("STUDIO_MAX_RUNS_PER_ADDRESS", RUNS_PER_ADDRESS)
+    return limit("STUDIO_MAX_RUNS_PER_ADDRESS", RUNS_PER_ADDRESS)
 
 
 def trusted_proxies() -> TrustedProxies:
@@ -122,10 +124,3 @@ def _seconds(name: str, default: float) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(f"{name} must be a number of seconds above 0, got {text!r}")
     return seconds
-
-
-def _count(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    if text and not (text.isascii() and text.isdecimal() and int(text[:9]) > 0):
-        raise ValueError(f"{name} must be a whole number above 0, got {text!r}")
-    return int(text) if text else default

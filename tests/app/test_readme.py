@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, expect
 
 import app
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from tabs import temp_files
 from tabs.server import limits
 from tests.browser.visits import facts_in
 from tests.conftest import Meter, serve
@@ -253,8 +254,11 @@ def test_the_table_of_limits_has_those_of_the_app():
     table = README.partition("| limit | | past it |")[2].partition("\n\n")[0]
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table.splitlines()[2:]}
     assert rows["waiting"] == str(app.MAX_QUEUE)
-    assert rows["one run"].startswith(f"{limits.DEADLINE_SECONDS:g} s ")
-    assert rows["pictures"] == "kept for an hour"
+    assert rows["of one session"].startswith(f"{limits.RUNS_PER_SESSION} runs ")
+    assert rows["of one session"].endswith(f"of one address {limits.RUNS_PER_ADDRESS}")
+    assert rows["one run"] == f"{limits.DEADLINE_SECONDS:g} s"
+    assert rows["pictures"] == "results up to an hour, previews twenty seconds"
+    assert (temp_files.MAX_SECONDS, temp_files.GRACE_SECONDS) == (3600, 20)
     assert app.build_demo().delete_cache == (3600, 3600)
 
 
