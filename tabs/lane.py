@@ -45,7 +45,7 @@ class Turn:
     def __init__(self, language: str = i18n.DEFAULT, *, seconds: float | None = None) -> None:
         self._language = language
         self._seconds = deadline_seconds() if seconds is None else seconds
-        self._began = time.monotonic()
+        self._began = self._checked = time.monotonic()
         self._event = _current_event()
 
     @property
@@ -54,16 +54,18 @@ class Turn:
         return self._event is None or self._event.alive
 
     def check(self, key: str, **values: Any) -> None:
-        """Checks the deadline.
+        """Checks the deadline: that there is time for another step as long as the one before.
 
         Args:
             key: of the message; it may contain `{seconds}`.
             values: other values of the message.
 
         Raises:
-            Overtime: if the deadline has passed.
+            Overtime: if the deadline has passed, or would pass during the next step.
         """
-        if time.monotonic() - self._began > self._seconds:
+        now = time.monotonic()
+        step, self._checked = now - self._checked, now
+        if now - self._began + step > self._seconds:
             seconds = f"{self._seconds:g}"
             message = i18n.translate(self._language, key, seconds=seconds, **values)
             raise Overtime(message, print_exception=False)

@@ -140,11 +140,12 @@ def free_port() -> int:
 def folder_bytes(folder: Path) -> int:
     """Returns the size of all files in a folder, which may vanish meanwhile."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import tempfile
 import threading
 import time
@@ -22,10 +23,11 @@ from benchmarks.soak.server import App, running_app
 
 DEADLINE_SECONDS = 300.0
 _LEAST_DEADLINE = 10.0
-_GRACE_SECONDS = 10.0  # between the deadline and the end of the step at work
+_PATIENCE_SECONDS = 15.0  # after the deadline, before the stream is closed
 _MOST_MEMORY_MIB, _MOST_DISK_MIB, _MOST_ANSWER_MIB = 1024.0, 64.0, 16.0
 _MIB = 2**20
 _PICTURE_PX = 2048
+_ADVICE = re.compile(r"(?P<steps>\d+) steps would end in time")
 _PADDING = 3 * _MIB  # zeros after the end of a picture
 _WORST: dict[str, Any] = {
     "num_inference_steps": 250,
@@ -50,7 +52,7 @@ def requests(offered: list[Endpoint]) -> Iterator[tuple[str, Endpoint, list[Any]
     yield "/text", named["text"], named["text"].values(**text)
     digits = {**_WORST, "digits": "0123456789" * 2, "symmetry": "left-right"}
     for conditioning in ("cross-attention", "channels"):
-        data = named["digits"].values(**digits, guidance_scale=1.0, conditioning=conditioning)
+        data = named["digits"].values(**digits, guidance_scale=0.5, conditioning=conditioning)
         yield f"/digits, {conditioning}", named["digits"], data
     for endpoint in offered:
         if not endpoint.name and any("sweep-grid" in name for name in endpoint.outputs):
@@ -102,7 +104,15 @@ def run(scale: float) -> list[Row]:
             endpoint = next(e for e in offered if e.name == name)
             calls.result(client, endpoint, endpoint.values(num_inference_steps=1))
         for name, endpoint, data in requests(offered):
-            rows += _measure(app, client, name, endpoint, data, deadline)
+            measured, end = _measure(app, client, name, endpoint, data, deadline)
+            rows += measured
+            advice = _ADVICE.search(end)
+            if advice:  # the longest run that is not refused
+                steps = int(advice["steps"])
+                fitting = list(data)
+                fitting[endpoint.names.index("num_inference_steps")] = steps
+                name = f"{name}, {steps} steps"
+                rows += _measure(app, client, name, endpoint, fitting, deadline)[0]
     return rows
 
 
@@ -113,19 +123,21 @@ def _measure(
     endpoint: Endpoint,
     data: list[Any],
     deadline: float,
-) -> list[Row]:
+) -> tuple[list[Row], str]:
+    """Sends a request; returns the rows of the table, and how the answer ended."""
     idle, disk = app.rss_bytes(), app.temp_bytes()
     app.reset_peak()
     with _largest(app) as most_disk:
-        seconds, size, end = _send(client, endpoint, data, deadline + _GRACE_SECONDS + 5)
+        seconds, size, end = _send(client, endpoint, data, deadline + _PATIENCE_SECONDS)
     memory = (app.peak_rss_bytes() - idle) / _MIB
     print(f"worst: {name}: {seconds:.1f} s, {memory:.0f} MiB, {end}", flush=True)
-    return [
-        at_most("worst", f"{name}: holds the lane", seconds, deadline + _GRACE_SECONDS, "s"),
+    rows = [
+        at_most("worst", f"{name}: holds the lane", seconds, deadline, "s"),
         at_most("worst", f"{name}: memory beyond idle", memory, _MOST_MEMORY_MIB, "MiB"),
         at_most("worst", f"{name}: disk", (most_disk[0] - disk) / _MIB, _MOST_DISK_MIB, "MiB"),
         at_most("worst", f"{name}: answer", size / _MIB, _MOST_ANSWER_MIB, "MiB"),
     ]
+    return rows, end
 
 
 @contextmanager
@@ -164,7 +176,7 @@ def _send(
         for line in response.iter_lines():
             size = max(size, len(line))
             if '"process_completed"' in line[:200]:
-                return time.monotonic() - began, size, line[:200]
+                return time.monotonic() - began, size, line[:400]
             if time.monotonic() - began > most_seconds:
                 break
     return time.monotonic() - began, size, "not ended"

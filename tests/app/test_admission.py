@@ -227,8 +227,12 @@ def test_on_a_space_the_proxies_inside_are_trusted(monkeypatch: pytest.MonkeyPat
         ("STUDIO_DEADLINE_SECONDS", "nan", "must be a number of seconds above 0, got 'nan'"),
         ("STUDIO_UNHEARD_WAITING_SECONDS", "soon", "must be a number of seconds above 0"),
         ("STUDIO_UNHEARD_RUNNING_SECONDS", "-1", "must be a number of seconds above 0"),
-        ("STUDIO_MAX_RUNS_PER_SESSION", "0", "must be a whole number from 1 to 999999999, got '0'"),
-        ("STUDIO_MAX_RUNS_PER_ADDRESS", "2.5", "must be a whole number from 1 to 999999999, got '2.5'"),
+        ("STUDIO_MAX_RUNS_PER_SESSION", "0", "must be a whole number from 1 to .+, got '0'"),
+        (
+            "STUDIO_MAX_RUNS_PER_ADDRESS",
+            "2.5",
+            "must be a whole number from 1 to .+, got '2.5'",
+        ),
         ("STUDIO_TRUSTED_PROXIES", "10.0.0.0/8, proxy", "must be addresses or networks such as"),
     ],
 )

@@ -29,6 +29,13 @@ def test_before_the_deadline_a_turn_goes_on_and_after_it_not():
         turn.check("status.deadline", step=1, total=2)
 
 
+def test_a_step_that_would_pass_the_deadline_is_not_begun():
+    turn = Turn(seconds=1.0)
+    time.sleep(0.6)
+    with pytest.raises(Overtime, match="at step 1 of 2"):
+        turn.check("status.deadline", step=1, total=2)
+
+
 def test_what_loads_for_too_long_is_not_waited_for():
     ended = threading.Event()
     before = time.monotonic()
