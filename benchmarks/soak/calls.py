@@ -35,14 +35,16 @@ class Endpoint:
     is_queued: bool
 
     def values(self, **changes: Any) -> list[Any]:
-        """Returns the default values with some changed, by the end of the input's name."""
-        endings = {ending.replace("_", "-"): value for ending, value in changes.items()}
+        """Returns the default values with some changed, by the names of the settings.
+
+        Parameters of the API have those names; the ids of controls have the tab's name before them.
+        """
+        wanted = {setting.replace("_", "-"): value for setting, value in changes.items()}
         values = list(self.defaults)
         for i, name in enumerate(self.names):
-            for ending, value in endings.items():
-                own = name.replace("_", "-")
-                if own == ending or own.endswith(f"-{ending}"):
-                    values[i] = value
+            own = name.replace("_", "-")
+            for setting in (own, own.partition("-")[2]):
+                values[i] = wanted.get(setting, values[i])
         return values
 
 
