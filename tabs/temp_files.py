@@ -114,6 +114,11 @@ class TempFiles:
             if not file.runs and path != newest:
                 self._delete(path)
 
+    def __contains__(self, path: str) -> bool:
+        """Returns whether a file is one of these."""
+        with self._lock:
+            return path in self._files
+
     def bytes_of(self, paths: Iterable[str]) -> int:
         """Returns the size of files together; 0 for those that are deleted."""
         with self._lock:

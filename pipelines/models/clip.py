@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pipelines.core import devices
 from pipelines.core.cache import Cache
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` do
     from open_clip import CLIP
 
 _CACHED_TEXT_BYTES = 4 * 2**20
+_PIXELS_AT_ONCE = 32 * 64 * 64  # encoded together with gradients: about half a gigabyte
+_LEAST_AT_ONCE = 8
 _WORD = re.compile(r"[^\W\d_]+")
 _MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
 
@@ -178,8 +181,22 @@ def encode_images(clip: Clip, x0: Tensor) -> Tensor:
         x0 = F.interpolate(x0, size, mode=clip.interpolation, antialias=True)
     normalized = ((x0 + 1) / 2 - clip.mean) / clip.std
     with devices.autocast(clip.device):
-        embeddings = clip.model.encode_image(normalized)
+        embeddings = _encoded(clip, normalized)
     return F.normalize(embeddings.to(x0.dtype), dim=-1)
+
+
+def _encoded(clip: Clip, pictures: Tensor) -> Tensor:
+    """Returns the embeddings of pictures that are ready for the model, not normalised.
+
+    With gradients, many pictures together would take gigabytes. They are then encoded in parts, and
+    the backward pass computes each part again (gradient checkpointing, Chen et al. 2016).
+    """
+    encode = clip.model.encode_image
+    at_once = max(_LEAST_AT_ONCE, _PIXELS_AT_ONCE // clip.size_px**2)
+    if len(pictures) <= at_once or not (torch.is_grad_enabled() and pictures.requires_grad):
+        return encode(pictures)
+    parts = [checkpoint(encode, part, use_reentrant=False) for part in pictures.split(at_once)]
+    return torch.cat(cast("list[Tensor]", parts))
 
 
 def encode_text(clip: Clip, text: str, name: str = "prompt") -> Tensor:

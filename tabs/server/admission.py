@@ -16,6 +16,7 @@ from typing import Any
 
 from gradio.block_function import BlockFunction
 from gradio.blocks import Blocks
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +27,9 @@ from tabs.server import limits, waiting
 from tabs.server.limits import TrustedProxies
 
 _JOIN = re.compile(r"/(?:queue/join|call/(?:v2/)?(?P<name>[^/]+))/?$")
+_NUMBER = TypeAdapter(int)  # reads a number as Gradio does: 3, "3", 3.0, "3.0"
 _RETRY_SECONDS = 10
+_UNKNOWN = "There is no such function, or it does not wait in the queue."
 _IPV6_PREFIX = 64  # one visitor has a network of this size
 
 
@@ -58,7 +61,13 @@ class Admission:
         if body is None:
             return None
         replay = _replayed(body, receive)
-        request = _request_of(scope, found["name"], body)
+        values = _values_of(body)
+        if values is None:  # Gradio says what is wrong
+            return await self._app(scope, replay, send)
+        function = _function_of(waiting.blocks_of(scope), found["name"], values)
+        if function is None or (found["name"] is None and function.queue is False):
+            return await _answer(404, _UNKNOWN)(scope, replay, send)
+        request = _request_of(scope, function, values)
         if request is None:
             return await self._app(scope, replay, send)
         refusal = self._refusal(waiting.blocks_of(scope), request)
@@ -167,22 +176,20 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _request_of(scope: Scope, name: str | None, body: bytes) -> _Request | None:
-    """Returns the request for a run; None if it uses no lane, or if Gradio will refuse it.
-
-    Args:
-        scope: of the request.
-        name: of the endpoint; None where the body says the number of the function.
-        body: JSON.
-    """
+def _values_of(body: bytes) -> dict[str, Any] | None:
+    """Returns the JSON object of a body; None if it is none."""
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict):
-        return None
-    function = _function_of(waiting.blocks_of(scope), name, values)
-    if function is None or function.concurrency_id != LANE:
+    return values if isinstance(values, dict) else None
+
+
+def _request_of(
+    scope: Scope, function: BlockFunction, values: Mapping[str, Any]
+) -> _Request | None:
+    """Returns the request for a run; None if the function uses no lane."""
+    if function.concurrency_id != LANE:
         return None
     session = values.get("session_hash")
     return _Request(
@@ -196,10 +203,9 @@ def _function_of(blocks: Blocks, name: str | None, values: Mapping[str, Any]) ->
     """Returns the function that a request asks for; None if there is none."""
     if name is not None:
         return next((fn for fn in blocks.fns.values() if fn.api_name == name), None)
-    number: Any = values.get("fn_index")
     try:
-        return blocks.fns.get(int(number))  # Gradio takes "3" and 3.0 too
-    except (TypeError, ValueError, OverflowError):
+        return blocks.fns.get(_NUMBER.validate_python(values.get("fn_index")))
+    except ValidationError:
         return None
 
 
@@ -215,8 +221,10 @@ def _language_of(function: BlockFunction, data: Any) -> str:
 def _too_many(count: int, maximum: int, language: str) -> JSONResponse:
     """Returns the refusal; the page shows `detail`."""
     sentence = i18n.translate(language, "status.busy", count=count, maximum=maximum)
-    return JSONResponse(
-        {"detail": sentence, "error": sentence},
-        status_code=429,
-        headers={"Retry-After": str(_RETRY_SECONDS)},
-    )
+    return _answer(429, sentence, {"Retry-After": str(_RETRY_SECONDS)})
+
+
+def _answer(
+    status_code: int, sentence: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"detail": sentence, "error": sentence}, status_code, headers)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -18,6 +21,8 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tabs.server import limits
+from tabs.server.admission import address_of
 from tabs.server.upload_quota import UploadQuota
 
 MAX_FILES = 8  # in one upload
@@ -26,8 +31,8 @@ MAX_DEPTH = 50
 
 _API = "/gradio_api/"
 _UPLOAD_MB = 12  # a file of the 10 MB that Gradio takes, and what surrounds it
-_READ_SECONDS = 120.0
-_BUFFERED_BYTES = 256 * 2**20  # of all requests that are being read
+_READ_SECONDS, _SILENT_SECONDS = 120.0, 10.0
+_BUFFERED_BYTES = 256 * 2**20  # of all requests that are being read; of one address a quarter
 _SMALL_BYTES = 65_536  # are checked without a thread
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
@@ -96,18 +101,17 @@ class Bodies:
 
     def __post_init__(self) -> None:
         self._quota = UploadQuota(self.limits.upload_bytes)
-        self._buffered = 0
+        self._reading = _AllReading()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
             await self.app(scope, receive, send)
             return
-        uploads = is_upload(scope["path"])
-        reserved = 0
+        uploads, address = is_upload(scope["path"]), _address(scope)
+        most = _UPLOAD_MB * 2**20 if uploads else self.limits.body_bytes
         try:
-            most = _UPLOAD_MB * 2**20 if uploads else self.limits.body_bytes
-            reserved = self._reserve(scope, most)
-            body = await _read(receive, most)
+            with self._reading.of(address) as reading:
+                body = await _read(scope, receive, most, reading)
             if body is None:
                 return  # the caller has left
             await self._check(scope, body, uploads)
@@ -115,26 +119,9 @@ class Bodies:
             content = {"detail": refusal.sentence, "error": refusal.sentence}
             await JSONResponse(content, refusal.status)(scope, receive, send)
             return
-        finally:
-            self._buffered -= reserved
         if uploads:
-            send = self._quota.noting(send, address_of(scope))
+            send = self._quota.noting(send, address)
         await self.app(scope, _replay(body, receive), send)
-
-    def _reserve(self, scope: Scope, most: int) -> int:
-        """Counts the bytes that a request will take while it is read, and returns them.
-
-        Raises:
-            RefusedError: if it says that it is too large, or if too many are being read already.
-        """
-        length = _header(scope, b"content-length")
-        size = int(length) if length.isdigit() and len(length) < 20 else most
-        if size > most:
-            raise _too_large(most)
-        if self._buffered + size > _BUFFERED_BYTES:
-            raise RefusedError(503, "The server is reading too much; try again in a minute.")
-        self._buffered += size
-        return size
 
     async def _check(self, scope: Scope, body: bytes, uploads: bool) -> None:
         if uploads:
@@ -151,39 +138,79 @@ def is_upload(path: str) -> bool:
     return path.rstrip("/").endswith(f"{_API}upload")
 
 
-def address_of(scope: Scope) -> str:
-    """Returns the address that a request comes from."""
-    client = scope.get("client")
-    return client[0] if client else ""
+def _address(scope: Scope) -> str:
+    """Returns the address of the visitor who sent a request."""
+    return address_of(scope, limits.trusted_proxies())
 
 
 def _header(scope: Scope, name: bytes) -> str:
     return dict(scope["headers"]).get(name, b"").decode("latin-1")
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
+class _AllReading:
+    """The bytes that have come of all bodies that are being read, by address."""
+
+    def __init__(self) -> None:
+        self._bytes: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, address: str) -> Iterator[Callable[[int], None]]:
+        """Yields a function that counts bytes of one body; they are forgotten in the end."""
+        own = 0
+
+        def count(size: int) -> None:
+            nonlocal own
+            own += size
+            self._bytes[address] += size
+            too_many = self._bytes[address] > _BUFFERED_BYTES // 4
+            if too_many or self._bytes.total() > _BUFFERED_BYTES:
+                raise RefusedError(503, "The server is reading too much; try again in a minute.")
+
+        try:
+            yield count
+        finally:
+            self._bytes[address] -= own
+            if not self._bytes[address]:
+                del self._bytes[address]
+
+
+async def _read(
+    scope: Scope, receive: Receive, most: int, count: Callable[[int], None]
+) -> bytes | None:
     """Returns the body of a request, or None if the caller leaves.
 
+    Args:
+        scope: of the request.
+        receive: of the request.
+        most: bytes that it may have.
+        count: is told the bytes that come; raises `RefusedError` if they are too many.
+
     Raises:
-        RefusedError: if it has more bytes than it may, or takes too long.
+        RefusedError: if it has more bytes than it may, stops coming, or takes too long.
     """
+    length = _header(scope, b"content-length")
+    if length.isdigit() and (len(length) > 19 or int(length) > most):
+        raise _too_large(most)
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(_READ_SECONDS):
             while True:
-                message = await receive()
+                message = await asyncio.wait_for(receive(), _SILENT_SECONDS)
                 if message["type"] == "http.disconnect":
                     return None
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > most:
                     raise _too_large(most)
+                count(len(parts[-1]))
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
         raise RefusedError(
-            408, f"A request must be sent within {_READ_SECONDS:g} seconds."
+            408,
+            f"A request must be sent within {_READ_SECONDS:g} seconds, with no pause of more than "
+            f"{_SILENT_SECONDS:g}.",
         ) from None
 
 
@@ -278,7 +305,8 @@ def _check_file(value: dict[str, Any]) -> None:
 
 def _is_uploaded(path: str) -> bool:
     try:
-        return "://" not in path and is_in_or_equal(path, get_upload_folder())
+        is_inside = "://" not in path and is_in_or_equal(path, get_upload_folder())
+        return is_inside and not Path(path).is_dir()  # Gradio's cleaning fails on folders
     except (OSError, ValueError):  # no path that there can be
         return False
 

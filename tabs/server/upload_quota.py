@@ -11,6 +11,8 @@ from pathlib import Path
 
 from starlette.types import Message, Send
 
+from tabs.temp_files import files
+
 logger = logging.getLogger("studio")
 
 MAX_FILES = 2000
@@ -70,7 +72,8 @@ class UploadQuota:
         with self._lock:
             for path in paths:
                 self._uploads.pop(path, None)
-                if path.is_file():
+                # An upload of what the app has drawn has the path of that picture.
+                if path.is_file() and str(path) not in files:
                     self._uploads[path] = _Upload(path, address, path.stat().st_size)
             while self._is_over(own := self._of(address), _SHARE):
                 self._remove(own[0])

@@ -75,6 +75,36 @@ def test_an_address_has_some_more_whatever_sessions_it_makes_up(url: str):
     assert [answer.status_code for answer in answers] == [200] * 8 + [429] * 2
 
 
+@pytest.mark.parametrize("written", ["{}", '"{}"', "{}.0", '"{}.0"', '"0{}"'])
+def test_a_number_counts_however_it_is_written(url: str, written: str):
+    functions = httpx.get(f"{url}config").json()["dependencies"]
+    number = next(f["id"] for f in functions if f["api_name"] == "digits")
+    fields = '"data": ["1", 1.0, 250], "session_hash": "one", "fn_index": '
+    content = "{" + fields + written.format(number) + "}"
+    headers = {"Content-Type": "application/json"}
+
+    def join() -> int:
+        address = f"{url}gradio_api/queue/join"
+        return httpx.post(address, content=content, headers=headers).status_code
+
+    assert [join() for _ in range(4)] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("number", [-1, 999, "no number"])
+def test_a_function_that_is_not_there_is_told_in_one_sentence(url: str, number: Any):
+    body = {"data": [], "session_hash": "one", "fn_index": number}
+    answer = httpx.post(f"{url}gradio_api/queue/join", json=body)
+    assert (answer.status_code, answer.json()["detail"][:26]) == (404, "There is no such function,")
+    assert httpx.post(f"{url}gradio_api/call/nope", json={"data": []}).status_code == 404
+
+
+def test_what_does_not_wait_in_the_queue_takes_no_place_in_it(url: str):
+    functions = httpx.get(f"{url}config").json()["dependencies"]
+    instant = next(f["id"] for f in functions if f["queue"] is False)
+    body = {"data": [], "session_hash": "one", "fn_index": instant}
+    assert httpx.post(f"{url}gradio_api/queue/join", json=body).status_code == 404
+
+
 def test_requests_at_the_same_moment_are_counted_too(url: str):
     with ThreadPoolExecutor(16) as pool:
         codes = list(pool.map(lambda _: call(url).status_code, range(16)))

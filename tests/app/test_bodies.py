@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ import app
 from pipelines.core import images
 from tabs import temp_files
 from tabs.server import bodies
-from tabs.server.bodies import Bodies, Limits, RefusedError
+from tabs.server.bodies import Limits, RefusedError
 from tabs.server.upload_quota import UploadQuota
 from tests.conftest import serve
 
@@ -332,10 +334,60 @@ def test_uploads_are_known_below_any_prefix(path: str):
     assert not bodies.is_upload(path.replace("upload", "call/upload"))
 
 
-def test_what_is_read_at_once_is_bounded():
-    middleware = Bodies(FastAPI(), Limits())
-    scope = {"headers": [(b"content-length", str(12 * 2**20).encode())]}
-    for _ in range(21):
-        middleware._reserve(scope, 12 * 2**20)
-    with pytest.raises(RefusedError, match="reading too much"):
-        middleware._reserve(scope, 12 * 2**20)
+def test_what_is_read_at_once_is_bounded_in_all_and_for_one_address():
+    reading = bodies._AllReading()
+    megabyte = 2**20
+    with ExitStack() as stack:
+        for address in ("1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"):
+            stack.enter_context(reading.of(address))(64 * megabyte)
+        with pytest.raises(RefusedError, match="reading too much"), reading.of("5.5.5.5") as count:
+            count(megabyte)
+    with reading.of("1.1.1.1") as count:
+        count(60 * megabyte)
+        with pytest.raises(RefusedError, match="reading too much"), reading.of("1.1.1.1") as other:
+            other(10 * megabyte)
+        with reading.of("2.2.2.2") as other:
+            other(10 * megabyte)
+
+
+def test_bodies_that_never_come_keep_nobody_waiting(served: str, monkeypatch: pytest.MonkeyPatch):
+    """Sockets that announce 12 MB each and send one byte once closed the app for two minutes."""
+    monkeypatch.setattr(bodies, "_SILENT_SECONDS", 1.0)
+    host, port = served.removeprefix("http://").strip("/").split(":")
+    head = (
+        f"POST /gradio_api/queue/join HTTP/1.1\r\nHost: {host}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 12582912\r\n\r\n{"
+    )
+    with ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(40)]
+        for connection in idle:
+            connection.sendall(head.encode())
+        assert posted(served, "teal", "gradio_api/call/checkpoints").status_code == 200
+        idle[0].settimeout(20)
+        answer = idle[0].recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "no pause of more than 1." in answer
+
+
+def test_a_folder_is_no_file(served: str):
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    answer = posted(served, {"path": str(folder), "meta": FILE})
+    assert answer.status_code == 400
+    assert "uploaded here" in sentence_of(answer)
+
+
+def test_uploading_a_result_again_does_not_make_it_an_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The path of a file follows from its content; the quota once deleted results of others."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    result = Path(temp_files.files.save_png(spotted(), "digit-0"))
+    quota = UploadQuota(max_bytes=10**9, max_files=20)
+    quota.note([result], "1.1.1.1")
+    for i in range(40):
+        path = tmp_path / f"upload {i}" / "file"
+        path.parent.mkdir()
+        path.write_bytes(b"x")
+        quota.note([path], "1.1.1.1")
+    assert result.exists()
