@@ -43,7 +43,8 @@ class Endpoint:
         values = list(self.defaults)
         for i, name in enumerate(self.names):
             own = name.replace("_", "-")
-            for setting in (own, own.partition("-")[2]):
+            settings = (own,) if self.name else (own, own.partition("-")[2])
+            for setting in settings:
                 values[i] = wanted.get(setting, values[i])
         return values
 

@@ -24,6 +24,7 @@ from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
 _VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
+_VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ def try_seeds(
         fit_of(settings, model, target),
         seed_search.candidates(settings.seed, settings.num_images, settings.tries),
         settings.num_inference_steps,
+        at_once=max(1, _VIEWS_AT_ONCE // settings.cutouts),
     )
 
 

@@ -20,7 +20,7 @@ from pipelines.diffusion.sampling import SampleStep
 SHARE = 0.25
 """Share of the steps after which the score decides; by then the content can be seen."""
 
-_MAX_BATCH = 32  # bounds memory
+_MAX_BATCH = 32  # bounds memory, and the time of a step
 
 Guided = Callable[[Sequence[int]], Iterator[SampleStep]]
 """Seeds to the steps of a guided run, one picture per seed."""
@@ -66,7 +66,12 @@ def steps_of(num_inference_steps: int) -> int:
 
 
 def search(
-    guided: Guided, score: Score, seeds: Sequence[Sequence[int]], num_inference_steps: int
+    guided: Guided,
+    score: Score,
+    seeds: Sequence[Sequence[int]],
+    num_inference_steps: int,
+    *,
+    at_once: int = _MAX_BATCH,
 ) -> Iterator[SearchState]:
     """Tries the seeds of all pictures; yields states, the last one with the best seeds.
 
@@ -75,8 +80,9 @@ def search(
         score: of predicted pictures.
         seeds: the seeds of each picture, equally many; on a tie the first wins.
         num_inference_steps: of a full run.
+        at_once: pictures that are drawn together at most, unless there are more pictures.
     """
-    tries, per_part = len(seeds[0]), max(1, _MAX_BATCH // len(seeds))
+    tries, per_part = len(seeds[0]), max(1, at_once // len(seeds))
     best: SearchState | None = None
     for first in range(0, tries, per_part):
         part = [row[first : first + per_part] for row in seeds]

@@ -326,6 +326,30 @@ def test_embeddings_of_pictures_are_those_of_open_clips_own_preprocessing(
         torch.testing.assert_close(found.norm(dim=-1), torch.ones(1))
 
 
+def test_many_pictures_in_parts_have_the_embeddings_and_gradients_that_they_have_together(
+    model: Clip, monkeypatch: pytest.MonkeyPatch
+):
+    weights = torch.randn(7, 1, generator=torch.Generator().manual_seed(0))
+
+    def both() -> list[Tensor]:
+        x0 = smooth(7, 32).requires_grad_()
+        embeddings = clip.encode_images(model, x0)
+        (gradient,) = torch.autograd.grad((weights * embeddings).square().sum(dim=1).sum(), x0)
+        return [embeddings.detach(), gradient]
+
+    together = both()
+    monkeypatch.setattr(clip, "_PIXELS_AT_ONCE", 2 * model.size_px**2)
+    monkeypatch.setattr(clip, "_LEAST_AT_ONCE", 1)
+    calls: list[int] = []
+    encode = model.model.encode_image
+    monkeypatch.setattr(model.model, "encode_image", lambda x0: calls.append(len(x0)) or encode(x0))
+    in_parts = both()
+    assert calls[:4] == [2, 2, 2, 1]
+    assert len(calls) == 8  # each part once more for its gradient
+    for one, other in zip(together, in_parts, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_pictures_have_different_embeddings(model: Clip):
     found = clip.encode_images(model, smooth(3, 32))
     for one, other in itertools.combinations(found, 2):

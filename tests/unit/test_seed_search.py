@@ -37,9 +37,11 @@ def score(x0: Tensor) -> Tensor:
     return (seeds % 10 == 7) + seeds / 1000
 
 
-def found(num_images: int, tries: int, guided: seed_search.Guided) -> list[seed_search.SearchState]:
+def found(
+    num_images: int, tries: int, guided: seed_search.Guided, **options: int
+) -> list[seed_search.SearchState]:
     seeds = seed_search.candidates(3, num_images, tries)
-    return list(seed_search.search(guided, score, seeds, STEPS))
+    return list(seed_search.search(guided, score, seeds, STEPS, **options))
 
 
 def test_every_picture_has_seeds_of_its_own_and_the_first_picture_the_one_that_was_asked_for():
@@ -50,11 +52,10 @@ def test_every_picture_has_seeds_of_its_own_and_the_first_picture_the_one_that_w
 @pytest.mark.parametrize("at_once", [1, 4, 6, 32])
 @pytest.mark.parametrize(("num_images", "tries"), [(1, 8), (3, 8), (2, 32), (8, 5)])
 def test_the_best_seed_of_each_picture_is_found_in_parts_of_any_size(
-    monkeypatch: pytest.MonkeyPatch, at_once: int, num_images: int, tries: int
+    at_once: int, num_images: int, tries: int
 ):
-    monkeypatch.setattr(seed_search, "_MAX_BATCH", at_once)
     runs = Runs()
-    last = found(num_images, tries, runs)[-1]
+    last = found(num_images, tries, runs, at_once=at_once)[-1]
     everything = seed_search.candidates(3, num_images, tries)
     expected = [max(row, key=lambda seed: (seed % 10 == 7, seed)) for row in everything]
     assert last.seeds == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -44,10 +45,16 @@ def test_the_table_says_what_does_not_hold():
     ]
 
 
-def test_values_are_changed_by_the_name_of_their_input():
-    assert ENDPOINT.values(num_images=8, clip_model="y", model="z") == ["teal", 8, "z"]
-    assert ENDPOINT.values(images=8) == ["teal", 8, "x"]
-    assert ENDPOINT.values(steps=8) == ["teal", 1, "x"]
+def test_values_of_an_endpoint_are_changed_by_the_names_of_its_parameters():
+    assert ENDPOINT.values(num_images=8, clip_model="y") == ["teal", 8, "y"]
+    assert ENDPOINT.values(images=8, model="z") == ["teal", 1, "x"]
+
+
+def test_values_of_a_tab_are_changed_by_the_names_of_its_controls():
+    ids = ("color-color", "color-num-images", "color-clip-model")
+    private = replace(ENDPOINT, name="", names=ids)
+    assert private.values(num_images=8, clip_model="y") == ["teal", 8, "y"]
+    assert private.values(images=8, model="z") == ["teal", 1, "x"]
 
 
 def test_a_hostile_call_follows_from_its_number():
