@@ -25,7 +25,6 @@ MAX_PROMPT_LENGTH = 500
 
 _MAX_PROMPT_WEIGHT = 5.0
 _MAX_TYPED_LENGTH = 20 * MAX_PROMPT_LENGTH  # with spaces, which do not count otherwise
-_SETTING_PX = 256  # longest side of a picture that a setting keeps
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
 _ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
@@ -259,13 +258,15 @@ def prompt_entries(prompt: str) -> list[tuple[str, float]]:
 class Picture:
     """A picture, kept as a small PNG in a `data:image/png;base64,` address; empty is off.
 
-    Accepts whatever `pictures.open_picture` opens.
+    Accepts whatever `pictures.open_picture` opens; `max_side_px` is the longest side that is kept.
     """
+
+    max_side_px: int = 256
 
     def check(self, name: str, value: Any) -> str:
         if value == "":
             return ""
-        return pictures.to_setting(value, name=name, max_side_px=_SETTING_PX)
+        return pictures.to_setting(value, name=name, max_side_px=self.max_side_px)
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,12 @@ class ColorOrNone(Color):
 
 @dataclass(frozen=True)
 class Mask(Picture):
-    """A square mask, white where it applies, kept like a `Picture`; empty is off."""
+    """A square mask, white where it applies, kept like a `Picture`; empty is off.
+
+    It is kept larger, because shrinking would lose small spots.
+    """
+
+    max_side_px: int = 1024
 
     def check(self, name: str, value: Any) -> str:
         address = super().check(name, value)
