@@ -298,7 +298,7 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(words: Path):
 
 
 def test_another_recipe_is_refused_before_any_data_is_read(words: Path, tmp_path: Path):
-    save_state(tmp_path, trainer(words).state())
+    save_state(tmp_path, trainer(words).state() | {"step": 1})
     with pytest.raises(ValueError, match=r"got one with another batch_size$"):
         prepare(replace(RECIPE, batch_size=4), tmp_path, tmp_path / "nowhere")
 
