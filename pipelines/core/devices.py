@@ -38,12 +38,18 @@ def device() -> torch.device:
     CUDA there.
 
     Raises:
-        ValueError: if `STUDIO_DEVICE` names no device that PyTorch knows.
+        ValueError: if `STUDIO_DEVICE` names no device that PyTorch can use here.
     """
     name = os.environ.get("STUDIO_DEVICE", "")
     try:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
+        if name and not (ZERO_GPU and chosen.type == "cuda"):
+            torch.empty(0, device=chosen)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ):  # AssertionError: built without CUDA
         raise ValueError(
             f"STUDIO_DEVICE must be a device such as cpu or cuda:0, got {name!r}"
         ) from None

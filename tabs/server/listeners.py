@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from gradio.blocks import Blocks
 from gradio.queueing import Event, Queue
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs import i18n
@@ -25,6 +26,7 @@ _DATA = re.compile(r"/queue/data/?$")
 _CALL = re.compile(r"/call/(?:v2/)?[^/]+/(?P<event>[^/]+)/?$")
 _JOIN = re.compile(r"/(?:queue/join|call/(?:v2/)?[^/]+)/?$")
 
+_UNKNOWN = "No run of this name waits for a reader; it may have ended long ago."
 _LOOK_SECONDS = 0.25  # between two looks at the queue
 _UNREAD_SECONDS = 60.0  # how long results stay that nobody has read
 _STALLED_SECONDS = 30.0  # after which a reader that takes nothing counts as gone
@@ -55,6 +57,10 @@ class Listeners:
         session = _session_of_stream(scope)
         if session is None:
             return await self._app(scope, receive, send)
+        if session not in waiting.blocks_of(scope)._queue.pending_messages_per_session:
+            # Gradio would begin a stream and break it.
+            answer = JSONResponse({"detail": _UNKNOWN, "error": _UNKNOWN}, status_code=404)
+            return await answer(scope, receive, send)
         self._streams[session] += 1
         try:
             await self._app(scope, receive, _impatient(send))

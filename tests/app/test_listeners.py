@@ -129,3 +129,10 @@ def test_a_run_that_loads_for_long_ends_when_nobody_reads_it(
     ended.set()
     kind, answer = read(url, event)
     assert (kind, answer["error"]) == ("error", UNHEARD)
+
+
+@pytest.mark.parametrize("path", ["queue/data?session_hash=nobody", "call/digits/nothing"])
+def test_a_stream_that_is_not_there_is_told_before_it_begins(served: str, path: str):
+    answer = httpx.get(f"{served}gradio_api/{path}", timeout=20)
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("No run of this name waits")

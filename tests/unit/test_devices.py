@@ -29,11 +29,14 @@ PAINTING = ColorSettings(color="#2E6F95", num_inference_steps=5, seed=3)
 ACCEPTED = "fp32, bf16 or, on a graphics card, fp16"
 
 
-def test_the_device_can_be_set_and_a_wrong_one_is_refused(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", ["abacus", "cuda:77"])
+def test_the_device_can_be_set_and_a_wrong_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+):
     monkeypatch.setenv("STUDIO_DEVICE", "cpu")
     assert devices.device() == torch.device("cpu")
-    monkeypatch.setenv("STUDIO_DEVICE", "abacus")
-    with pytest.raises(ValueError, match=r"STUDIO_DEVICE must be a device .*, got 'abacus'"):
+    monkeypatch.setenv("STUDIO_DEVICE", name)
+    with pytest.raises(ValueError, match=rf"STUDIO_DEVICE must be a device .*, got '{name}'"):
         devices.device()
 
 
