@@ -84,21 +84,20 @@ def _closed_stream(page: _Page) -> None:
 
 
 def _left_page(page: _Page) -> None:
-    session = calls.new_session()
-    page.begin_on_page(session, f"{session}:1")
-    with calls.stream(page.client, session) as received:
-        _wait_for_picture(received)
-        page.halt(f"{session}:1", session)
-        for _ in received:
-            pass
+    _halt(page, press=1)
 
 
 def _stop_button(page: _Page) -> None:
+    _halt(page, press=2)
+
+
+def _halt(page: _Page, press: int) -> None:
+    """Ends a run of a page by the press of that number; that of the run itself is 1."""
     session = calls.new_session()
     page.begin_on_page(session, f"{session}:1")
     with calls.stream(page.client, session) as received:
         _wait_for_picture(received)
-        page.halt(f"{session}:2", session)
+        page.halt(f"{session}:{press}", session)
         for _ in received:
             pass
 

@@ -25,7 +25,7 @@ import typer
 from pipelines.core import images
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import UserError
-from pipelines.models import checkpoints, clip, judges, table
+from pipelines.models import checkpoints, clip, integrity, judges, table
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import comparison, provenance
@@ -33,17 +33,10 @@ from pipelines.runs import comparison, provenance
 SENTENCE, SAME, WRONG, TRACEBACK = "a sentence", "the same picture", "another picture", "traceback"
 CASES, SECONDS = 150, 360.0
 
-# Text, so that it also runs on versions that have no digests.
-_FILES = (
-    "checkpoints/*/unet/*.safetensors",
-    "checkpoints/*/unet/*.json",
-    "checkpoints/*/scheduler/*.json",
-    "checkpoints/*/open_clip_*",
-    "checkpoints/*/*.txt*",
-    "digit_judge.safetensors",
-    "examples/*.png",
-)
-_KINDS = (*_FILES[:2], *_FILES)  # networks break in the most ways, so they come twice
+_KINDS = (
+    *integrity.PATTERNS[:2],
+    *integrity.PATTERNS,
+)  # networks break in the most ways, so they come twice
 _ZEROS = 4096
 _PREVIEWS = {"color": color.Preview, "text": text.Preview, "digits": digits.Preview}
 

@@ -45,11 +45,7 @@ def device() -> torch.device:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if name and not (ZERO_GPU and chosen.type == "cuda"):
             torch.empty(0, device=chosen)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ):  # AssertionError: built without CUDA
+    except (RuntimeError, AssertionError):  # AssertionError: PyTorch was built without CUDA
         raise ValueError(
             f"STUDIO_DEVICE must be a device such as cpu or cuda:0, got {name!r}"
         ) from None

@@ -18,7 +18,7 @@ from pipelines.core.assets import ASSETS
 from pipelines.core.errors import CheckpointError
 
 DIGESTS_FILE = "sha256.json"
-_PATTERNS = (
+PATTERNS = (
     "checkpoints/*/unet/*.safetensors",
     "checkpoints/*/unet/*.json",
     "checkpoints/*/scheduler/*.json",
@@ -27,13 +27,15 @@ _PATTERNS = (
     "digit_judge.safetensors",
     "examples/*.png",
 )
+"""Glob patterns, below `assets`, of the bundled files that are read at run time."""
+
 _BLOCK_BYTES = 2**20
 _GIT_DIGITS, _SHA256_DIGITS = 40, 64
 
 
 def bundled_files(assets: Path = ASSETS) -> list[Path]:
     """Returns the bundled files that are read at run time, of which digests are kept."""
-    return sorted(path for pattern in _PATTERNS for path in assets.glob(pattern))
+    return sorted(path for pattern in PATTERNS for path in assets.glob(pattern))
 
 
 def digests_of(assets: Path = ASSETS) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Admission:
         body = await _read(receive)
         if body is None:
             return None
-        replay = _replayed(body, receive)
+        replay = replayed(body, receive)
         values = _values_of(body)
         if values is None:  # Gradio says what is wrong
             return await self._app(scope, replay, send)
@@ -164,7 +164,7 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """Returns `receive` that gives a body that was read before, and then what comes after it."""
     unread = [body]
 

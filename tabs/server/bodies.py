@@ -19,10 +19,10 @@ from typing import Any
 import anyio.to_thread
 from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabs.server import limits
-from tabs.server.admission import address_of
+from tabs.server.admission import address_of, replayed
 from tabs.server.upload_quota import UploadQuota
 
 MAX_FILES = 8  # in one upload
@@ -121,7 +121,7 @@ class Bodies:
             return
         if uploads:
             send = self._quota.noting(send, address)
-        await self.app(scope, _replay(body, receive), send)
+        await self.app(scope, replayed(body, receive), send)
 
     async def _check(self, scope: Scope, body: bytes, uploads: bool) -> None:
         if uploads:
@@ -216,18 +216,6 @@ async def _read(
 
 def _too_large(most: int) -> RefusedError:
     return RefusedError(413, f"A request must be at most {most / 2**20:g} MB.")
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Returns a `receive` that gives the body that was read, and then what follows."""
-    parts = [body]
-
-    async def replay() -> Message:
-        if parts:
-            return {"type": "http.request", "body": parts.pop(), "more_body": False}
-        return await receive()
-
-    return replay
 
 
 def check_upload(body: bytes, content_type: str) -> None:
