@@ -14,6 +14,9 @@ from tabs.server.shutdown import shutdown
 
 # Read by Gradio and diffusers when they are imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Read by uvicorn, which else believes `X-Forwarded-For` of every program on this machine;
+# `tabs.server.admission` reads the header of trusted proxies itself.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
 if __name__ == "__main__":  # before the imports, which take seconds and read the port too
     shutdown.install()
@@ -30,7 +33,7 @@ from pipelines.core import devices
 from pipelines.core.assets import ASSETS
 from pipelines.models import memory
 from pipelines.models.names import own_checkpoints
-from tabs import about, color, common, digits, i18n, page, temp_files, text, warm_up
+from tabs import about, color, common, digits, i18n, lane, page, temp_files, text, warm_up
 from tabs.i18n import Translatable
 from tabs.server import headers, sessions
 from tabs.server.limits import check_environment
@@ -68,6 +71,7 @@ class Studio(gr.Blocks):
 
     async def call_function(self, *args: Any, **kwargs: Any) -> Any:
         """Raises the errors of all events as sentences; those of runs know their language."""
+        lane.note_task()
         with common.as_gradio_errors(i18n.DEFAULT):
             return await super().call_function(*args, **kwargs)
 
@@ -117,6 +121,7 @@ def main() -> None:
         own_checkpoints()
         devices.precision(devices.device())
         for check in (
+            warm_up.is_wanted,
             memory.budget_mb,
             temp_files.budget_mb,
             sessions.max_sessions,

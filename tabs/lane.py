@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ LANE = "gpu"
 """Gradio's `concurrency_id` of all events that generate."""
 
 _POLL_SECONDS = 0.4  # between two looks at a function that still computes
+
+_task: contextvars.ContextVar[asyncio.Task[Any] | None]
+_task = contextvars.ContextVar("task", default=None)
 
 T = TypeVar("T")
 
@@ -46,12 +50,13 @@ class Turn:
         self._language = language
         self._seconds = deadline_seconds() if seconds is None else seconds
         self._began = self._checked = time.monotonic()
-        self._event = _current_event()
+        self._event, self._task = _current_event(), _task.get()
 
     @property
     def is_heard(self) -> bool:
-        """Whether the caller still waits for the result."""
-        return self._event is None or self._event.alive
+        """Whether the caller still waits for the result: has neither left nor cancelled it."""
+        is_cancelled = self._task is not None and self._task.cancelling() > 0
+        return not is_cancelled and (self._event is None or self._event.alive)
 
     def check(self, key: str, **values: Any) -> None:
         """Checks the deadline: that there is time for another step as long as the one before.
@@ -91,14 +96,22 @@ class Turn:
         return future.result()
 
     def _until_done(self, future: Future[Any]) -> Iterator[None]:
-        while wait([future], timeout=_POLL_SECONDS).not_done:
-            self.check("status.deadline_loading")
+        while True:
+            is_done = not wait([future], timeout=_POLL_SECONDS).not_done
             if not self.is_heard:
                 raise gr.Error(
                     i18n.translate(self._language, "status.unheard"), print_exception=False
                 )
+            if is_done:
+                break
+            self.check("status.deadline_loading")
             yield
         future.result()
+
+
+def note_task() -> None:
+    """Notes the task that runs an event, by which Gradio cancels it; call it in the event loop."""
+    _task.set(asyncio.current_task())
 
 
 def _started(function: Callable[[], T]) -> Future[T]:

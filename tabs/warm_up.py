@@ -29,9 +29,21 @@ _RUNS: Sequence[tuple[Product, Any]] = (
 
 def start() -> None:
     """Measures in a thread, unless `STUDIO_WARM_UP` is 0 or the app runs on ZeroGPU."""
-    if os.environ.get("STUDIO_WARM_UP") != "0" and not devices.ZERO_GPU:
+    if is_wanted() and not devices.ZERO_GPU:
         estimator.measuring = True
         threading.Thread(target=measure, daemon=True).start()
+
+
+def is_wanted() -> bool:
+    """Returns whether `STUDIO_WARM_UP` is 1, as without it.
+
+    Raises:
+        ValueError: if it is neither 0 nor 1.
+    """
+    value = os.environ.get("STUDIO_WARM_UP", "").strip() or "1"
+    if value not in ("0", "1"):
+        raise ValueError(f"STUDIO_WARM_UP must be 0 or 1, got {value!r}")
+    return value == "1"
 
 
 def measure() -> None:

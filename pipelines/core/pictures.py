@@ -167,7 +167,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS
             "picture_size",
             name=name,
             maximum=MAX_SIDE_PX,
-            megapixels=MAX_PIXELS // 10**6,
+            megapixels=f"{MAX_PIXELS / 10**6:.1f}",
             width=width,
             height=height,
         )

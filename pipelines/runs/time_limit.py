@@ -80,9 +80,9 @@ def _seconds(work: Work, times: Estimator) -> float:
 def _is_clearly_over(works: Sequence[Work], limit_seconds: float, times: Estimator) -> bool:
     """Returns whether runs, one after the other, certainly take longer than a limit.
 
-    An estimate from runs of another kind must be further over the limit.
+    An estimate from runs of another kind or number of images must be further over the limit.
     """
-    is_exact = all(times.has_measured(work.kind) for work in works)
+    is_exact = all(times.has_measured(work.kind, work.num_images) for work in works)
     slack = _EXACT_SLACK if is_exact else _SIMILAR_SLACK
     return sum(_seconds(work, times) for work in works) > slack * limit_seconds
 

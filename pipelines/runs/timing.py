@@ -88,10 +88,10 @@ class Estimator:
         seconds = [_per_evaluation(runs, work.num_images) for runs in self._nearest(work.kind)]
         return work.evaluations * median(seconds) if seconds else None
 
-    def has_measured(self, kind: tuple[str, ...]) -> bool:
-        """Returns whether a run of exactly that kind has finished."""
+    def has_measured(self, kind: tuple[str, ...], num_images: int) -> bool:
+        """Returns whether a run of exactly that kind and number of images has finished."""
         with self._lock:
-            return kind in self._runs
+            return any(run.num_images == num_images for run in self._runs.get(kind, ()))
 
     def _nearest(self, kind: tuple[str, ...]) -> list[list[Measured]]:
         """Returns the runs of that kind, or of all the most similar kinds."""

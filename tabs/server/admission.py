@@ -5,6 +5,7 @@ A session is the caller's choice, so the address of the caller is bounded too.
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import json
 import re
@@ -21,12 +22,13 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.core.errors import show
 from tabs import i18n
 from tabs.lane import LANE
 from tabs.server import limits, waiting
 from tabs.server.limits import TrustedProxies
 
-_JOIN = re.compile(r"/(?:queue/join|call/(?:v2/)?(?P<name>[^/]+))/?$")
+_JOIN = re.compile(r"/(?:queue/join|call/(?P<by_name>v2/)?(?P<name>[^/]+))/?$")
 _NUMBER = TypeAdapter(int)  # reads a number as Gradio does: 3, "3", 3.0, "3.0"
 _RETRY_SECONDS = 10
 _UNKNOWN = "There is no such function, or it does not wait in the queue."
@@ -67,6 +69,8 @@ class Admission:
         function = _function_of(waiting.blocks_of(scope), found["name"], values)
         if function is None or (found["name"] is None and function.queue is False):
             return await _answer(404, _UNKNOWN)(scope, replay, send)
+        if found["by_name"] and (sentence := _misspelt(function, found["name"], values)):
+            return await _answer(422, sentence)(scope, replay, send)
         request = _request_of(scope, function, values)
         if request is None:
             return await self._app(scope, replay, send)
@@ -207,6 +211,15 @@ def _function_of(blocks: Blocks, name: str | None, values: Mapping[str, Any]) ->
         return blocks.fns.get(_NUMBER.validate_python(values.get("fn_index")))
     except ValidationError:
         return None
+
+
+def _misspelt(function: BlockFunction, name: str, values: Mapping[str, Any]) -> str | None:
+    """Returns a sentence about a parameter that an endpoint does not have; None if it has all."""
+    known = inspect.signature(function.fn).parameters if function.fn else {}
+    other = next((key for key in values if key not in known), None)
+    if other is None:
+        return None
+    return f"{show(other)} is no parameter of /{name}; it takes {', '.join(known) or 'none'}."
 
 
 def _language_of(function: BlockFunction, data: Any) -> str:

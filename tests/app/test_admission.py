@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -210,6 +211,18 @@ def test_the_limits_hold_where_the_app_is_mounted(meter: Meter, monkeypatch: pyt
             assert call(url, data=SHORT).status_code == 200
         finally:
             server.should_exit = True
+
+
+def test_a_misspelt_parameter_is_named_beside_those_that_there_are(url: str):
+    answer = httpx.post(f"{url}gradio_api/call/v2/digits", json={"digits": "1", "stepz": 3})
+    assert answer.status_code == 422
+    sentence = answer.json()["error"]
+    assert sentence.startswith("'stepz' is no parameter of /digits; it takes digits, cfg_scale,")
+
+
+def test_nobody_names_an_address_of_their_own_on_this_machine():
+    assert os.environ["FORWARDED_ALLOW_IPS"] == ""
+    assert not uvicorn.Config("app").forwarded_allow_ips
 
 
 def scope(peer: str, *forwarded: str) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import gradio as gr
 import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from pipelines.core.rules import SettingsError
+from pipelines.models import checkpoints
 from pipelines.products.settings import DigitsSettings
 from pipelines.runs import zero_gpu
 from pipelines.runs.sweep import parse_axis
@@ -49,6 +53,31 @@ def test_what_is_waited_for_gives_its_value_or_its_error():
     assert Turn().wait(lambda: 7) == 7
     with pytest.raises(SettingsError):
         Turn().wait(lambda: parse_axis(DigitsSettings, "no such", "1"))
+
+
+def test_cancelling_a_run_that_loads_frees_the_lane_and_draws_nothing(
+    served: str, meter: Meter, monkeypatch: pytest.MonkeyPatch
+):
+    loads, loaded, load = threading.Event(), threading.Event(), checkpoints.load
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        loads.set()
+        loaded.wait(30)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoints, "load", slow)
+    client = Client(served, verbose=False)
+    job = client.submit("1", api_name="/digits")
+    assert loads.wait(20)
+    before = time.monotonic()
+    job.cancel()
+    with pytest.raises(AppError, match="'12x'"):  # another run has its turn
+        client.predict("12x", api_name="/digits")
+    seconds = time.monotonic() - before
+    loaded.set()
+    assert meter.settled()
+    assert not meter.calls
+    assert seconds < 5
 
 
 def test_the_deadline_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -264,7 +264,7 @@ def test_the_table_of_limits_has_those_of_the_app():
 
 def test_mistakes_over_http_are_answered_as_the_readme_says(served: str):
     calls = f"{served}gradio_api/call"
-    assert httpx.post(f"{calls}/v2/digits", json={"digitz": "1"}).status_code == 500
+    assert httpx.post(f"{calls}/v2/digits", json={"digitz": "1"}).status_code == 422
     begun = httpx.post(f"{calls}/digits", json={"data": ["1", 2.2, 3]}).json()["event_id"]
     answer = httpx.get(f"{calls}/digits/{begun}", timeout=60).text
     assert "event: complete" in answer

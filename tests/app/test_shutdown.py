@@ -168,6 +168,11 @@ def test_a_wrong_port_is_refused_in_one_sentence(value: str):
     assert told == sentence
 
 
+def test_a_warm_up_that_is_neither_wanted_nor_unwanted_is_refused():
+    told = refused_start(STUDIO_WARM_UP="maybe", GRADIO_SERVER_PORT=str(free_port()))
+    assert told == "STUDIO_WARM_UP must be 0 or 1, got 'maybe'\n"
+
+
 def test_a_named_port_that_is_taken_is_refused_in_one_sentence():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -179,8 +184,12 @@ def test_a_named_port_that_is_taken_is_refused_in_one_sentence():
 
 
 def refused_port(value: str) -> str:
+    return refused_start(GRADIO_SERVER_PORT=value)
+
+
+def refused_start(**environment: str) -> str:
     """The only thing that the app prints before it exits with 2."""
-    process = start_app({"GRADIO_SERVER_PORT": value}, subprocess.PIPE)
+    process = start_app(environment, subprocess.PIPE)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
     return output.decode()

@@ -101,6 +101,15 @@ def test_an_estimate_from_another_kind_must_be_further_over():
     refusal(check_run, THOROUGH, color.work, limit_seconds=seconds / 2.1, times=times)
 
 
+def test_an_estimate_from_fewer_pictures_must_be_further_over():
+    settings = ColorSettings(num_images=8)
+    times = measured(replace(settings, num_images=1), color.work, 10)
+    seconds = times.estimate(color.work(settings))
+    assert seconds is not None
+    check_run(settings, color.work, limit_seconds=seconds / 1.9, times=times)
+    refusal(check_run, settings, color.work, limit_seconds=seconds / 2.1, times=times)
+
+
 def test_unmeasured_devices_refuse_no_single_run():
     settings = TextSettings(method="thorough", num_inference_steps=250, num_images=1)
     check_run(settings, text.work, limit_seconds=300, times=Estimator())
