@@ -55,9 +55,11 @@ def main(
             raise typer.BadParameter(f"part must be one of {', '.join(PARTS)}, got {name}")
     rows, began = [], time.monotonic()
     for name in part or PARTS:
-        rows += PARTS[name](scale, minutes)
+        found = PARTS[name](scale, minutes)
+        rows += found
         print(f"{name}: {time.monotonic() - began:.0f} s since the start", flush=True)
-    print(f"\n{table(rows)}")
+        print(f"{table(found)}\n", flush=True)
+    print(table(rows))
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
 
