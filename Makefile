@@ -33,8 +33,10 @@ layers: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit -m "not slow"
 
+# Two workers of one thread draw more in a minute than one of two threads.
 tests: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup

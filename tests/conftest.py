@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser
 from torch import Tensor
 
 import app
+from benchmarks.soak.server import free_port
 from pipelines.diffusion import denoisers
 from pipelines.diffusion.denoisers import CfgOutput, Predictor
 from pipelines.diffusion.unets import (
@@ -30,9 +30,6 @@ from pipelines.runs import comparison
 from tabs.latest_run import runs
 from tests.browser.visits import Visit, chromium, hasten, visit
 from tests.fakes import tiny_clip
-
-# Command lines fold what they say to the width of the terminal, in which tests look for sentences.
-os.environ["COLUMNS"] = "400"
 
 TINY = {
     "embedding": lambda: SpaceToDepthUNet2DModel(
@@ -155,7 +152,9 @@ def served() -> Iterator[str]:
 def serve(**options: Any) -> Iterator[str]:
     """The app on a free port; `options` go to `build_demo`."""
     demo = app.build_demo(**options)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    _, url, _ = demo.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, **app.launch_options()
+    )
     try:
         yield url
     finally:

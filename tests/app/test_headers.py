@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import app
-from benchmarks.soak.server import start_app
+from benchmarks.soak.server import free_port, start_app
 from tabs.server.headers import allowed_hosts, frame_ancestors
 
 POLICY = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
@@ -24,7 +24,9 @@ FORGED = {"x-forwarded-host": "evil.example", "x-gradio-server": "http://evil.ex
 @contextmanager
 def launched() -> Iterator[httpx.Client]:
     demo = app.build_demo()
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    _, url, _ = demo.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, **app.launch_options()
+    )
     with httpx.Client(base_url=url, trust_env=False) as client:
         yield client
     demo.close()

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from gradio import routes
 
 import app
+from benchmarks.soak.server import free_port
 from tabs.server import sessions
 from tabs.server.sessions import UNREAD_SECONDS
 from tests.conftest import serve
@@ -32,7 +33,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def launched() -> Iterator[tuple[str, Any]]:
     demo = app.build_demo()
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    _, url, _ = demo.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, **app.launch_options()
+    )
     try:
         yield url, demo
     finally:
@@ -79,7 +82,7 @@ def test_only_a_few_sessions_are_kept_whichever_way_the_app_is_served(served: An
 def test_a_launch_with_options_of_its_own_keeps_few_sessions_too():
     demo = app.build_demo()
     try:
-        demo.launch(prevent_thread_lock=True, quiet=True)
+        demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         assert demo.state_holder.capacity == FEW
     finally:
         demo.close()

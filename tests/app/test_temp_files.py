@@ -13,6 +13,7 @@ from gradio_client import Client
 from PIL import Image
 
 import app
+from benchmarks.soak.server import free_port
 from tabs import temp_files
 from tabs.temp_files import GRACE_SECONDS, KEPT_SETS, MAX_SECONDS, RunFiles, TempFiles
 
@@ -206,7 +207,9 @@ def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, 
 def own_app(folder: Path, tiny_checkpoints: Path) -> Iterator[str]:
     """The app with a folder of its own for its files, and no grace for old previews."""
     demo = app.build_demo()
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    _, url, _ = demo.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, **app.launch_options()
+    )
     yield url
     demo.close()
 
