@@ -129,9 +129,9 @@ def test_the_endpoints_and_their_parameters_are_the_published_ones(client: Clien
 
 
 @pytest.mark.parametrize("endpoint", ["/color", "/text", "/digits"])
-def test_the_readme_lists_every_parameter_with_its_default(endpoint: str):
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition(f"| `{endpoint}` takes |")[2].partition("\n\n")[0]
+def test_the_page_of_the_api_lists_every_parameter_with_its_default(endpoint: str):
+    page = (ROOT / "docs" / "api.md").read_text()
+    table = page.partition(f"| `{endpoint}` takes |")[2].partition("\n\n")[0]
     listed: dict[str, Any] = {}
     for row in table.splitlines()[2:]:
         names, defaults = (re.findall(r"`([^`]*)`", cell) for cell in row.split("|")[1:3])
@@ -230,9 +230,9 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-def test_what_the_readme_says_of_the_answer_is_in_it(client: Client):
-    readme = (ROOT / "README.md").read_text()
-    sentence = readme.partition("\n`info` has ")[2].partition("Every PNG")[0]
+def test_what_the_page_of_the_api_says_of_the_answer_is_in_it(client: Client):
+    page = (ROOT / "docs" / "api.md").read_text()
+    sentence = page.partition("\n`info` has ")[2].partition("Every PNG")[0]
     documented = set(re.findall(r"`(\w+)`", sentence))
     assert len(documented) >= 13
     _, of_color = client.predict(num_inference_steps=1, api_name="/color")

@@ -1,4 +1,4 @@
-"""What the README tells callers: every block of code is run, against a real served app."""
+"""What README and docs/api.md tell callers: every block of code is run, on a real served app."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from tests.conftest import Meter, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CACHE = ROOT / ".cache" / "js"
 NODE = Path(sys.executable).parent  # Node comes as a wheel
 ADDRESS = "http://127.0.0.1:7860"
@@ -47,13 +48,13 @@ class Block:
     code: str
 
 
-def blocks_of(chapter: str) -> Iterator[Block]:
-    """The blocks of a chapter of the README, in order."""
-    text = README.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
-    for section in re.split(r"^### ", text, flags=re.MULTILINE):
+def blocks_of(document: str) -> Iterator[Block]:
+    """The blocks of a document, in order; commands for a shell count only in docs/api.md."""
+    for section in re.split(r"^## ", document, flags=re.MULTILINE)[1:]:
         under = section.partition("\n")[0]
-        for language, code in re.findall(r"(?sm)^```(\w*)\n(.*?)^```", section):
-            yield Block(under or chapter, language, code)
+        for language, code in re.findall(r"(?sm)^```(\w+)\n(.*?)^```", section):
+            if document == PAGE or language != "sh":
+                yield Block(under, language, code)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 Check = Callable[[Outcome], None]
 CHECKS: list[tuple[str, str, Check]] = [
+    ("From a program", "python", paints),
     ("Python", "python", paints),
     ("Python", "python", follows_words),
     ("Python", "python", draws),
@@ -178,12 +180,12 @@ CHECKS: list[tuple[str, str, Check]] = [
     ("curl", "sh", completes_and_saves),
     ("curl", "sh", completed),
     ("curl", "sh", is_an_error_event),
-    ("From Python, in a notebook", "python", draws_in_a_notebook),
-    ("From Python, in a notebook", "python", is_symmetric),
+    ("In a notebook", "python", draws_in_a_notebook),
+    ("In a notebook", "python", is_symmetric),
 ]
-"""What comes out of each block, in the order of the README; the page has a test of its own."""
+"""What comes out of each block, in their order; the page has a test of its own."""
 
-BLOCKS = [*blocks_of("For callers"), *blocks_of("From Python, in a notebook")]
+BLOCKS = [*blocks_of(README), *blocks_of(PAGE)]
 PAGES = [block for block in BLOCKS if block.language == "html"]
 PROGRAMS = [block for block in BLOCKS if block.language != "html"]
 
@@ -242,7 +244,7 @@ def test_the_page_of_the_api_names_the_endpoints(browser: Browser, served: str):
 @pytest.mark.parametrize("settings", [ColorSettings, TextSettings, DigitsSettings])
 def test_the_tables_are_in_the_order_of_the_parameters(served: str, settings: type):
     name = "/" + settings.__name__.removesuffix("Settings").lower()
-    table = README.partition(f"| `{name}` takes |")[2].partition("\n\n")[0]
+    table = PAGE.partition(f"| `{name}` takes |")[2].partition("\n\n")[0]
     rows = [row.split("|")[1] for row in table.splitlines()[2:]]
     listed = [found for row in rows for found in re.findall(r"`(\w+)`", row)]
     api: Any = Client(served, verbose=False).view_api(return_format="dict", print_info=False)
@@ -251,7 +253,7 @@ def test_the_tables_are_in_the_order_of_the_parameters(served: str, settings: ty
 
 
 def test_the_table_of_limits_has_those_of_the_app():
-    table = README.partition("| limit | | past it |")[2].partition("\n\n")[0]
+    table = PAGE.partition("| limit | | past it |")[2].partition("\n\n")[0]
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table.splitlines()[2:]}
     assert rows["waiting"] == str(app.MAX_QUEUE)
     assert rows["of one session"].startswith(f"{limits.RUNS_PER_SESSION} runs ")
@@ -262,7 +264,7 @@ def test_the_table_of_limits_has_those_of_the_app():
     assert app.build_demo().delete_cache == (3600, 3600)
 
 
-def test_mistakes_over_http_are_answered_as_the_readme_says(served: str):
+def test_mistakes_over_http_are_answered_as_the_page_says(served: str):
     calls = f"{served}gradio_api/call"
     assert httpx.post(f"{calls}/v2/digits", json={"digitz": "1"}).status_code == 422
     begun = httpx.post(f"{calls}/digits", json={"data": ["1", 2.2, 3]}).json()["event_id"]
@@ -302,7 +304,7 @@ def run(block: Block, served: str, folder: Path) -> str:
         AssertionError: when it fails.
     """
     environment = dict(os.environ)
-    if block.under == "From Python, in a notebook":
+    if block.under == "In a notebook":
         environment["PYTHONPATH"] = str(ROOT)
     else:
         assert ADDRESS in block.code
@@ -329,7 +331,7 @@ def interpreter(language: str, folder: Path) -> list[str]:
         (folder / "node_modules").symlink_to(node_modules())
         return [str(NODE / "node")]
     if shutil.which("curl") is None:
-        pytest.fail("The README's curl examples are run, and there is no curl: install it.")
+        pytest.fail("The curl examples are run, and there is no curl: install it.")
     return ["sh", "-eu"]
 
 

@@ -179,8 +179,10 @@ def test_a_readme_without_settings_is_refused():
 
 def test_nothing_goes_along_but_the_app(files: dict[str, File]):
     roots = {path.partition("/")[0] for path in files}
-    assert roots - {"LICENSE"} == {
-        *("app.py", "tabs", "pipelines", "assets", "requirements.txt", "README.md")
+    assert roots == {
+        *("app.py", "tabs", "pipelines", "assets", "docs", "requirements.txt"),
+        *("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+        *("LICENSE", "LICENSE-WEIGHTS.md"),
     }
     for path in files:
         assert "__pycache__" not in path
@@ -206,10 +208,11 @@ def test_nothing_over_10_mb_lies_outside_lfs(files: dict[str, File]):
     assert all(files[path].lfs for path in large)
 
 
-def test_pictures_go_along_that_the_readme_shows_and_no_others(tmp_path: Path):
+def test_pictures_go_along_that_documents_show_and_no_others(tmp_path: Path):
     root = project(tmp_path)
     kept = {file.path for file in spaces.files_of(root, ID)}
     assert {path for path in kept if path.endswith(".png")} == {
+        "assets/screenshots/in-docs.png",
         "assets/screenshots/shown.png",
         "assets/screenshots/small.png",
         "assets/icon.png",
@@ -231,10 +234,18 @@ def project(root: Path) -> Path:
         "tabs/.DS_Store": "",
         "pipelines/runs/x.py": "",
         "tests/test_a.py": "",
+        "docs/page.md": "![two](../assets/screenshots/in-docs.png)",
         "runs/kites/state.pt": "",
         ".ci/run": "",
     }
-    for name in ("screenshots/shown", "screenshots/small", "screenshots/idle", "idle", "icon"):
+    for name in (
+        "screenshots/shown",
+        "screenshots/in-docs",
+        "screenshots/small",
+        "screenshots/idle",
+        "idle",
+        "icon",
+    ):
         texts[f"assets/{name}.png"] = ""
     for path, text in (texts | {"assets/examples/one.png": ""}).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +258,10 @@ EXPECTED = [
     "app.py",
     "assets/examples/one.png",
     "assets/icon.png",
+    "assets/screenshots/in-docs.png",
     "assets/screenshots/shown.png",
     "assets/screenshots/small.png",
+    "docs/page.md",
     "requirements.txt",
     "tabs/a.py",
 ]

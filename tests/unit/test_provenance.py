@@ -503,8 +503,12 @@ def test_a_picture_that_says_less_than_today_is_completed_with_defaults(tmp_path
 
 
 def test_the_version_is_that_of_the_project():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == provenance.STUDIO_VERSION
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    (place,) = project["tool"]["setuptools"]["dynamic"]["version"].values()
+    assert place == f"{provenance.__name__}.STUDIO_VERSION"
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {provenance.STUDIO_VERSION}\n" in changes
     assert provenance.versions()["studio"] == provenance.STUDIO_VERSION
 
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from typing import Any
 
 from huggingface_hub import SpaceCard, SpaceHardware, constants
@@ -18,7 +19,10 @@ from training.publish.uploads import File
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = "README.md"
-PATTERNS = ("app.py", "requirements.txt", README, "LICENSE*", "tabs/*", "pipelines/*", "assets/*")
+PATTERNS = (
+    *("app.py", "requirements.txt", "README*.md", "LICENSE*", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("docs/*", "tabs/*", "pipelines/*", "assets/*"),
+)
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 HARDWARE = {hardware.value for hardware in SpaceHardware}
 LONGEST_DESCRIPTION = 60  # characters
@@ -36,7 +40,7 @@ def files_of(root: Path, repo_id: str) -> list[File]:
         repo_id: of the Space, whose README then shows its thumbnail by its full address.
     """
     readme = (root / README).read_text(encoding="utf-8")
-    kept = _without_idle_pictures(root, _listed(root), readme)
+    kept = _without_idle_pictures(root, _listed(root))
     files = [File(path, root / path) for path in kept if path != README]
     return [File(README, _with_address(readme, repo_id).encode()), *files]
 
@@ -69,17 +73,22 @@ def _is_wanted(path: str) -> bool:
     return not hidden and any(fnmatch.fnmatchcase(path, pattern) for pattern in PATTERNS)
 
 
-def _without_idle_pictures(root: Path, paths: Sequence[str], readme: str) -> list[str]:
-    """Leaves out pictures in `assets/` and its screenshots that neither README nor code shows."""
-    shown = {*pictures_shown(readme), metadata_of(readme).get("thumbnail", "")}
-    code = "\n".join(
-        (root / path).read_text(encoding="utf-8") for path in paths if path.endswith(_CODE)
-    )
+def _without_idle_pictures(root: Path, paths: Sequence[str]) -> list[str]:
+    """Leaves out pictures in `assets/` and its screenshots that no document and no code shows."""
+    texts = {path: (root / path).read_text(encoding="utf-8") for path in paths if _is_text(path)}
+    shown = {metadata_of(texts[README]).get("thumbnail", "")}
+    for path in texts:
+        shown.update(normpath(join(dirname(path), link)) for link in pictures_shown(texts[path]))
+    code = "\n".join(text for path, text in texts.items() if path.endswith(_CODE))
     return [
         path
         for path in paths
         if not _is_for_readers(path) or path in shown or Path(path).name in code
     ]
+
+
+def _is_text(path: str) -> bool:
+    return path.endswith((*_CODE, ".md"))
 
 
 def _is_for_readers(path: str) -> bool:
@@ -90,7 +99,7 @@ def _is_for_readers(path: str) -> bool:
 
 
 def pictures_shown(readme: str) -> list[str]:
-    """Paths of the pictures of the project that a README shows."""
+    """Paths of the pictures of the project that a document shows, seen from its folder."""
     links = [first or second for first, second in _SHOWN.findall(readme)]
     return [link for link in links if "://" not in link]
 
