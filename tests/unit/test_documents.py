@@ -1,4 +1,4 @@
-"""The documents: short where they should be, links that lead somewhere, one text in two languages."""
+"""The documents: short where they should be, links that lead somewhere, one text, two languages."""
 
 from __future__ import annotations
 
