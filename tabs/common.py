@@ -391,12 +391,12 @@ def slider(
         maximum: right end of the slider, in place of the setting's own maximum.
         info: key of the text below the label, in place of the setting's own text.
     """
-    bounds: Whole | Real = rule(settings, name)
+    bounds: Real | Whole = rule(settings, name)
     return gr.Slider(
         min(bounds.minimum, getattr(settings, name)),  # -1 is off
         bounds.maximum if maximum is None else maximum,
         getattr(settings, name),
-        step=bounds.step if isinstance(bounds, Real) else 1,
+        step=bounds.step,
         label=Translatable(f"setting.{name}"),
         info=Translatable(info or f"info.{name}"),
         elem_id=element_id(prefix, name),

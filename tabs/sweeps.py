@@ -13,10 +13,10 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.core import images
+from pipelines.core.rules import NONE
 from pipelines.runs import provenance, time_limit
 from pipelines.runs.sheet import sheet
 from pipelines.runs.sweep import (
-    NONE,
     Axis,
     Sweep,
     check,

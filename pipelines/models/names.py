@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pipelines.core.rules import Choice, SettingsError, show
+from pipelines.core.rules import Choice, Rule, SettingsError, show
 
 MODELS = ("paintings", "scenes", "emoji")
 HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
@@ -53,8 +53,10 @@ def bundled_names() -> set[str]:
 
 
 @dataclass(frozen=True)
-class ModelName:
+class ModelName(Rule):
     """The name of an unconditional model: bundled, of the Hub, or one of the user's own."""
+
+    control: ClassVar[str] = "radio"
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -63,3 +65,6 @@ class ModelName:
 
     def check(self, name: str, value: Any) -> str:
         return Choice(self.options).check(name, value)
+
+    def suggestions(self, current: Any) -> tuple[str, ...]:
+        return self.options

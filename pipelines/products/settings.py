@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 from pipelines.core.rules import (
     MAX_SEED,
@@ -22,6 +22,7 @@ from pipelines.core.rules import (
     RealOrOff,
     SettingsError,
     Whole,
+    rule,
     setting,
     show,
 )
@@ -35,10 +36,26 @@ MAX_DIGITS = 64
 MAX_IMAGES = 8
 MAX_TRIES = 32
 SYMMETRIES = ("none", "left-right", "top-bottom")
+_STEPS = ("5", "10", "20", "50")
+_SCALES = ("0", "0.05", "0.1", "0.2", "0.5")
 _SOLVERS = [key for key, solver in SOLVERS.items() if solver.is_offered]
 _OFFERED_SOLVERS = tuple(
     sorted(_SOLVERS, key=lambda key: key != "dpm++")
 )  # the default comes first
+
+
+def _seeds(settings: Any) -> list[str]:
+    """Returns four seeds to compare, from that of the settings on."""
+    first = min(max(int(settings.seed), 0), MAX_SEED - 3)
+    return [str(first + i) for i in range(4)]
+
+
+def _scales(settings: GuidedSettings) -> Sequence[str]:
+    """Returns strengths to compare; the course's method has a scale of its own."""
+    method = method_of(settings)
+    if not method.has_own_scale:
+        return _SCALES
+    return [f"{method.default_scale * i / 4:g}" for i in range(5)]
 
 
 @dataclass(frozen=True)
@@ -72,24 +89,34 @@ class DigitsSettings:
         name: METHODS[name] for name in ("balanced", "thorough")
     }
 
-    digits: str = setting("0123456789", DigitString(1, MAX_DIGITS))
-    cfg_scale: float = setting(2.2, Real(0.0, 10.0))
-    num_inference_steps: int = setting(10, Whole(1, MAX_STEPS))
-    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    digits: str = setting(
+        "0123456789", DigitString(1, MAX_DIGITS), suggested=("0", "1", "2", "3", "4", "5")
+    )
+    cfg_scale: float = setting(2.2, Real(0.0, 10.0), suggested=("0", "1", "2.2", "4", "8"))
+    num_inference_steps: int = setting(10, Whole(1, MAX_STEPS), suggested=_STEPS)
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED), suggested=_seeds)
     conditioning: str = setting("embedding", Choice(CONDITIONINGS))
-    blend_with: str = setting("", DigitString(0, 1))
+    blend_with: str = setting("", DigitString(0, 1), suggested=("0", "1", "3", "8"))
     blend: float = setting(0.5, Real(0.0, 1.0, step=0.05))
     solver: str = setting("dpm++", Choice(_OFFERED_SOLVERS))
     eta: float = setting(0.0, Real(0.0, 1.0, step=0.05))
     symmetry: str = setting("none", Choice(SYMMETRIES))
     brightness: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
     contrast: float = setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
-    guidance_scale: float = setting(0.0, Real(0.0, MAX_LAMBDA, step=0.01))
+    guidance_scale: float = setting(0.0, Real(0.0, MAX_LAMBDA, step=0.01), suggested=_SCALES)
     method: str = setting("balanced", Choice(tuple(methods)))
     start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
     stop: float = setting(1.0, Real(0.0, 1.0, step=0.05))
     cfg_start: float = setting(0.0, Real(0.0, 1.0, step=0.05))
     cfg_stop: float = setting(1.0, Real(0.0, 1.0, step=0.05))
+
+    @property
+    def count(self) -> int:
+        return len(self.digits)
+
+    def of_one_picture(self) -> Self:
+        digits = rule(self, "digits").check("digits", self.digits)
+        return replace(self, digits=digits[:1])
 
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
@@ -129,15 +156,15 @@ class ColorSettings:
     methods: ClassVar[Mapping[str, Method]] = METHODS
 
     color: str = setting("#44CCAA", Color())
-    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS))
-    num_images: int = setting(1, Whole(1, MAX_IMAGES))
-    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01), suggested=_scales)
+    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS), suggested=_STEPS)
+    num_images: int = setting(1, Whole(1, MAX_IMAGES), in_sweeps=False)
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED), suggested=_seeds)
     model: str = setting("paintings", ModelName())
     method: str = setting("balanced", Choice(tuple(METHODS)))
     loss: str = setting("mean", Choice(("mean", "pixels")))
     region: str = setting("all", Choice(REGIONS))
-    mask: str = setting("", Mask())
+    mask: str = setting("", Mask(), in_sweeps=False)
     palette: str = setting("", Palette())
     brightness: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
     contrast: float = setting(-1.0, RealOrOff(0.0, 0.5, step=0.02))
@@ -148,6 +175,13 @@ class ColorSettings:
     every: int = setting(1, Whole(1, 10))
     repeats: int = setting(0, Whole(0, 4))
     eta: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
+
+    @property
+    def count(self) -> int:
+        return self.num_images
+
+    def of_one_picture(self) -> Self:
+        return replace(self, num_images=1)
 
     def check_together(self) -> None:
         check_guidance(self)
@@ -198,14 +232,14 @@ class TextSettings:
 
     prompt: str = setting("a landscape with trees", Prompt())
     negative_prompt: str = setting("", Prompt())
-    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01))
-    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS))
-    num_images: int = setting(1, Whole(1, MAX_IMAGES))
-    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED))
+    guidance_scale: float = setting(0.2, Real(0.0, 1000.0, step=0.01), suggested=_scales)
+    num_inference_steps: int = setting(20, Whole(1, MAX_STEPS), suggested=_STEPS)
+    num_images: int = setting(1, Whole(1, MAX_IMAGES), in_sweeps=False)
+    seed: int = setting(0, Whole(RANDOM_SEED, MAX_SEED), suggested=_seeds)
     model: str = setting("paintings", ModelName())
     method: str = setting("balanced", Choice(tuple(TEXT_METHODS)))
     clip_model: str = setting("clip-small", Choice(CLIPS))
-    image_prompt: str = setting("", Picture())
+    image_prompt: str = setting("", Picture(), in_sweeps=False)
     image_weight: float = setting(1.0, Real(0.0, 5.0))
     color: str = setting("", ColorOrNone())
     color_weight: float = setting(1.0, Real(0.0, 1.0, step=0.05))
@@ -216,6 +250,13 @@ class TextSettings:
     repeats: int = setting(0, Whole(0, 4))
     eta: float = setting(-1.0, RealOrOff(0.0, 1.0, step=0.05))
     tries: int = setting(1, Whole(1, MAX_TRIES))
+
+    @property
+    def count(self) -> int:
+        return self.num_images
+
+    def of_one_picture(self) -> Self:
+        return replace(self, num_images=1)
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):

@@ -24,8 +24,6 @@ from torch import Tensor
 from pipelines.core import images, pictures
 from pipelines.core.errors import UserError
 from pipelines.core.rules import (
-    Real,
-    Whole,
     is_picture,
     rule,
     show,
@@ -213,18 +211,8 @@ def from_query(query: Mapping[str, str]) -> Record | None:
     tab = _known_tab(query["tab"])
     kind = PRODUCTS[tab]
     names = {f.name for f in dataclasses.fields(kind)}
-    values = {n: _typed(kind, n, v) for n, v in query.items() if n in names}
+    values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}
     return Record(tab=tab, settings=_settings(tab, values), revision=query.get("rev", ""))
-
-
-def _typed(kind: type[Any], name: str, text: str) -> Any:
-    """Returns a value of a query as the type of its setting, or the text for the rule to refuse."""
-    types = {Whole: int, Real: float}
-    convert = next((types[r] for r in types if isinstance(rule(kind, name), r)), str)
-    try:
-        return convert(text)
-    except ValueError:
-        return text
 
 
 def _known_tab(tab: Any) -> str:
@@ -295,7 +283,7 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
 
 
 def _rebuilt(example: Any, record: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
-    count = getattr(record.settings, "num_images", 0) or len(record.settings.digits)
+    count = record.settings.count
     num_tiles = (len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * len(example["moments"])) * count
     with Image.open(path) as sheet:
         side = sheet.width // min(_COLUMNS, num_tiles)

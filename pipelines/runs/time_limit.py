@@ -153,10 +153,8 @@ def _largest(
 
 def _single(settings: Any) -> Any:
     """Returns the settings of one picture, with one seed tried."""
-    changes: dict[str, Any] = {n: 1 for n in ("num_images", "tries") if hasattr(settings, n)}
-    if hasattr(settings, "digits"):
-        changes["digits"] = settings.digits[:1]
-    return replace(settings, **changes)
+    one = settings.of_one_picture()
+    return replace(one, tries=1) if hasattr(one, "tries") else one
 
 
 def _shared_steps(cells: Sequence[Any]) -> int | None:

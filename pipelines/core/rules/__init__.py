@@ -1,0 +1,57 @@
+"""Rules for settings: what each accepts, how it is written in texts, and how it is chosen."""
+
+from pipelines.core.errors import SettingsError, show
+from pipelines.core.rules.base import (
+    MAX_SEED,
+    NONE,
+    RANDOM_SEED,
+    Rule,
+    Settings,
+    declared,
+    drawn_seed,
+    is_picture,
+    rule,
+    setting,
+    validate,
+)
+from pipelines.core.rules.color import Color, ColorOrNone, Palette, palette_entries
+from pipelines.core.rules.number import OFF, Real, RealOrOff, Whole
+from pipelines.core.rules.picture import Mask, Picture
+from pipelines.core.rules.text import (
+    MAX_PROMPT_LENGTH,
+    Choice,
+    DigitString,
+    Prompt,
+    prompt_entries,
+)
+
+__all__ = [
+    "MAX_PROMPT_LENGTH",
+    "MAX_SEED",
+    "NONE",
+    "OFF",
+    "RANDOM_SEED",
+    "Choice",
+    "Color",
+    "ColorOrNone",
+    "DigitString",
+    "Mask",
+    "Palette",
+    "Picture",
+    "Prompt",
+    "Real",
+    "RealOrOff",
+    "Rule",
+    "Settings",
+    "SettingsError",
+    "Whole",
+    "declared",
+    "drawn_seed",
+    "is_picture",
+    "palette_entries",
+    "prompt_entries",
+    "rule",
+    "setting",
+    "show",
+    "validate",
+]

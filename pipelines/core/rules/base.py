@@ -1,0 +1,160 @@
+"""What a rule is, how a setting declares one, and `validate`, which applies them.
+
+Settings are frozen dataclasses; each field carries a rule. Controls, API, links, sweeps and command
+line all read from these rules what a setting accepts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+MAX_SEED = 2**32 - 1
+RANDOM_SEED = -1
+NONE = "none"
+"""What people write for an empty value, where several values are written in one text."""
+
+
+class Rule:
+    """The values that one setting accepts, and how they are written and chosen.
+
+    Attributes:
+        control: kind of the control: "slider", "radio", "text" or "picture".
+        may_be_empty: whether "" is accepted, and is off.
+        contains_commas: whether a value may contain commas, so that they separate no values.
+    """
+
+    control: ClassVar[str] = "text"
+    may_be_empty: ClassVar[bool] = False
+    contains_commas: ClassVar[bool] = False
+
+    def check(self, name: str, value: Any) -> Any:
+        """Returns the value, converted to the type of the setting.
+
+        Raises:
+            SettingsError: one sentence that names the setting, what is accepted and what was given.
+        """
+        raise NotImplementedError
+
+    def parse(self, text: str) -> Any:
+        """Returns the value that a text stands for; `check` refuses what stands for none."""
+        return text
+
+    def values(self, name: str, entry: str, most: int) -> list[Any]:
+        """Returns the checked values that an entry of a list stands for; a range has several.
+
+        Args:
+            name: of the setting.
+            entry: as people write it.
+            most: values that a range may have.
+
+        Raises:
+            SettingsError: if a value is not accepted, or a range has too few or too many.
+        """
+        is_empty = entry == NONE and self.may_be_empty
+        return [self.check(name, "" if is_empty else self.parse(entry))]
+
+    def suggestions(self, current: Any) -> Sequence[str]:
+        """Returns a few values to compare with each other, as people write them.
+
+        Args:
+            current: value of the setting.
+        """
+        raise NotImplementedError
+
+
+def with_current(current: str, others: Sequence[str]) -> list[str]:
+    """Returns the current value without separators of values, then the others."""
+    first = " ".join(current.replace(";", ",").split()) or NONE
+    return [first, *(other for other in others if other != first)]
+
+
+Suggested = Sequence[str] | Callable[[Any], Sequence[str]]
+"""Values to compare, as people write them, or a function from settings to them."""
+
+
+def setting(
+    default: Any, rule: Rule, *, suggested: Suggested | None = None, in_sweeps: bool = True
+) -> Any:
+    """Returns a dataclass field of a setting.
+
+    Args:
+        default: value where none is given.
+        rule: what it accepts.
+        suggested: values to compare in a sweep; None is what the rule suggests.
+        in_sweeps: whether the setting can change along an axis of a sweep.
+    """
+    metadata = {"rule": rule, "suggested": suggested, "in_sweeps": in_sweeps}
+    return field(default=default, metadata=metadata)
+
+
+def declared(settings: Any, name: str) -> Any:
+    """Returns the dataclass field of a setting, whose metadata `setting` describes."""
+    return next(f for f in dataclasses.fields(settings) if f.name == name)
+
+
+def rule(settings: Any, name: str) -> Any:
+    """Returns the rule of a setting, for instance to read a slider's bounds."""
+    return declared(settings, name).metadata["rule"]
+
+
+def is_picture(settings: Any, name: str) -> bool:
+    """Returns whether a setting is a picture."""
+    return rule(settings, name).control == "picture"
+
+
+class Settings(Protocol):
+    """The type that `validate` takes: a frozen dataclass whose fields each carry a rule."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def count(self) -> int:
+        """Number of pictures that a run with these settings draws."""
+        ...
+
+    def of_one_picture(self) -> Self:
+        """Returns the settings of the first picture alone.
+
+        Raises:
+            SettingsError: if the settings say wrongly which one that is.
+        """
+        ...
+
+    def check_together(self) -> None:
+        """Checks settings against each other.
+
+        Raises:
+            SettingsError: if two settings contradict each other.
+        """
+        ...
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def validate(settings: S) -> S:
+    """Returns the settings, each checked and converted; a seed of -1 becomes a random one.
+
+    Raises:
+        SettingsError: one sentence about the first setting that is wrong.
+    """
+    values = {
+        f.name: f.metadata["rule"].check(f.name, getattr(settings, f.name))
+        for f in dataclasses.fields(settings)
+    }
+    values["seed"] = drawn_seed(values["seed"])
+    checked = dataclasses.replace(settings, **values)
+    checked.check_together()
+    return checked
+
+
+def drawn_seed(seed: int) -> int:
+    """Returns the seed, or a random one for `RANDOM_SEED`."""
+    return secrets.randbelow(2**31) if seed == RANDOM_SEED else seed

@@ -1,0 +1,50 @@
+"""Rules for pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pipelines.core import images, pictures
+from pipelines.core.errors import SettingsError
+from pipelines.core.rules.base import Rule
+
+
+@dataclass(frozen=True)
+class Picture(Rule):
+    """A picture, kept as a small PNG in a `data:image/png;base64,` address; empty is off.
+
+    Accepts whatever `pictures.open_picture` opens; `max_side_px` is the longest side that is kept.
+    """
+
+    max_side_px: int = 256
+
+    control: ClassVar[str] = "picture"
+    may_be_empty: ClassVar[bool] = True
+
+    def check(self, name: str, value: Any) -> str:
+        if value == "":
+            return ""
+        return pictures.to_setting(value, name=name, max_side_px=self.max_side_px)
+
+
+@dataclass(frozen=True)
+class Mask(Picture):
+    """A square mask, white where it applies, kept like a `Picture`; empty is off.
+
+    It is kept larger, because shrinking would lose small spots.
+    """
+
+    max_side_px: int = 1024
+
+    def check(self, name: str, value: Any) -> str:
+        address = super().check(name, value)
+        if not address:
+            return ""
+        mask = images.to_mask(images.from_data_uri(address))
+        height, width = mask.shape
+        if height != width:
+            raise SettingsError("mask_square", name=name, width=width, height=height)
+        if float(mask.max()) < 0.5:
+            raise SettingsError("mask_black", name=name)
+        return address
