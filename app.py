@@ -33,7 +33,8 @@ from pipelines.core import devices
 from pipelines.core.assets import ASSETS
 from pipelines.models import memory
 from pipelines.models.names import own_checkpoints
-from tabs import about, color, common, digits, i18n, lane, page, temp_files, text, warm_up
+from pipelines.products import PRODUCTS
+from tabs import about, common, endpoints, i18n, lane, page, shell, temp_files, warm_up
 from tabs.i18n import Translatable
 from tabs.server import headers, sessions
 from tabs.server.limits import check_environment
@@ -84,16 +85,16 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     """
     with Studio(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         header = page.build_header(TITLE)
-        with gr.Tabs(selected="color", elem_id="tabs") as row:
-            with gr.Tab(Translatable("color.title"), id="color"):
-                color_tab = color.build(header.language)
-            with gr.Tab(Translatable("text.title"), id="text"):
-                text_tab = text.build(header.language)
-            with gr.Tab(Translatable("digits.title"), id="digits"):
-                digits_tab = digits.build(header.language)
+        tabs: dict[str, shell.Tab] = {}
+        with gr.Tabs(selected=next(iter(PRODUCTS)), elem_id="tabs") as row:
+            for product in PRODUCTS.values():
+                if product.has_tab:
+                    with gr.Tab(Translatable(f"{product.name}.title"), id=product.name):
+                        tabs[product.name] = shell.build(product, header.language)
+                endpoints.add_run_endpoint(product)
             with gr.Tab(Translatable("about.title"), id="about") as about_tab:
                 about.build(about_tab, header.language)
-        page.wire(demo, header, row, {"color": color_tab, "text": text_tab, "digits": digits_tab})
+        page.wire(demo, header, row, tabs)
     demo.queue(max_size=max_queue, api_open=False)
     sessions.bound(demo)
     temp_files.files.watch(demo)

@@ -14,13 +14,14 @@ from pipelines.core import devices
 from pipelines.core.rules import rule
 from pipelines.models import checkpoints
 from pipelines.products.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings
-from tabs import common, explain, i18n
+from pipelines.runs.explanation import COURSE
+from tabs import endpoints, i18n
 
 _COLUMNS = ("key", "summary", "size", "data", "licence", "source", "revision")
 _PACKAGES = ("torch", "diffusers", "open_clip_torch", "gradio")
 _PARAGRAPHS = ("data", "keyboard", "privacy")
 _LINKS = {
-    "course": explain.COURSE,
+    "course": COURSE,
     "diffusers": "https://github.com/huggingface/diffusers",
     "open_clip": "https://github.com/mlfoundations/open_clip",
     "gradio": "https://www.gradio.app",
@@ -166,4 +167,4 @@ def build(tab: gr.Tab, language: gr.Radio | gr.Dropdown | None = None) -> None:
         api_visibility="private",
         show_progress="hidden",
     )
-    common.add_endpoint(endpoint, api_name="checkpoints", returns=list[dict], uses_device=False)
+    endpoints.add_endpoint(endpoint, api_name="checkpoints", returns=list[dict], uses_device=False)

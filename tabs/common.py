@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import functools
 import html
-import inspect
 import logging
 import re
 import secrets
 import time
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, TypedDict, TypeVar
 
 import gradio as gr
@@ -21,12 +17,9 @@ from PIL import Image
 
 from pipelines.core import devices, images
 from pipelines.core.errors import UserError
-from pipelines.core.rules import MAX_SEED, Choice, Real, Whole, rule
-from pipelines.runs import provenance, timing
-from tabs import i18n, temp_files, uploads
-from tabs.i18n import Translatable
+from pipelines.runs import timing
+from tabs import i18n, temp_files
 from tabs.lane import LANE, Turn
-from tabs.temp_files import RunFiles
 
 logger = logging.getLogger("studio")
 
@@ -263,20 +256,6 @@ def wire_stop_button(
     )
 
 
-def run_info(preview: Preview) -> dict[str, Any]:
-    """Returns the `info` that API callers get beside the images."""
-    return {
-        "seed": preview.settings.seed,
-        "step": preview.step,
-        "total_steps": preview.total_steps,
-        "seconds": round(preview.seconds, 3),
-        "model": preview.model,
-        "revision": preview.revision,
-        "settings": provenance.without_pictures(preview.settings),
-        "versions": provenance.versions(),
-    }
-
-
 def save_png(picture: Image.Image, name: str) -> str:
     """Saves a picture as PNG in Gradio's cache, the only folder it serves; returns the path."""
     return temp_files.files.save_png(picture, name)
@@ -290,165 +269,3 @@ def save_pictures(
         pictures = [images.with_metadata(picture, metadata) for picture in pictures]
     paths = [save_png(picture, f"{name}-{i}") for i, picture in enumerate(pictures)]
     return [gr.FileData(path=path) for path in paths]
-
-
-def add_endpoint(
-    function: Callable[..., Any], *, api_name: str, returns: Any, uses_device: bool = True
-) -> None:
-    """Adds a typed API endpoint that calls a function or generator.
-
-    Gradio takes the return annotation as the type of one result, so the annotation of a generator
-    is replaced by the type of one item.
-
-    Args:
-        function: its parameters become those of the endpoint.
-        api_name: name without the slash.
-        returns: type of one result; a tuple type for several.
-        uses_device: whether it computes on the device and so waits in the device's queue.
-    """
-
-    @functools.wraps(function)
-    def endpoint(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    @functools.wraps(function)
-    def streaming_endpoint(*args: Any, **kwargs: Any) -> Any:
-        yield from function(*args, **kwargs)
-
-    wrapper = streaming_endpoint if inspect.isgeneratorfunction(function) else endpoint
-    hints = typing.get_type_hints(function) | {"return": returns}
-    signature = inspect.signature(function)
-    parameters = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items()]
-    wrapper.__annotations__ = hints
-    typed = signature.replace(parameters=parameters, return_annotation=returns)
-    _set_signature(wrapper, typed)
-    wrapper.__name__ = api_name  # MCP takes it as the name of the tool
-    if uses_device:
-        gr.api(wrapper, api_name=api_name, **DEVICE_QUEUE)
-    else:
-        gr.api(wrapper, api_name=api_name, concurrency_limit=None)
-
-
-def add_run_endpoint(
-    settings: type[Any],
-    generate: Callable[[Any], Iterator[PreviewT]],
-    api_result: Callable[[PreviewT], tuple[list[gr.FileData], dict[str, Any]]],
-    *,
-    api_name: str,
-) -> None:
-    """Adds the endpoint of a product; it streams `(images, info)`.
-
-    Args:
-        settings: settings class; its fields become the parameters of the endpoint.
-        generate: function from settings to previews.
-        api_result: function from a preview to a result; its docstring describes the endpoint.
-        api_name: name without the slash.
-    """
-    fields = dataclasses.fields(settings)
-    hints = typing.get_type_hints(settings)
-
-    def endpoint(*values: Any) -> Iterator[tuple[list[gr.FileData], dict[str, Any]]]:
-        arguments = {field.name: value for field, value in zip(fields, values, strict=True)}
-        with as_gradio_errors(i18n.DEFAULT), closing(RunFiles(temp_files.files)) as run_files:
-            turn = Turn()
-            given = settings(**uploads.with_uploads(settings, arguments))
-            stream = turn.wait(lambda: generate(given))
-            for preview in throttle_previews(stream, turn=turn):
-                pictures, info = api_result(preview)
-                run_files.show([picture.path for picture in pictures])
-                yield pictures, info
-
-    endpoint.__doc__ = api_result.__doc__
-    endpoint.__annotations__ = {field.name: hints[field.name] for field in fields}
-    parameters = [
-        inspect.Parameter(
-            field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default
-        )
-        for field in fields
-    ]
-    _set_signature(endpoint, inspect.Signature(parameters))
-    add_endpoint(endpoint, api_name=api_name, returns=tuple[list[gr.FileData], dict])
-
-
-def _set_signature(function: Callable[..., Any], signature: inspect.Signature) -> None:
-    setattr(function, "__signature__", signature)  # noqa: B010 (unknown to type checkers)
-
-
-def slider(
-    settings: type[Any],
-    name: str,
-    *,
-    prefix: str,
-    maximum: float | None = None,
-    info: str = "",
-) -> gr.Slider:
-    """Returns a slider with the range, default and texts of a setting.
-
-    Args:
-        settings: settings class.
-        name: name of the setting.
-        prefix: prefix of the element's id.
-        maximum: right end of the slider, in place of the setting's own maximum.
-        info: key of the text below the label, in place of the setting's own text.
-    """
-    bounds: Real | Whole = rule(settings, name)
-    return gr.Slider(
-        min(bounds.minimum, getattr(settings, name)),  # -1 is off
-        bounds.maximum if maximum is None else maximum,
-        getattr(settings, name),
-        step=bounds.step,
-        label=Translatable(f"setting.{name}"),
-        info=Translatable(info or f"info.{name}"),
-        elem_id=element_id(prefix, name),
-    )
-
-
-def radio(settings: type[Any], name: str, *, prefix: str, **options: Any) -> gr.Radio:
-    """Returns radio buttons for the names that a setting accepts."""
-    return gr.Radio(
-        labelled_options(choices(settings, name)),
-        value=getattr(settings, name),
-        label=Translatable(f"setting.{name}"),
-        elem_id=element_id(prefix, name),
-        **options,
-    )
-
-
-def choices(settings: type[Any], name: str) -> list[str]:
-    """Returns the names that a setting accepts."""
-    accepted: Choice = rule(settings, name)
-    return list(accepted.options)
-
-
-def labelled_options(options: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns `(label, option)` pairs; an option without a translation is its own label."""
-    texts = i18n.table(i18n.DEFAULT)
-    return [(Translatable(f"choice.{o}") if f"choice.{o}" in texts else o, o) for o in options]
-
-
-def element_id(prefix: str, name: str) -> str:
-    """Returns the element id of a setting's control; the id `stop` belongs to the Stop button."""
-    return prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
-
-
-def random_seed() -> int:
-    """Returns a random seed for the seed field."""
-    return secrets.randbelow(MAX_SEED + 1)
-
-
-def seed_row(default: int, prefix: str) -> gr.Number:
-    """Lays out a seed field, and a button that puts a random seed into it."""
-    with gr.Row(equal_height=True, elem_classes="seed-row"):
-        seed = gr.Number(
-            default,
-            label=Translatable("setting.seed"),
-            info=Translatable("info.seed"),
-            precision=0,
-            elem_id=f"{prefix}seed",
-            min_width=120,
-        )
-        button = gr.Button(
-            Translatable("shared.new_seed"), size="sm", elem_id=f"{prefix}new-seed", min_width=100
-        )
-    button.click(random_seed, outputs=seed, **INSTANT_EVENT)
-    return seed

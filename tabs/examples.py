@@ -17,8 +17,8 @@ from pipelines.core import images
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import UserError
 from pipelines.runs import provenance
+from pipelines.runs.product import Product
 from tabs import i18n
-from tabs.results import Product
 
 logger = logging.getLogger("studio")
 

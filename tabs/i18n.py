@@ -1,8 +1,12 @@
-"""Translations of the texts of the pages: every text has a key in
-`assets/words/LANGUAGE/*.toml`."""
+"""Texts of the pages in each language, by key.
+
+English texts of products and settings stand where those are declared; all others, and all of the
+other languages, in `assets/words/LANGUAGE/*.toml`. What a language leaves out is English.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -13,12 +17,22 @@ from gradio.blocks import Block
 
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import Message, UserError
+from pipelines.core.rules import label_of
+from pipelines.products import PRODUCTS
+from pipelines.runs.product import Product
 
 FOLDER = ASSETS / "words"
-LANGUAGES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
 
 _TRANSLATED_ARGS = ("label", "info", "placeholder", "value", "choices")
+
+
+def _languages() -> dict[str, str]:
+    """Returns the name of every language that has a folder, English first."""
+    codes = sorted(
+        (path.name for path in FOLDER.iterdir()), key=lambda code: (code != DEFAULT, code)
+    )
+    return {code: _read(code)["page.language"] for code in codes}
 
 
 class Translatable(str):
@@ -36,13 +50,39 @@ class Translatable(str):
         return (self.key,)
 
 
-@cache
 def table(language: str) -> Mapping[str, str]:
     """Returns every key, `part.name`, with its text in a language."""
-    files = [
-        path.read_text(encoding="utf-8") for path in sorted((FOLDER / language).glob("*.toml"))
-    ]
-    return {key: text for file in files for key, text in _flatten(tomllib.loads(file), "")}
+    return _english(tuple(PRODUCTS.values())) if language == DEFAULT else _read(language)
+
+
+@cache
+def _english(products: tuple[Product, ...]) -> Mapping[str, str]:
+    return _declared(products) | _read(DEFAULT)
+
+
+@cache
+def _read(language: str) -> dict[str, str]:
+    paths = sorted((FOLDER / language).glob("*.toml"))
+    tables = (tomllib.loads(path.read_text(encoding="utf-8")) for path in paths)
+    return {key: text for table in tables for key, text in _flatten(table, "")}
+
+
+def _declared(products: Iterable[Product]) -> dict[str, str]:
+    """Returns the English texts of products and of their settings.
+
+    A setting of several products has one key, `setting.NAME`; where a product says something else
+    of it, another one, `PRODUCT.setting.NAME`.
+    """
+    declared: dict[str, str] = {}
+    for product in products:
+        declared |= {f"{product.name}.{key}": text for key, text in product.texts.items()}
+        for field in dataclasses.fields(product.settings):
+            label = label_of(product.settings, field.name)
+            for part, text in (("setting", label), ("info", field.metadata["help"])):
+                key = f"{part}.{field.name}"
+                if text and declared.setdefault(key, text) != text:
+                    declared[f"{product.name}.{key}"] = text
+    return declared
 
 
 def _flatten(entries: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:
@@ -64,6 +104,23 @@ def translate(language: str, key: str, **values: Any) -> str:
     text = table(language).get(key) if language in LANGUAGES else None
     text = table(DEFAULT)[key] if text is None else text
     return text.format(**values) if values else text
+
+
+def key_of(product: Product, part: str, name: str) -> str:
+    """Returns the key of a text that a product may have of its own, else the one of all.
+
+    Args:
+        product: whose text it is.
+        part: of the key, such as "setting" or "info".
+        name: rest of the key.
+    """
+    own = f"{product.name}.{part}.{name}"
+    return own if own in table(DEFAULT) else f"{part}.{name}"
+
+
+def text_of(product: Product, language: str, key: str, **values: Any) -> str:
+    """Returns one of a product's own texts; see `translate`."""
+    return translate(language, f"{product.name}.{key}", **values)
 
 
 def preferred_language(accepted: str) -> str:
@@ -114,3 +171,7 @@ def error_message(language: str, error: UserError | Message) -> str:
 
 def _translate_part(language: str, part: Any) -> Any:
     return error_message(language, part) if isinstance(part, Message) else part
+
+
+LANGUAGES = _languages()
+"""Every language by its code, with its own name."""

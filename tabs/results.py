@@ -2,121 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from pipelines.core import devices, images
-from pipelines.core.rules import validate
-from pipelines.runs import history, provenance, time_limit, timing, zero_gpu
+from pipelines.core import images
+from pipelines.diffusion.noise import draw_noise, image_generators
+from pipelines.runs import history, provenance
 from pipelines.runs.comparison import Preview
+from pipelines.runs.product import Product, mean
 from tabs import charts, common, filmstrip, i18n, lane, temp_files
+from tabs.view import score_rows
+from tabs.views import view_of
 
 TOO_LONG = "!"
 """Replaces a link that would have to contain a picture."""
 
 _FEW = 4
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Values to plot per step, with and without guidance.
-
-    Attributes:
-        label: name of the plotted quantity.
-        guided: one value per step.
-        unguided: the same values without guidance.
-    """
-
-    label: str
-    guided: list[float]
-    unguided: list[float]
-
-
-@dataclass(frozen=True)
-class Product:
-    """Functions and constants of a kind of run: what a tab generates, and how it shows it.
-
-    Attributes:
-        name: name of the tab, a key of `provenance.PRODUCTS`.
-        settings: settings class.
-        generate: function from settings to previews; `compare=False` leaves out the unguided run.
-        checkpoints: function from settings to the keys of the checkpoints that they need.
-        load: loads those checkpoints, and downloads missing ones.
-        work: function from valid settings to the amount of computation; `compare` as above.
-        preview: class of the previews that `generate` yields.
-        describe: function from settings and language to one alternative text per picture.
-        scores: function from preview and language to the scores as HTML.
-        facts: function from preview to the scores for API callers and saved files.
-        curve: function from preview and language to the plotted values.
-        file_name: name of saved files.
-        columns: columns of the saved sheet, of a page of few pictures, and of one of many.
-        scale: screen pixels per image pixel on the saved sheet.
-        crisp: whether enlarged pixels are shown as squares.
-    """
-
-    name: str
-    settings: type[Any]
-    generate: Callable[..., Iterator[Any]]
-    checkpoints: Callable[[Any], tuple[str, ...]]
-    load: Callable[[Any], None]
-    work: Callable[..., timing.Work]
-    preview: type[Any]
-    describe: Callable[[Any, str], list[str]]
-    scores: Callable[[Any, str], str]
-    facts: Callable[[Any], dict[str, Any]]
-    curve: Callable[[Any, str], Curve]
-    file_name: str
-    columns: tuple[int, int, int]
-    scale: int
-    crisp: bool = False
-
-    @property
-    def prefix(self) -> str:
-        """Prefix of the element ids."""
-        return f"{self.name}-"
-
-    def run(self, settings: Any, *, compare: bool = True) -> Iterator[Any]:
-        """Yields the previews of a run, and records its time for later estimates.
-
-        Raises:
-            SettingsError: if a setting is wrong, or the run cannot end in time.
-            CheckpointError: if a checkpoint cannot be loaded.
-        """
-        settings = validate(settings)
-        self.check_time(settings, compare=compare)
-        work = self.work(settings, compare=compare)
-        if devices.ZERO_GPU:
-            self.load(settings)  # needs no GPU, and errors are reported from here
-            stream = zero_gpu.run(self.generate, settings, compare, work)
-        else:
-            stream = self.generate(settings, compare=compare)
-        return _with_timing(stream, work) if compare else stream
-
-    def check_time(self, settings: Any, *, compare: bool = True) -> None:
-        """Checks that a run with valid settings can end before its deadline.
-
-        Raises:
-            SettingsError: if it cannot; the message says what could.
-        """
-        work_of = functools.partial(self.work, compare=compare)
-        time_limit.check_run(settings, work_of, limit_seconds=lane.deadline_seconds())
-
-    def metadata(self, preview: Any) -> dict[str, Any]:
-        """Returns the metadata of a saved picture."""
-        return provenance.facts_of(preview) | self.facts(preview)
-
-
-def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
-    for preview in stream:
-        if preview.finished:
-            timing.estimator.note(work, preview.seconds)
-        yield preview
 
 
 @dataclass(frozen=True)
@@ -150,7 +56,7 @@ def updates(
     step_updates = {
         "pictures": tiles(product, preview, language),
         "status": status or common.run_status(preview, language),
-        "scores": product.scores(preview, language),
+        "scores": scores(product, preview, language),
         "charts": plots(product, preview, language),
     }
     if not preview.finished:
@@ -211,8 +117,33 @@ def in_output_order(updates: Mapping[str, Any]) -> list[Any]:
 
 def tiles(product: Product, preview: Any, language: str) -> str:
     """Returns pairs of pictures as HTML; the unguided one lies on top and is cut off at `--cut`."""
-    alt_texts = product.describe(preview.settings, language)
+    alt_texts = alt_texts_of(product, preview.settings, language)
     return pairs(product, preview.pictures, preview.unguided, alt_texts, language)
+
+
+def alt_texts_of(product: Product, settings: Any, language: str) -> Sequence[str]:
+    """Returns one alternative text per picture."""
+    of_view = view_of(product).alt_texts
+    if of_view is not None:
+        return of_view(settings, language)
+    return [i18n.text_of(product, language, "alt")] * settings.count
+
+
+def scores(product: Product, preview: Any, language: str) -> str:
+    """Returns the scores of a preview as HTML."""
+    of_view = view_of(product).scores
+    if of_view is not None:
+        return of_view(preview, language)
+    return f'<div class="scores">{score_rows(preview, language)}</div>'
+
+
+def starting_noise(product: Product) -> str:
+    """Returns the noise that the default run starts from, shown before the first run, as HTML."""
+    settings = product.settings()
+    noise = draw_noise(image_generators(settings.seed, settings.count), product.noise_shape)
+    pictures = images.to_pil(noise / 3)
+    alt = i18n.translate(i18n.DEFAULT, "shared.noise_alt")
+    return pairs(product, pictures, pictures, [alt] * len(pictures), i18n.DEFAULT)
 
 
 def pairs(
@@ -244,7 +175,7 @@ def plots(product: Product, preview: Any, language: str) -> str:
     description = charts.Description(
         translate("per_step"), translate("from_to"), translate("nothing")
     )
-    curve = product.curve(preview, language)
+    curve = product.curve(preview)
     series = {translate("guided"): curve.guided}
     if curve.unguided:
         series[translate("unguided")] = curve.unguided
@@ -252,7 +183,7 @@ def plots(product: Product, preview: Any, language: str) -> str:
         series,
         total=preview.total_steps,
         x_label=translate("step"),
-        y_label=curve.label,
+        y_label=i18n.text_of(product, language, curve.label),
         description=description,
     )
     gradient_chart = charts.line_chart(
@@ -263,11 +194,6 @@ def plots(product: Product, preview: Any, language: str) -> str:
         description=description,
     )
     return f'<div class="charts">{curve_chart}{gradient_chart}</div>'
-
-
-def mean(values: Sequence[float]) -> float:
-    """Returns the mean of one value per image; NaN if there are none."""
-    return sum(values) / len(values) if values else float("nan")
 
 
 def picture_files(product: Product, preview: Preview) -> list[gr.FileData]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -16,11 +16,13 @@ from pipelines.core.errors import SettingsError, UserError
 from pipelines.core.rules import is_picture, validate
 from pipelines.models import hub
 from pipelines.runs import provenance, timing
-from tabs import common, examples, explain, i18n, results, sweeps
+from pipelines.runs.product import Product
+from tabs import common, controls, examples, explain, i18n, lane, results, sweeps
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
-from tabs.results import Product, ResultComponents
+from tabs.results import ResultComponents
+from tabs.views import view_of
 
 _ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
 
@@ -47,7 +49,6 @@ class Tab:
         explanation: component that explains how the tab works.
         examples: component with the stored examples.
         sweep: components of the sweep.
-        extra_updates: function from settings to further updates of controls, by name.
     """
 
     product: Product
@@ -58,7 +59,6 @@ class Tab:
     explanation: gr.Markdown
     examples: gr.HTML
     sweep: sweeps.Panel
-    extra_updates: Callable[[Any], dict[str, Update]] = field(default=lambda _: {})
 
     def inputs(self) -> list[Component]:
         """Returns the controls in the order of the settings."""
@@ -70,15 +70,15 @@ class Tab:
 
     def control_updates(self, settings: Any) -> dict[Component, Update]:
         """Returns the updates that set all controls to settings."""
-        updates = {name: control_update(settings, name) for name in self.controls}
-        for name, update in self.extra_updates(settings).items():
+        updates = {name: controls.update(settings, name) for name in self.controls}
+        for name, update in view_of(self.product).extra_updates(settings).items():
             updates[name] = updates[name] | update
         return {self.controls[name]: update for name, update in updates.items()}
 
     def translated(self, language: str, token: str | None) -> dict[Any, Any]:
         """Returns the updates that translate the generated texts of the tab."""
         updates: dict[Any, Any] = {
-            self.explanation: explain.page(self.product.name, language),
+            self.explanation: explain.page(self.product, language),
             self.examples: examples.gallery(self.product, language),
         }
         preview = runs.preview(token)
@@ -113,55 +113,61 @@ def names_without_pictures(settings: type[Any]) -> list[str]:
 
 
 def _settings(product: Product, fields: dict[str, Any]) -> Any:
-    if fields.get("mask"):
-        fields["region"] = "all"
-    if isinstance(fields.get("digits"), str):
-        fields["digits"] = fields["digits"].strip()
-    return product.settings(**fields)
+    return product.settings(**view_of(product).adjusted(fields))
 
 
-def control_update(settings: Any, name: str) -> Update:
-    """Returns the update that sets a control to the value of its setting."""
-    value = getattr(settings, name)
-    if is_picture(type(settings), name):
-        value = images.from_data_uri(value) if value else None
-    return gr.update(value=value)
-
-
-def build(
-    product: Product,
-    language: gr.Radio,
-    *,
-    main_controls: Callable[[], dict[str, Any]],
-    more_controls: Callable[[], dict[str, Any]],
-    placeholder: str,
-    submit_fields: Sequence[str],
-    extra_updates: Callable[[Any], dict[str, Update]] = lambda _: {},
-) -> Tab:
-    """Lays out a tab and wires its runs; call inside `gr.Blocks`.
+def build(product: Product, language: gr.Radio) -> Tab:
+    """Lays out the tab of a product and wires its runs; call inside `gr.Blocks`.
 
     Args:
         product: product that the tab generates.
         language: component that holds the language.
-        main_controls: lays out the first controls, and returns them by the name of their setting.
-        more_controls: lays out the other controls, and returns them likewise.
-        placeholder: HTML that replaces the pictures before the first run.
-        submit_fields: names of the text fields in which the Enter key starts a run.
-        extra_updates: see `Tab`.
     """
-    prefix = product.prefix
+    tab, run, stop, copy = _layout(product)
+    wishes = [tab.controls[name] for name in controls.names_of(product, controls.WISH)]
+    submits = [c.submit for c in wishes if isinstance(c, gr.Textbox)]
+    event = _wire_run(tab, language, [run.click, *submits])
+    common.wire_stop_button(
+        stop,
+        event,
+        tab.result.status,
+        language,
+        halt=runs.halt,
+        token=tab.token,
+        press_script=_press_script(product),
+    )
+    _wire_copy(tab, language, copy)
+    _wire_examples(tab, language)
+    _wire_estimate(tab, language)
+    sweeps.wire(
+        tab.sweep,
+        product,
+        language,
+        tab.inputs(),
+        lambda values: settings_of(product, values),
+        tab.inputs_without_pictures(),
+        lambda values: settings_without_pictures(product, values),
+    )
+    view_of(product).wire(tab.controls, language)
+    return tab
+
+
+def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
+    """Lays out a tab; returns it with its buttons: Paint, Stop and Copy link."""
+    prefix, custom = product.prefix, view_of(product).controls
     gr.Markdown(Translatable(f"{product.name}.introduction"), elem_classes="introduction")
     # On a narrow page the style sheet dissolves the columns and orders their parts.
     with gr.Row(elem_classes="workspace"):
         with gr.Column(elem_classes="hands", min_width=0):
             with gr.Column(elem_classes="wish", min_width=0):
-                controls = main_controls()
+                laid_out = controls.layout(product, controls.WISH, custom)
                 run, stop, estimate = _buttons(product)
             with gr.Column(elem_classes="controls", min_width=0):
-                controls |= more_controls()
+                for group in (controls.MAIN, *controls.groups(product)):
+                    laid_out |= controls.layout(product, group, custom)
         with gr.Column(elem_classes="eyes", min_width=0):
             with gr.Column(elem_classes="shown", min_width=0):
-                result, copy = _result_components(product, placeholder)
+                result, copy = _result_components(product)
             with gr.Column(elem_classes="shelf", min_width=0):
                 gr.Markdown(Translatable("shared.examples"), elem_classes="shelf-title")
                 shelf = examples.build(product)
@@ -173,35 +179,13 @@ def build(
         sweep = sweeps.layout(product)
     with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
         explanation = gr.Markdown(
-            explain.page(product.name, i18n.DEFAULT),
+            explain.page(product, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
     token = gr.Textbox(visible=False)
-    tab = Tab(product, controls, result, token, estimate, explanation, shelf, sweep, extra_updates)
-    event = _wire_run(tab, language, [run.click, *(controls[n].submit for n in submit_fields)])
-    common.wire_stop_button(
-        stop,
-        event,
-        result.status,
-        language,
-        halt=runs.halt,
-        token=token,
-        press_script=_press_script(product),
-    )
-    _wire_copy(tab, language, copy)
-    _wire_examples(tab, language)
-    _wire_estimate(tab, language)
-    sweeps.wire(
-        sweep,
-        product,
-        language,
-        tab.inputs(),
-        lambda values: settings_of(product, values),
-        tab.inputs_without_pictures(),
-        lambda values: settings_without_pictures(product, values),
-    )
-    return tab
+    tab = Tab(product, laid_out, result, token, estimate, explanation, shelf, sweep)
+    return tab, run, stop, copy
 
 
 def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
@@ -228,13 +212,13 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
     return run, stop, estimate
 
 
-def _result_components(product: Product, placeholder: str) -> tuple[ResultComponents, gr.Button]:
+def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
     """Lays out pictures, status, scores and downloads; plots and filmstrip are rendered later."""
     prefix = product.prefix
     small: dict[str, Any] = {"size": "sm", "min_width": 60}
     with gr.Row(elem_classes=["result", "stacked"] if product.crisp else "result"):
         with gr.Column(min_width=0):
-            pictures = gr.HTML(placeholder, elem_id=f"{prefix}result")
+            pictures = gr.HTML(results.starting_noise(product), elem_id=f"{prefix}result")
             gr.Slider(  # moved by `assets/studio.js`, without asking the server
                 0,
                 100,
@@ -300,12 +284,13 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
             with common.as_gradio_errors(language_code):
                 turn = Turn(language_code)
                 settings = validate(settings_of(product, values))
-                product.check_time(settings)
+                limit = lane.deadline_seconds()
+                product.check_time(settings, limit)
                 yield results.in_output_order(results.start_updates(language_code))
                 for status in load_checkpoints(product, settings, language_code, turn):
                     yield results.in_output_order({"status": status})
                 stream = common.throttle_previews(
-                    product.run(settings),
+                    product.run(settings, limit_seconds=limit),
                     turn=turn,
                     should_continue=lambda: runs.is_latest(token),
                 )
@@ -414,7 +399,7 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
     def update_estimate(language_code: str, *values: Any) -> str:
         return estimate_of(tab.product, language_code, values)
 
-    changes = [tab.controls[name].change for name in _AFFECTS_TIME if name in tab.controls]
+    changes = [component.change for component in tab.inputs_without_pictures()]
     gr.on(
         [*changes, tab.result.link.change],  # every finished run improves the estimate
         update_estimate,
@@ -423,30 +408,6 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
         trigger_mode="always_last",
         **common.INSTANT_EVENT,
     )
-
-
-_AFFECTS_TIME = (
-    "num_inference_steps",
-    "num_images",
-    "method",
-    "model",
-    "seed",
-    "cutouts",
-    "clip_model",
-    "every",
-    "repeats",
-    "start",
-    "stop",
-    "digits",
-    "conditioning",
-    "cfg_scale",
-    "solver",
-    "eta",
-    "tries",
-    "blend_with",
-    "blend",
-)
-"""Settings that change the time of a run."""
 
 
 def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:

@@ -15,6 +15,7 @@ from gradio.components import Component
 from pipelines.core import images
 from pipelines.core.rules import NONE
 from pipelines.runs import provenance, time_limit
+from pipelines.runs.product import Product
 from pipelines.runs.sheet import sheet
 from pipelines.runs.sweep import (
     Axis,
@@ -29,15 +30,10 @@ from pipelines.runs.sweep import (
 from tabs import common, i18n
 from tabs.i18n import Translatable
 from tabs.lane import Overtime, Turn
-from tabs.results import Product, failure_updates
+from tabs.results import failure_updates
 from tabs.server import limits
 
 _UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
-_DEFAULT_AXES = {
-    "color": ("guidance_scale", "seed"),
-    "text": ("guidance_scale", "prompt"),
-    "digits": ("cfg_scale", "digits"),
-}
 _CELL_PX = 128
 
 
@@ -64,7 +60,7 @@ def layout(product: Product) -> Panel:
     """Lays out the sweep; call inside `gr.Blocks`."""
     prefix = f"{product.prefix}sweep-"
     gr.Markdown(Translatable("sweep.introduction"))
-    rows, columns = _DEFAULT_AXES[product.name]
+    rows, columns = product.first_sweep
     with gr.Row(elem_classes="axis"):
         row_choice, row_values = _axis(product, "rows", rows)
     with gr.Row(elem_classes="axis"):

@@ -8,23 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from typing import Any
 
 from pipelines.core import devices
-from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.products import PRODUCTS
 from pipelines.runs.timing import estimator
-from tabs import color, digits, text
-from tabs.results import Product
 
 logger = logging.getLogger("studio")
 
 _STEPS = 4
-_RUNS: Sequence[tuple[Product, Any]] = (
-    (color.PRODUCT, ColorSettings(num_inference_steps=_STEPS)),
-    (text.PRODUCT, TextSettings(num_inference_steps=_STEPS)),
-    (digits.PRODUCT, DigitsSettings(num_inference_steps=_STEPS)),
-)
 
 
 def start() -> None:
@@ -52,9 +43,9 @@ def measure() -> None:
     Errors are only logged; a visitor who causes the same error sees it.
     """
     try:
-        for product, settings in _RUNS:
+        for product in PRODUCTS.values():
             for _ in range(2):
-                for _ in product.run(settings):
+                for _ in product.run(product.settings(num_inference_steps=_STEPS)):
                     pass
     except Exception:
         logger.exception("the device could not be measured")

@@ -2,22 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
-from pipelines.core.rules import palette_entries, validate
+from pipelines.core.rules import (
+    Choice,
+    Color,
+    Mask,
+    Palette,
+    Real,
+    SettingsError,
+    palette_entries,
+    setting,
+    show,
+    validate,
+)
 from pipelines.diffusion import losses
+from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.methods import METHODS, Method
+from pipelines.diffusion.solvers.ddim import ddim_step
 from pipelines.models import checkpoints
 from pipelines.products import guided
-from pipelines.products.settings import ColorSettings, method_of
+from pipelines.products import guided_settings as shared
+from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.runs import comparison
+from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt, Explanation
+from pipelines.runs.product import Curve, Product, mean
 from pipelines.runs.timing import Work
+
+
+@dataclass(frozen=True)
+class ColorSettings:
+    """The settings of a run of colour guidance.
+
+    Attributes:
+        color: the colour to steer towards.
+        guidance_scale: strength: 0 is off, 0.05 subtle, 0.5 the maximum; for method "course" it is
+            the course's own scale, about 40.
+        num_inference_steps: number of denoising steps.
+        num_images: number of pictures, with consecutive seeds.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `methods`.
+        loss: "mean" guides the mean colour, "pixels" every pixel, as in the course.
+        region: the part of the picture for `color`.
+        mask: another part: white in a picture given as a data address; empty is off.
+        palette: up to five colours with shares, instead of `color`; empty is off.
+        brightness: wanted mean luma, 0 black to 1 white; -1 is off.
+        contrast: wanted standard deviation of luma, 0 flat to 0.5 the maximum; -1 is off.
+        symmetry: a mirror axis; "none" is off.
+        extras_weight: weight of brightness, contrast and symmetry; the colour has weight 1.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which guidance ends.
+        every: guide only every n-th step, n times as strongly; 1 is every step.
+        repeats: how often each middle step is done (recurrence); 0 is the method's own number.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
+    """
+
+    methods: ClassVar[Mapping[str, Method]] = METHODS
+
+    color: str = setting(
+        "#44CCAA", Color(), "Colour", "#44CCAA, rgb(68, 204, 170) or teal", group="wish"
+    )
+    guidance_scale: float = shared.guidance_scale()
+    num_inference_steps: int = shared.num_inference_steps(20)
+    num_images: int = shared.num_images()
+    seed: int = shared.seed()
+    model: str = shared.model()
+    method: str = shared.method(METHODS)
+    loss: str = setting(
+        "mean", Choice(("mean", "pixels")), "What shall have the colour", group="advanced"
+    )
+    region: str = setting(
+        "all", Choice(losses.REGIONS), "Part of the picture that the colour is for", group="more"
+    )
+    mask: str = setting(
+        "", Mask(), "Or a square mask picture, white where the colour belongs", group="more"
+    )
+    palette: str = setting(
+        "",
+        Palette(),
+        "Palette, instead of the colour",
+        "Up to five colours with shares: #102040 60, gold 40",
+        group="more",
+    )
+    brightness: float = shared.brightness("more")
+    contrast: float = shared.contrast("more")
+    symmetry: str = shared.symmetry("more")
+    extras_weight: float = setting(
+        1.0,
+        Real(0.0, 1.0, step=0.05),
+        "Weight of these",
+        "Symmetry, brightness, contrast",
+        group="more",
+    )
+    start: float = shared.start()
+    stop: float = shared.stop()
+    every: int = shared.every()
+    repeats: int = shared.repeats()
+    eta: float = shared.noise()
+
+    @property
+    def count(self) -> int:
+        return self.num_images
+
+    def of_one_picture(self) -> Self:
+        return replace(self, num_images=1)
+
+    def check_together(self) -> None:
+        check_guidance(self)
+        if self.mask and self.region != "all":
+            raise SettingsError("region_or_mask", got=self.region)
+        if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
+            raise SettingsError("loss_pixels")
+        if method_of(self).is_bare and self.only_ours():
+            name = self.only_ours()[0]
+            raise SettingsError("course_only", name=name, got=show(getattr(self, name)))
+
+    def only_ours(self) -> list[str]:
+        """Returns the names of settings in use that the course's notebook does not have."""
+        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
+        return [n for n in names if getattr(self, n) != getattr(type(self), n)]
 
 
 @dataclass(frozen=True)
@@ -145,3 +257,126 @@ def _generate(
             score_before=[score(picture, settings) for picture in preview.unguided],
             score_after=[score(picture, settings) for picture in preview.pictures],
         )
+
+
+def facts(preview: Preview) -> dict[str, Any]:
+    """Returns the distances to the target, for API callers and saved files."""
+    return {
+        "score": "palette distance" if preview.settings.palette else "CIEDE2000",
+        "score_before": [round(value, 3) for value in preview.score_before],
+        "score_after": [round(value, 3) for value in preview.score_after],
+    }
+
+
+def details(preview: Preview) -> dict[str, Any]:
+    """Returns what API callers get besides the scores."""
+    return {
+        "loss": [[round(value, 6) for value in step] for step in preview.losses],
+        "failed_steps": preview.failed_steps,
+    }
+
+
+def curve(preview: Preview) -> Curve:
+    """Returns the mean distance between predicted and target colour, per step."""
+    squared = not is_per_pixel(preview.settings)
+
+    def distances(values: list[list[float]]) -> list[float]:
+        means = [mean(of_step) for of_step in values]
+        return [127.5 * (value**0.5 if squared else value) for value in means]
+
+    return Curve("curve", distances(preview.losses), distances(preview.unguided_losses))
+
+
+_EXPLANATION = Explanation(
+    equations=(
+        r"d = x_0 - \Pi(x_0), \qquad " + RADIUS,
+        r"x_0 \leftarrow x_0 - \min\left(1, \frac{r}{\mathrm{rms}(d)}\right) d",
+        STEP,
+    ),
+    excerpts=(
+        LOOP,
+        Excerpt("project", Guide._displacement, "full = ", "return full"),
+        Excerpt("solver", ddim_step, "eps = ", "return alpha_prev * x0"),
+    ),
+    links=("course", *SOLVER_LINKS, "dps", "freedom", "ugd", "mpgd", "tfg"),
+)
+
+_TEXTS = {
+    "title": "Colour",
+    "introduction": (
+        "Choose a colour and press **Paint**. A model that has only ever learned to paint is "
+        "steered, step by step, towards pictures of that colour; nothing is trained for it. "
+        "Both pictures grow from the same noise."
+    ),
+    "run": "Paint",
+    "pick": "Pick",
+    "alt": "Picture guided towards {color}",
+    "alt_part": "Picture guided towards {color} in its part {part}",
+    "alt_palette": "Picture guided towards the palette {palette}",
+    "swatch_alt": "Target {target}, reached {reached}",
+    "palette_alt": "Palette {palette}",
+    "target": "Target",
+    "reached": "reached",
+    "delta_e": "ΔE tells how different two colours look: below 2 is hard to see.",
+    "palette_distance": "Distance to the palette, in steps of 255.",
+    "curve": "Distance of the predicted picture to the target, in steps of 255",
+    "swatch.turquoise": "Turquoise",
+    "swatch.sky": "Sky",
+    "swatch.ultramarine": "Ultramarine",
+    "swatch.violet": "Violet",
+    "swatch.rose": "Rose",
+    "swatch.vermilion": "Vermilion",
+    "swatch.amber": "Amber",
+    "swatch.moss": "Moss",
+    "swatch.ivory": "Ivory",
+    "swatch.charcoal": "Charcoal",
+    "idea": (
+        "A diffusion model starts from pure noise and takes a little of it away in every "
+        "step. In each step it also guesses what the finished picture will be, and there we "
+        "can steer: the guess is moved to the nearest picture of your colour, but only as "
+        "far as the picture is still undecided, and the model goes on from there. Nothing is "
+        "trained for it, and whatever the colour leaves open the model decides."
+    ),
+    "symbols": (
+        "*x*<sub>t</sub>: the noisy picture, whose parts of picture and of noise are "
+        "α<sub>t</sub> and σ<sub>t</sub>. *x*<sub>0</sub>: the finished picture as the "
+        "network predicts it. Π(*x*<sub>0</sub>): the nearest picture of the wanted mean "
+        "colour. *r*: the trust region, the farthest that a step may go. λ: the guidance "
+        "scale. ε: the noise that *x*<sub>0</sub> leaves in *x*<sub>t</sub>, found anew "
+        "after the move. *s*: the next, less noisy step. rms: the root mean square. Written "
+        "for the method `balanced`, without its fresh noise (eta 0); its solver also looks "
+        "back at the step before."
+    ),
+    "caption.project": (
+        "Inside a step, the guide moves the predicted picture `x0` towards the nearest one "
+        "of your colour. `limit` is the trust region."
+    ),
+    "caption.solver": (
+        "The solver goes on from the moved picture: it finds the noise that fits it, and "
+        "mixes both anew for the next level of noise."
+    ),
+}
+
+PRODUCT = Product(
+    name="color",
+    settings=ColorSettings,
+    preview=Preview,
+    generate=generate,
+    checkpoints=lambda settings: (settings.model,),
+    load=load,
+    work=work,
+    facts=facts,
+    details=details,
+    curve=curve,
+    noise_shape=(3, 64, 64),
+    first_sweep=("guidance_scale", "seed"),
+    explanation=_EXPLANATION,
+    texts=_TEXTS,
+    description="""Paints pictures of a colour, with a model that was not trained for it.
+
+Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
+revision, settings, versions, loss (per step, one value per image), score_before and score_after
+(per image: CIEDE2000 between its mean colour and the target). The last result is complete.""",
+    only_setting="color",
+    file_name="painting",
+)

@@ -10,7 +10,7 @@ from pipelines.diffusion import losses
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models.checkpoints import Loaded
-from pipelines.products.settings import NoisySettings, method_of
+from pipelines.products.guided_settings import NoisySettings, method_of
 from pipelines.runs import comparison, seed_search
 from pipelines.runs.run import Plan, Run
 from pipelines.runs.timing import Work

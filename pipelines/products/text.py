@@ -3,28 +3,150 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
 
-from pipelines.core import devices, images
-from pipelines.core.rules import prompt_entries, validate
+from pipelines.core import images
+from pipelines.core.rules import (
+    Choice,
+    ColorOrNone,
+    Picture,
+    Prompt,
+    Real,
+    SettingsError,
+    Whole,
+    setting,
+    show,
+    validate,
+)
 from pipelines.diffusion import losses
-from pipelines.diffusion.noise import seeded, spawn
-from pipelines.diffusion.views import VIEWS, random_views
-from pipelines.models import checkpoints, clip, zero_shot
+from pipelines.diffusion.methods import TEXT_METHODS, Method
+from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
+from pipelines.models.names import CLIPS
 from pipelines.products import guided
-from pipelines.products.settings import TextSettings, method_of
+from pipelines.products import guided_settings as shared
+from pipelines.products.guided_settings import check_guidance, method_of
+from pipelines.products.words import (
+    EXPLANATION,
+    EXPLANATION_TEXTS,
+    Target,
+    fit_of,
+    similarity,
+    target_of,
+    terms_of,
+    unseen_words,
+)
 from pipelines.runs import comparison, seed_search
 from pipelines.runs.history import History
+from pipelines.runs.product import Curve, Product, mean
 from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
-_VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
+MAX_TRIES = 32
+
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """The settings of a run of CLIP text guidance.
+
+    Attributes:
+        prompt: a sentence to guide towards, or several with weights.
+        negative_prompt: sentences to guide away from; empty is off.
+        guidance_scale: strength: 0 is off, 0.05 subtle, 0.5 the maximum; for method "course" it is
+            the course's own scale, about 8.
+        num_inference_steps: number of denoising steps.
+        num_images: number of pictures, with consecutive seeds.
+        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        model: key of an unconditional checkpoint.
+        method: one of `methods`.
+        clip_model: key of the CLIP that compares picture and words.
+        image_prompt: a picture to guide towards, as a data address; empty is off.
+        image_weight: weight of that picture; a sentence has weight 1.
+        color: a mean colour to guide towards too; empty is off.
+        color_weight: weight of the colour; the words have weight 1.
+        cutouts: number of crops of the picture that CLIP sees in each guided step.
+        start: share of the steps after which guidance begins.
+        stop: share of the steps after which guidance ends.
+        every: guide only every n-th step, n times as strongly; 1 is every step.
+        repeats: how often each middle step is done (recurrence); 0 is the method's own number.
+        eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
+        tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
+            Picture i tries the seeds from seed + i * tries on. 1 is off.
+    """
+
+    methods: ClassVar[Mapping[str, Method]] = TEXT_METHODS
+
+    prompt: str = setting(
+        "a landscape with trees",
+        Prompt(),
+        "Prompt",
+        "Several with weights: snow:1 | people:-0.5",
+        group="wish",
+    )
+    negative_prompt: str = setting(
+        "", Prompt(), "Negative prompt", "What it should not be like", group="wish"
+    )
+    guidance_scale: float = shared.guidance_scale()
+    num_inference_steps: int = shared.num_inference_steps(20)
+    num_images: int = shared.num_images()
+    seed: int = shared.seed()
+    model: str = shared.model()
+    method: str = shared.method(TEXT_METHODS)
+    clip_model: str = setting(
+        "clip-small",
+        Choice(CLIPS),
+        "CLIP model",
+        "clip-small is here; the others are fetched from the Hub",
+        group="advanced",
+    )
+    image_prompt: str = setting("", Picture(), "A picture to be like", group="more")
+    image_weight: float = setting(
+        1.0, Real(0.0, 5.0), "Weight of that picture", "A sentence weighs 1", group="more"
+    )
+    color: str = setting(
+        "",
+        ColorOrNone(),
+        "Mean colour as well",
+        "#44CCAA, rgb(68, 204, 170) or teal; empty: none",
+        group="more",
+    )
+    color_weight: float = setting(
+        1.0, Real(0.0, 1.0, step=0.05), "Weight of the colour", "0: none", group="more"
+    )
+    cutouts: int = setting(
+        1, Whole(1, 16), "Cutouts", "Crops it looks at in each guided step", group="advanced"
+    )
+    start: float = shared.start()
+    stop: float = shared.stop(0.8)
+    every: int = shared.every()
+    repeats: int = shared.repeats()
+    eta: float = shared.noise()
+    tries: int = setting(
+        1,
+        Whole(1, MAX_TRIES),
+        "Seeds tried",
+        "For each picture; the one that fits best early on is drawn",
+    )
+
+    @property
+    def count(self) -> int:
+        return self.num_images
+
+    def of_one_picture(self) -> Self:
+        return replace(self, num_images=1)
+
+    def check_together(self) -> None:
+        if not self.prompt and not (self.image_prompt and self.image_weight):
+            raise SettingsError("prompt_missing")
+        check_guidance(self)
+        if method_of(self).is_bare and self.color:
+            raise SettingsError("course_color", got=show(self.color))
 
 
 @dataclass(frozen=True)
@@ -63,107 +185,6 @@ class Preview(comparison.Preview):
     def score_after(self) -> list[float]:
         """The `similarity` of each guided picture to the prompt."""
         return self.similarities[-1]
-
-
-@dataclass(frozen=True)
-class Target:
-    """The sentences and pictures that guidance compares a picture with.
-
-    Attributes:
-        embeddings: `(p, d)`, of length 1, of sentences and pictures.
-        weights: `(p,)`; guidance moves away from those below 0.
-    """
-
-    embeddings: Tensor
-    weights: Tensor
-
-    def similarity(self, pictures: Tensor) -> Tensor:
-        """Returns the similarity `(b,)` of embeddings `(b, d)`; see `similarity` below."""
-        cosines = pictures @ self.embeddings.T  # (b, p)
-        return cosines @ self.weights / self.weights.abs().sum()
-
-
-def target_of(settings: TextSettings, model: Clip) -> Target:
-    """Returns the embeddings and weights of all prompts.
-
-    Raises:
-        SettingsError: if a sentence is too long for the CLIP.
-    """
-    embeddings, weights = [], []
-    for name, sign in (("prompt", 1), ("negative_prompt", -1)):
-        for text, weight in prompt_entries(getattr(settings, name)):
-            embeddings.append(clip.encode_text(model, text, name))
-            weights.append(sign * weight)
-    if settings.image_prompt and settings.image_weight:
-        pixels = images.to_tensor(images.from_data_uri(settings.image_prompt))  # (1, 3, h, w)
-        with devices.device_lock(model.device), torch.no_grad():
-            embeddings.append(clip.encode_images(model, pixels.to(model.device))[0])
-        weights.append(settings.image_weight)
-    stacked = torch.stack(embeddings)
-    return Target(stacked, torch.tensor(weights).to(stacked))
-
-
-def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
-    """Returns the similarity of pictures `(b, 3, h, w)` to a target, `(b,)`, from -1 to 1.
-
-    It is the weighted mean of the cosines; negative weights count against it.
-    """
-    with devices.device_lock(model.device), torch.no_grad():
-        return target.similarity(clip.encode_images(model, x0))
-
-
-def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
-    """Returns the score of the seed search: `x0` `(b, 3, h, w)` to `(b,)`, higher is better.
-
-    With words, it is the CLIP's log-odds of the target against other things. With only a picture,
-    or if there are no other things, it is the similarity.
-    """
-    prompts = [text for text, _ in prompt_entries(settings.prompt)]
-    others = zero_shot.others(model, prompts) if prompts else target.embeddings[:0]
-    if not len(others):
-        return lambda x0: similarity(model, target, x0)
-
-    def fit(x0: Tensor) -> Tensor:
-        with devices.device_lock(model.device), torch.no_grad():
-            embeddings = clip.encode_images(model, x0)  # (b, d)
-            return zero_shot.log_odds(model, target.similarity(embeddings), embeddings @ others.T)
-
-    return fit
-
-
-def embed_crops_of(
-    settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
-) -> Callable[[Tensor], Tensor]:
-    """Returns a function of `x0` that gives the embeddings of random crops, `(k, b, d)`."""
-    method = method_of(settings)
-    views = replace(method.views or VIEWS, count=settings.cutouts)
-
-    def embed_crops(x0: Tensor) -> Tensor:
-        crops = random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
-        inputs = 2 * crops - 1 if method.shows_signed_range else crops
-        return clip.encode_images(model, inputs.flatten(0, 1)).unflatten(0, crops.shape[:2])
-
-    return embed_crops
-
-
-def terms_of(
-    settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
-) -> list[losses.Term]:
-    """Returns the loss terms of a run with the given seeds; the colour comes last."""
-    generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
-    embed_crops = embed_crops_of(settings, model, generators)
-    words = losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights)
-    terms = [losses.Term(words)]
-    if settings.color:
-        color = losses.MeanColor(images.color_to_tensor(settings.color))
-        terms.append(losses.Term(color, settings.color_weight))
-    return terms
-
-
-def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
-    """Returns the words of the prompts that are not in the CLIP's training data."""
-    entries = prompt_entries(settings.prompt) + prompt_entries(settings.negative_prompt)
-    return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
 def load(settings: TextSettings) -> None:
@@ -294,3 +315,88 @@ def _generate(
             seeds=list(seeds),
             seconds_tried=seconds_tried,
         )
+
+
+def facts(preview: Preview) -> dict[str, Any]:
+    """Returns the similarities, for API callers and saved files."""
+    return {
+        "score": "cosine similarity",
+        "score_before": [round(value, 4) for value in preview.score_before],
+        "score_after": [round(value, 4) for value in preview.score_after],
+        "clip_revision": preview.clip_revision,
+    }
+
+
+def details(preview: Preview) -> dict[str, Any]:
+    """Returns what API callers get besides the scores."""
+    return {
+        "loss": [[round(value, 6) for value in step] for step in preview.losses],
+        "similarity": [[round(value, 4) for value in step] for step in preview.similarities],
+        "failed_steps": preview.failed_steps,
+        "seeds": preview.seeds,
+        "unseen_words": preview.unseen_words,
+    }
+
+
+def curve(preview: Preview) -> Curve:
+    """Returns the mean similarity between predicted picture and prompt, per step."""
+    return Curve(
+        "curve_words" if preview.settings.prompt else "curve_picture",
+        [mean(step) for step in preview.similarities],
+        [mean(step) for step in preview.unguided_similarities],
+    )
+
+
+_TEXTS = {
+    "title": "Text",
+    "introduction": (
+        "Say what you want to see and press **Paint**. A model that has only learned to "
+        "paint, and knows no words, is steered by a second one, a CLIP, that can tell how "
+        "well words fit a picture. Both pictures grow from the same noise."
+    ),
+    "run": "Paint",
+    "alt": "Picture guided {wishes}",
+    "alt_prompt": "towards the words: {wish}",
+    "alt_picture": "towards an uploaded picture",
+    "alt_negative": "away from: {wish}",
+    "alt_color": "towards the colour {wish}",
+    "and": ", ",
+    "try_paintings": "These work on paintings:",
+    "try_scenes": "These work on scenes:",
+    "try_emoji": "Best with thorough and several seeds tried:",
+    "score_of_words": "Similarity to the words",
+    "score_of_picture": "Similarity to the picture",
+    "curve_words": "Similarity of the predicted picture to the words",
+    "curve_picture": "Similarity of the predicted picture to the picture",
+    "judge": (
+        "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
+        "its own work here, so trust your eyes."
+    ),
+    "unseen": "{clip} never saw these words, and can only guess: {words}",
+    **EXPLANATION_TEXTS,
+}
+
+PRODUCT = Product(
+    name="text",
+    settings=TextSettings,
+    preview=Preview,
+    generate=generate,
+    checkpoints=lambda settings: (settings.model, settings.clip_model),
+    load=load,
+    work=work,
+    facts=facts,
+    details=details,
+    curve=curve,
+    noise_shape=(3, 64, 64),
+    first_sweep=("guidance_scale", "prompt"),
+    explanation=EXPLANATION,
+    texts=_TEXTS,
+    description="""Paints pictures of a prompt, with an unconditional model and CLIP.
+
+Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,
+revision, settings, versions, loss (per guided step, one value per image), score_before and
+score_after (per image: cosine similarity to the prompt), seeds (per image: the best
+of the tried seeds). The last result is complete; step is 0 while seeds are tried.""",
+    only_setting="prompt",
+    file_name="painting",
+)

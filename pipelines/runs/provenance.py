@@ -10,11 +10,11 @@ import dataclasses
 import itertools
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import torch
@@ -36,8 +36,6 @@ from pipelines.runs.history import History, Moment
 PreviewT = TypeVar("PreviewT", bound=Preview)
 
 STUDIO_VERSION = "0.2.0"
-PRODUCTS: dict[str, type[Any]] = {}
-"""Settings of each product by the name of its tab; `pipelines.products` fills it."""
 
 MAX_LINK = 6000
 """Longest query, in characters, that every browser and server accepts."""
@@ -63,7 +61,7 @@ class Record:
     """A run, restored from a picture or a link.
 
     Attributes:
-        tab: key of `PRODUCTS`.
+        tab: name of the product.
         settings: checked.
         revision: of the weights that drew it; empty if unknown.
         facts: all metadata of the picture.
@@ -75,9 +73,29 @@ class Record:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Recorded(Protocol):
+    """What a record needs to know of a product; see `pipelines.runs.product.Product`."""
+
+    @property
+    def settings(self) -> type[Any]: ...
+    @property
+    def only_setting(self) -> str: ...
+    @property
+    def checkpoints(self) -> Callable[[Any], tuple[str, ...]]: ...
+
+
+_products: Mapping[str, Recorded] = {}
+
+
+def register(products: Mapping[str, Recorded]) -> None:
+    """Takes the products by name; later additions to the mapping count too."""
+    global _products
+    _products = products
+
+
 def tab_of(settings: Any) -> str:
-    """Returns the tab that settings belong to."""
-    return next(tab for tab, kind in PRODUCTS.items() if isinstance(settings, kind))
+    """Returns the name of the product that settings belong to."""
+    return next(name for name, p in _products.items() if isinstance(settings, p.settings))
 
 
 def versions() -> dict[str, str]:
@@ -168,7 +186,9 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     if not isinstance(values, dict):
         raise RecordError("record_damaged")
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
-    tab = facts.get("tab") or next((t for t, name in _UNIQUE_SETTING.items() if name in values), "")
+    tab = facts.get("tab") or next(
+        (name for name, p in _products.items() if p.only_setting in values), ""
+    )
     revision = facts.get("revision")
     return Record(
         tab=_known_tab(tab),
@@ -176,9 +196,6 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
         revision=revision if isinstance(revision, str) else "",
         facts=facts,
     )
-
-
-_UNIQUE_SETTING = {"text": "prompt", "digits": "digits", "color": "color"}
 
 
 def to_query(settings: Any, revision: str = "") -> str:
@@ -209,20 +226,20 @@ def from_query(query: Mapping[str, str]) -> Record | None:
     if "tab" not in query:
         return None
     tab = _known_tab(query["tab"])
-    kind = PRODUCTS[tab]
+    kind = _products[tab].settings
     names = {f.name for f in dataclasses.fields(kind)}
     values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}
     return Record(tab=tab, settings=_settings(tab, values), revision=query.get("rev", ""))
 
 
 def _known_tab(tab: Any) -> str:
-    if not isinstance(tab, str) or tab not in PRODUCTS:
-        raise RecordError("record_tab", accepted=", ".join(PRODUCTS), got=show(tab))
+    if not isinstance(tab, str) or tab not in _products:
+        raise RecordError("record_tab", accepted=", ".join(_products), got=show(tab))
     return tab
 
 
 def _settings(tab: str, values: Mapping[str, Any]) -> Any:
-    kind = PRODUCTS[tab]
+    kind = _products[tab].settings
     unknown = set(values) - {f.name for f in dataclasses.fields(kind)}
     if unknown:
         raise RecordError("record_unknown", got=show(min(unknown)), tab=tab)
@@ -231,7 +248,7 @@ def _settings(tab: str, values: Mapping[str, Any]) -> Any:
 
 def revision_here(record: Record) -> str:
     """Returns the revision of the weights that this machine would use for a record, or empty."""
-    model = getattr(record.settings, "model", None) or f"digits-{record.settings.conditioning}"
+    model = _products[record.tab].checkpoints(record.settings)[0]
     row = next((row for row in checkpoints.describe() if row["key"] == model), None)
     return row["revision"] if row else ""
 

@@ -10,12 +10,13 @@ from pipelines.core.rules.base import (
     declared,
     drawn_seed,
     is_picture,
+    label_of,
     rule,
     setting,
     validate,
 )
 from pipelines.core.rules.color import Color, ColorOrNone, Palette, palette_entries
-from pipelines.core.rules.number import OFF, Real, RealOrOff, Whole
+from pipelines.core.rules.number import OFF, Real, RealOrOff, Seed, Whole
 from pipelines.core.rules.picture import Mask, Picture
 from pipelines.core.rules.text import (
     MAX_PROMPT_LENGTH,
@@ -42,12 +43,14 @@ __all__ = [
     "Real",
     "RealOrOff",
     "Rule",
+    "Seed",
     "Settings",
     "SettingsError",
     "Whole",
     "declared",
     "drawn_seed",
     "is_picture",
+    "label_of",
     "palette_entries",
     "prompt_entries",
     "rule",

@@ -22,7 +22,7 @@ class Rule:
     """The values that one setting accepts, and how they are written and chosen.
 
     Attributes:
-        control: kind of the control: "slider", "radio", "text" or "picture".
+        control: kind of the control: "slider", "radio", "text", "seed" or "picture".
         may_be_empty: whether "" is accepted, and is off.
         contains_commas: whether a value may contain commas, so that they separate no values.
     """
@@ -77,18 +77,41 @@ Suggested = Sequence[str] | Callable[[Any], Sequence[str]]
 
 
 def setting(
-    default: Any, rule: Rule, *, suggested: Suggested | None = None, in_sweeps: bool = True
+    default: Any,
+    rule: Rule,
+    label: str = "",
+    help: str = "",
+    *,
+    group: str = "main",
+    suggested: Suggested | None = None,
+    in_sweeps: bool = True,
 ) -> Any:
-    """Returns a dataclass field of a setting.
+    """Returns a dataclass field of a setting, from which control, API, link and sweep follow.
 
     Args:
         default: value where none is given.
         rule: what it accepts.
+        label: English name for people; empty is the name of the setting in words.
+        help: English line below the control, a few words; may be empty.
+        group: part of the page that its control stands in: "wish", "main", or the name of a part
+            that unfolds, "more", "advanced" or one of the product's own.
         suggested: values to compare in a sweep; None is what the rule suggests.
-        in_sweeps: whether the setting can change along an axis of a sweep.
+        in_sweeps: whether the setting can change along an axis of a sweep; pictures cannot.
     """
-    metadata = {"rule": rule, "suggested": suggested, "in_sweeps": in_sweeps}
+    metadata = {
+        "rule": rule,
+        "label": label,
+        "help": help,
+        "group": group,
+        "suggested": suggested,
+        "in_sweeps": in_sweeps and rule.control != "picture",
+    }
     return field(default=default, metadata=metadata)
+
+
+def label_of(settings: Any, name: str) -> str:
+    """Returns the English name of a setting for people."""
+    return declared(settings, name).metadata["label"] or name.replace("_", " ").capitalize()
 
 
 def declared(settings: Any, name: str) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pipelines.core.errors import SettingsError, show
-from pipelines.core.rules.base import Rule
+from pipelines.core.rules.base import MAX_SEED, RANDOM_SEED, Rule
 
 OFF = -1
 
@@ -98,6 +98,20 @@ class Whole(Number):
 
     def _nearest(self, number: float) -> int:
         return round(number)
+
+
+@dataclass(frozen=True)
+class Seed(Whole):
+    """A seed; -1 stands for a random one, which `validate` draws."""
+
+    minimum: int = RANDOM_SEED
+    maximum: int = MAX_SEED
+
+    control: ClassVar[str] = "seed"
+
+    def suggestions(self, current: Any) -> Sequence[str]:
+        first = min(max(int(current), 0), MAX_SEED - 3)
+        return [str(first + i) for i in range(4)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""What products with loss guidance set alike: declared once, and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from pipelines.core.rules import (
+    OFF,
+    Choice,
+    Real,
+    RealOrOff,
+    Seed,
+    SettingsError,
+    Whole,
+    setting,
+)
+from pipelines.diffusion.methods import Method
+from pipelines.diffusion.schedules import MAX_STEPS
+from pipelines.models.names import ModelName
+
+MAX_IMAGES = 8
+SYMMETRIES = ("none", "left-right", "top-bottom")
+SCALES = ("0", "0.05", "0.1", "0.2", "0.5")
+_SHARE = Real(0.0, 1.0, step=0.05)
+
+
+class GuidedSettings(Protocol):
+    """The common settings of runs with loss guidance."""
+
+    methods: ClassVar[Mapping[str, Method]]
+
+    @property
+    def guidance_scale(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def stop(self) -> float: ...
+
+
+class NoisySettings(GuidedSettings, Protocol):
+    """The common settings of runs whose method also determines solver and fresh noise."""
+
+    @property
+    def num_inference_steps(self) -> int: ...
+    @property
+    def num_images(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def every(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def eta(self) -> float: ...
+
+
+def method_of(settings: GuidedSettings) -> Method:
+    """Returns the guidance method of a run."""
+    return settings.methods[settings.method]
+
+
+def check_guidance(settings: NoisySettings) -> None:
+    """Checks the settings of a run's guidance against each other.
+
+    Raises:
+        SettingsError: if two of them contradict each other.
+    """
+    method, scale = method_of(settings), settings.guidance_scale
+    if scale > method.max_scale:
+        raise SettingsError("scale_of_course", maximum=method.max_scale, got=scale)
+    check_start_stop("start", settings.start, "stop", settings.stop)
+    if not method.takes_noise and settings.eta > 0:
+        raise SettingsError("fast_eta", off=OFF, got=settings.eta)
+    if not method.takes_noise and settings.repeats > 1:
+        raise SettingsError("fast_repeats", got=settings.repeats)
+
+
+def check_start_stop(start_name: str, start: float, stop_name: str, stop: float) -> None:
+    """Checks that an interval of steps does not end before it begins.
+
+    Raises:
+        SettingsError: if it does.
+    """
+    if start > stop:
+        raise SettingsError(
+            "start_stop", start_name=start_name, stop_name=stop_name, start=start, stop=stop
+        )
+
+
+def _scales(settings: GuidedSettings) -> Sequence[str]:
+    """Returns strengths to compare; the course's method has a scale of its own."""
+    method = method_of(settings)
+    if not method.has_own_scale:
+        return SCALES
+    return [f"{method.default_scale * i / 4:g}" for i in range(5)]
+
+
+def guidance_scale() -> Any:
+    """Declares the strength of loss guidance; methods with a scale of their own go to 1000."""
+    return setting(
+        0.2,
+        Real(0.0, 1000.0, step=0.01),
+        "Guidance scale",
+        "0: off. 0.05: subtle. 0.2: clear. 0.5: the most",
+        suggested=_scales,
+    )
+
+
+def num_inference_steps(default: int) -> Any:
+    """Declares the number of denoising steps."""
+    rule = Whole(1, MAX_STEPS)
+    return setting(default, rule, "Steps", "More: slower, finer", suggested=("5", "10", "20", "50"))
+
+
+def num_images() -> Any:
+    """Declares the number of pictures."""
+    return setting(
+        1, Whole(1, MAX_IMAGES), "Pictures", "Of seeds that follow each other", in_sweeps=False
+    )
+
+
+def seed() -> Any:
+    """Declares the seed of the first picture."""
+    return setting(0, Seed(), "Seed", "-1: random")
+
+
+def model() -> Any:
+    """Declares the unconditional model."""
+    return setting("paintings", ModelName(), "Model")
+
+
+def method(methods: Mapping[str, Method], *, group: str = "main") -> Any:
+    """Declares the method of guidance."""
+    return setting("balanced", Choice(tuple(methods)), "Method", group=group)
+
+
+def symmetry(group: str) -> Any:
+    """Declares a mirror axis to steer towards."""
+    return setting("none", Choice(SYMMETRIES), "Symmetry", group=group)
+
+
+def brightness(group: str) -> Any:
+    """Declares a mean luma to steer towards."""
+    rule = RealOrOff(0.0, 1.0, step=0.05)
+    return setting(-1.0, rule, "Brightness", "0: black, 1: white, -1: off", group=group)
+
+
+def contrast(group: str) -> Any:
+    """Declares a standard deviation of luma to steer towards."""
+    rule = RealOrOff(0.0, 0.5, step=0.02)
+    return setting(-1.0, rule, "Contrast", "0: flat, 0.5: the most, -1: off", group=group)
+
+
+def start(group: str = "advanced", label: str = "Guide from") -> Any:
+    """Declares the share of the steps after which guidance begins."""
+    return setting(0.0, _SHARE, label, "Share of the steps", group=group)
+
+
+def stop(default: float = 1.0, group: str = "advanced", label: str = "Guide until") -> Any:
+    """Declares the share of the steps after which guidance ends."""
+    return setting(default, _SHARE, label, "Share of the steps", group=group)
+
+
+def every() -> Any:
+    """Declares between how many steps there is guidance."""
+    return setting(
+        1,
+        Whole(1, 10),
+        "Guide every so many steps",
+        "Each that much more strongly",
+        group="advanced",
+    )
+
+
+def repeats() -> Any:
+    """Declares how often middle steps are done."""
+    return setting(
+        0, Whole(0, 4), "Repeats", "Middle steps; 0: as the method says", group="advanced"
+    )
+
+
+def noise() -> Any:
+    """Declares the fresh noise per step, which else the method determines."""
+    rule = RealOrOff(0.0, 1.0, step=0.05)
+    return setting(
+        -1.0, rule, "eta", "Fresh noise per step; -1: as the method says", group="advanced"
+    )

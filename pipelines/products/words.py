@@ -1,0 +1,177 @@
+"""Guidance by words: what a CLIP compares pictures with, and the loss that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipelines.core import devices, images
+from pipelines.core.rules import prompt_entries
+from pipelines.diffusion import losses
+from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.methods.method import polyak
+from pipelines.diffusion.noise import seeded, spawn
+from pipelines.diffusion.views import VIEWS, random_views
+from pipelines.models import clip, zero_shot
+from pipelines.models.clip import Clip
+from pipelines.products.guided_settings import method_of
+from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt, Explanation
+
+if TYPE_CHECKING:
+    from pipelines.products.text import TextSettings
+
+_VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
+
+
+@dataclass(frozen=True)
+class Target:
+    """The sentences and pictures that guidance compares a picture with.
+
+    Attributes:
+        embeddings: `(p, d)`, of length 1, of sentences and pictures.
+        weights: `(p,)`; guidance moves away from those below 0.
+    """
+
+    embeddings: Tensor
+    weights: Tensor
+
+    def similarity(self, pictures: Tensor) -> Tensor:
+        """Returns the similarity `(b,)` of embeddings `(b, d)`; see `similarity` below."""
+        cosines = pictures @ self.embeddings.T  # (b, p)
+        return cosines @ self.weights / self.weights.abs().sum()
+
+
+def target_of(settings: TextSettings, model: Clip) -> Target:
+    """Returns the embeddings and weights of all prompts.
+
+    Raises:
+        SettingsError: if a sentence is too long for the CLIP.
+    """
+    embeddings, weights = [], []
+    for name, sign in (("prompt", 1), ("negative_prompt", -1)):
+        for text, weight in prompt_entries(getattr(settings, name)):
+            embeddings.append(clip.encode_text(model, text, name))
+            weights.append(sign * weight)
+    if settings.image_prompt and settings.image_weight:
+        pixels = images.to_tensor(images.from_data_uri(settings.image_prompt))  # (1, 3, h, w)
+        with devices.device_lock(model.device), torch.no_grad():
+            embeddings.append(clip.encode_images(model, pixels.to(model.device))[0])
+        weights.append(settings.image_weight)
+    stacked = torch.stack(embeddings)
+    return Target(stacked, torch.tensor(weights).to(stacked))
+
+
+def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
+    """Returns the similarity of pictures `(b, 3, h, w)` to a target, `(b,)`, from -1 to 1.
+
+    It is the weighted mean of the cosines; negative weights count against it.
+    """
+    with devices.device_lock(model.device), torch.no_grad():
+        return target.similarity(clip.encode_images(model, x0))
+
+
+def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
+    """Returns the score of the seed search: `x0` `(b, 3, h, w)` to `(b,)`, higher is better.
+
+    With words, it is the CLIP's log-odds of the target against other things. With only a picture,
+    or if there are no other things, it is the similarity.
+    """
+    prompts = [text for text, _ in prompt_entries(settings.prompt)]
+    others = zero_shot.others(model, prompts) if prompts else target.embeddings[:0]
+    if not len(others):
+        return lambda x0: similarity(model, target, x0)
+
+    def fit(x0: Tensor) -> Tensor:
+        with devices.device_lock(model.device), torch.no_grad():
+            embeddings = clip.encode_images(model, x0)  # (b, d)
+            return zero_shot.log_odds(model, target.similarity(embeddings), embeddings @ others.T)
+
+    return fit
+
+
+def embed_crops_of(
+    settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
+) -> Callable[[Tensor], Tensor]:
+    """Returns a function of `x0` that gives the embeddings of random crops, `(k, b, d)`."""
+    method = method_of(settings)
+    views = replace(method.views or VIEWS, count=settings.cutouts)
+
+    def embed_crops(x0: Tensor) -> Tensor:
+        crops = random_views(x0, views, model.size_px, generators)  # (k, b, 3, s, s)
+        inputs = 2 * crops - 1 if method.shows_signed_range else crops
+        return clip.encode_images(model, inputs.flatten(0, 1)).unflatten(0, crops.shape[:2])
+
+    return embed_crops
+
+
+def terms_of(
+    settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
+) -> list[losses.Term]:
+    """Returns the loss terms of a run with the given seeds; the colour comes last."""
+    generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
+    embed_crops = embed_crops_of(settings, model, generators)
+    words = losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights)
+    terms = [losses.Term(words)]
+    if settings.color:
+        color = losses.MeanColor(images.color_to_tensor(settings.color))
+        terms.append(losses.Term(color, settings.color_weight))
+    return terms
+
+
+def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
+    """Returns the words of the prompts that are not in the CLIP's training data."""
+    entries = prompt_entries(settings.prompt) + prompt_entries(settings.negative_prompt)
+    return clip.unseen_words(model, " ".join(text for text, _ in entries))
+
+
+EXPLANATION = Explanation(
+    equations=(
+        r"g = \frac{\partial}{\partial x_0}\,\frac{\theta^2}{2}, \qquad " + RADIUS,
+        r"x_0 \leftarrow x_0 - r\,\frac{g}{\mathrm{rms}(g)}",
+        STEP,
+    ),
+    excerpts=(
+        LOOP,
+        Excerpt("distance", losses.great_circle, "chord = ", "return "),
+        Excerpt("gradient", Guide._differentiated, "with torch.enable_grad"),
+        Excerpt("trust", polyak, "moved_rms = ", "return "),
+    ),
+    links=(
+        *("course", *SOLVER_LINKS, "clip", "glide", "freedom", "ugd", "mpgd", "tfg"),
+        *("interval", "search"),
+    ),
+)
+
+EXPLANATION_TEXTS = {
+    "idea": (
+        "The model that paints knows no words. A second network, a CLIP, puts sentences and "
+        "pictures on one sphere, where what belongs together lies close together. In each "
+        "step it looks at random crops of the picture that the model predicts, and the "
+        "picture is moved a little in the direction that brings it closer to your words."
+    ),
+    "symbols": (
+        "θ: the angle between your words and a crop of the picture, as the CLIP sees them. "
+        "*x*<sub>0</sub>: the finished picture as the network predicts it from the noisy "
+        "one, *x*<sub>t</sub>. *g*: the gradient, which says how every pixel changes the "
+        "angle. *r*: the trust region, the length of a step. λ: the guidance scale. α, σ: "
+        "the parts of picture and of noise in *x*<sub>t</sub>. ε: the noise that "
+        "*x*<sub>0</sub> leaves in it, found anew after the move. *s*: the next, less noisy "
+        "step. rms: the root mean square. Written for the method `balanced`, without its "
+        "fresh noise (eta 0); its solver also looks back at the step before."
+    ),
+    "caption.distance": (
+        "Half the squared angle between two embeddings `a` and `b`: how far words and "
+        "picture are apart."
+    ),
+    "caption.gradient": (
+        "How that distance changes with every pixel of the predicted picture. No pass back "
+        "through the model that paints is needed."
+    ),
+    "caption.trust": (
+        "The predicted picture goes against the gradient, up to the edge of the trust region."
+    ),
+}

@@ -1,0 +1,55 @@
+"""What may be special about how a product is shown; all else follows from the product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from tabs import i18n
+
+Updates = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a product is shown.
+
+    Attributes:
+        alt_texts: function from settings and language to one alternative text per picture; None is
+            the product's text `alt` for each.
+        scores: function from preview and language to the scores as HTML; None is one line per
+            picture, with and without guidance.
+        controls: functions that lay out the controls of settings, by name, in place of the usual.
+        extra_updates: function from settings to further updates of controls, by name, when these
+            are set to the settings.
+        adjusted: function from the values of the controls, by name, to those of the settings.
+        wire: adds events between the controls, by name; gets the component of the language too.
+    """
+
+    alt_texts: Callable[[Any, str], Sequence[str]] | None = None
+    scores: Callable[[Any, str], str] | None = None
+    controls: Mapping[str, Callable[[], Component]] = field(default_factory=dict)
+    extra_updates: Callable[[Any], Updates] = field(default=lambda _: {})
+    adjusted: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda values: values)
+    wire: Callable[[Mapping[str, Component], gr.Radio], None] = field(default=lambda *_: None)
+
+
+def score_rows(preview: Any, language: str, *, digits: int = 2) -> str:
+    """Returns the score of each picture with and without guidance, as HTML."""
+    rows = [
+        i18n.translate(
+            language,
+            "shared.score_row",
+            number=i + 1,
+            after=f"<b>{after:.{digits}f}</b>",
+            before=f"{before:.{digits}f}",
+        )
+        for i, (after, before) in enumerate(
+            zip(preview.score_after, preview.score_before, strict=True)
+        )
+    ]
+    return "".join(f"<p>{row}</p>" for row in rows)
