@@ -91,9 +91,10 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
                 if product.has_tab:
                     with gr.Tab(Translatable(f"{product.name}.title"), id=product.name):
                         tabs[product.name] = shell.build(product, header.language)
-                endpoints.add_run_endpoint(product)
             with gr.Tab(Translatable("about.title"), id="about") as about_tab:
                 about.build(about_tab, header.language)
+        for product in PRODUCTS.values():
+            endpoints.add_run_endpoint(product)
         page.wire(demo, header, row, tabs)
     demo.queue(max_size=max_queue, api_open=False)
     sessions.bound(demo)

@@ -1,8 +1,9 @@
 // Functions of the page that need no server. Gradio runs this script once, when the page loads.
 // All listeners are on the document, because Gradio replaces the elements inside it.
 () => {
-  const tabOf = element => /^(color|text|digits)-/.exec(element?.id ?? '')?.[1];
   const byId = id => document.getElementById(id);
+  const products = () => byId('products')?.querySelector('[data-names]').dataset.names.split(' ') ?? [];
+  const tabOf = element => products().find(name => element?.id.startsWith(`${name}-`));
 
   // Moves the line between unguided and guided, from its slider or on the picture.
   const cut = (tab, share) => byId(`${tab}-result`)?.style.setProperty('--cut', `${share}%`);

@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.blocks import Block, Blocks
 
 from pipelines.core.errors import UserError
+from pipelines.products import PRODUCTS
 from pipelines.runs import provenance, timing
 from tabs import common, i18n, shell
 from tabs.i18n import Translatable
@@ -53,6 +54,8 @@ def build_header(title: str) -> Header:
                 elem_id="language",
                 min_width=140,
             )
+    names = " ".join(name for name, product in PRODUCTS.items() if product.has_tab)
+    gr.HTML(f'<i data-names="{names}"></i>', elem_id="products", elem_classes="template")
     for name in ("next", "many", "about"):  # `assets/studio.js` shows them while a run waits
         gr.HTML(Translatable(f"queue.{name}"), elem_id=f"queue-{name}", elem_classes="template")
     return Header(language, upload, gr.HTML(elem_id="notice"))

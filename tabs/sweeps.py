@@ -80,8 +80,12 @@ def layout(product: Product) -> Panel:
 
 def _axis(product: Product, name: str, setting: str) -> tuple[gr.Dropdown, gr.Textbox]:
     prefix = f"{product.prefix}sweep-"
+
+    def named(setting: str) -> Translatable:
+        return Translatable(i18n.key_of(product, "setting", setting))
+
     choice = gr.Dropdown(
-        [(Translatable(f"setting.{p}"), p) for p in parameters(product.settings)],
+        [(named(p), p) for p in parameters(product.settings)],
         value=setting,
         label=Translatable(f"sweep.{name}"),
         elem_id=prefix + name,
@@ -278,16 +282,15 @@ def save(product: Product, state: Sweep) -> str:
 
 def table(product: Product, state: Sweep, language: str) -> str:
     """Returns the grid as an HTML table."""
-
-    def name(axis: Axis) -> str:
-        return html.escape(i18n.translate(language, f"setting.{axis.name}"))
-
     heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
     rows = "".join(
-        f"<tr><th scope='row'>{html.escape(label(value))}</th>{_cells(state, i, language)}</tr>"
+        f"<tr><th scope='row'>{html.escape(label(value))}</th>{_cells(product, state, i, language)}</tr>"
         for i, value in enumerate(state.rows.values)
     )
-    corner = f"{name(state.rows)} ↓ &nbsp; {name(state.columns)} →"
+    rows_name, columns_name = (
+        html.escape(_name_of(product, axis, language)) for axis in (state.rows, state.columns)
+    )
+    corner = f"{rows_name} ↓ &nbsp; {columns_name} →"
     crisp = " crisp" if product.crisp else ""
     return (
         f'<div class="sweep{crisp}" tabindex="0" role="region" '
@@ -297,22 +300,27 @@ def table(product: Product, state: Sweep, language: str) -> str:
     )
 
 
-def _cells(state: Sweep, row: int, language: str) -> str:
+def _name_of(product: Product, axis: Axis, language: str) -> str:
+    """Returns the name of the setting of an axis."""
+    return i18n.translate(language, i18n.key_of(product, "setting", axis.name))
+
+
+def _cells(product: Product, state: Sweep, row: int, language: str) -> str:
     return "".join(
-        _cell(state, row, column, language) for column in range(len(state.columns.values))
+        _cell(product, state, row, column, language) for column in range(len(state.columns.values))
     )
 
 
-def _cell(state: Sweep, row: int, column: int, language: str) -> str:
+def _cell(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
     picture = state.pictures[row][column]
     if picture is None:
         return '<td class="empty"></td>'
     alt = i18n.translate(
         language,
         "sweep.alt",
-        rows=i18n.translate(language, f"setting.{state.rows.name}"),
+        rows=_name_of(product, state.rows, language),
         row=label(state.rows.values[row]),
-        columns=i18n.translate(language, f"setting.{state.columns.name}"),
+        columns=_name_of(product, state.columns, language),
         column=label(state.columns.values[column]),
     )
     score = state.scores[row][column]

@@ -16,16 +16,17 @@ from PIL import Image
 from benchmarks import examples
 from benchmarks.examples import EXAMPLES
 from pipelines.core.rules import validate
+from pipelines.products import PRODUCTS, color
 from pipelines.runs import provenance
-from tabs import color, digits, i18n, results, text
+from pipelines.runs.product import Product
 from tabs import examples as shelf
+from tabs import i18n
 
-PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 MAX_BYTES = 800_000
 DRAWN_ON = "AVX512"
 
 
-def product_of(name: str) -> results.Product:
+def product_of(name: str) -> Product:
     return PRODUCTS[provenance.tab_of(EXAMPLES[name])]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import pytest
 
 from pipelines.core import devices
 from pipelines.models import checkpoints
+from pipelines.products import PRODUCTS
+from pipelines.runs.explanation import Excerpt
 from tabs import about, explain, i18n
 
 ROOT = Path(__file__).resolve().parents[2]
-TABS = ("color", "text", "digits")
+TABS = tuple(PRODUCTS)
 FENCE = re.compile(r"```python\n# (?P<file>\S+), \S+\n(?P<code>.*?)\n```", re.DOTALL)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PLACE = re.compile(r"\{(\w+)\}")
@@ -26,9 +27,8 @@ every_language = pytest.mark.parametrize("language", i18n.LANGUAGES)
 
 def own_keys(language: str) -> set[str]:
     """Keys of what the explanations and the About page say."""
-    paths = [i18n.FOLDER / language / name for name in ("explain.toml", "about.toml")]
-    texts = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {key for text in texts for key, _ in i18n._flatten(text, "")}
+    own = re.compile(rf"(about|explain)\..+|({'|'.join(TABS)})\.(idea|symbols|caption\..+)")
+    return {key for key in i18n.table(language) if own.fullmatch(key)}
 
 
 def documented(x: int) -> int:
@@ -55,8 +55,8 @@ def documented(x: int) -> int:
 @every_tab
 @every_language
 def test_every_line_of_code_stands_in_the_file_that_is_named(tab: str, language: str):
-    found = list(FENCE.finditer(explain.page(tab, language)))
-    assert len(found) == len(explain.EXCERPTS[tab])
+    found = list(FENCE.finditer(explain.page(PRODUCTS[tab], language)))
+    assert len(found) == len(PRODUCTS[tab].explanation.excerpts)
     for fence in found:
         source = [line.strip() for line in (ROOT / fence["file"]).read_text().splitlines()]
         code = [line.strip() for line in fence["code"].splitlines()]
@@ -66,40 +66,38 @@ def test_every_line_of_code_stands_in_the_file_that_is_named(tab: str, language:
 
 @every_tab
 def test_the_code_of_a_tab_is_short_and_has_no_docstrings(tab: str):
-    code = "\n".join(excerpt.code for excerpt in explain.EXCERPTS[tab])
+    code = "\n".join(excerpt.code for excerpt in PRODUCTS[tab].explanation.excerpts)
     assert 6 <= len(code.splitlines()) <= 12
     assert '"""' not in code
     assert max(len(line) for line in code.splitlines()) <= 100
 
 
 def test_an_excerpt_has_the_lines_from_its_first_statement_to_the_end_of_its_last():
-    excerpt = explain.Excerpt("", documented, "y = ", "return sum")
+    excerpt = Excerpt("", documented, "y = ", "return sum")
     assert excerpt.code == "y = (\n    x,\n    1,\n)\nreturn sum(y)"
     assert excerpt.file == "tests/app/test_explain.py"
 
 
 def test_an_excerpt_of_one_statement_has_all_of_it_but_the_docstring():
-    assert explain.Excerpt("", documented, "def inner").code == (
-        "def inner() -> int:\n    return 4"
-    )
+    assert Excerpt("", documented, "def inner").code == ("def inner() -> int:\n    return 4")
 
 
 def test_the_last_statement_is_looked_for_behind_the_first():
-    assert explain.Excerpt("", documented, "def inner", "return").code == (
+    assert Excerpt("", documented, "def inner", "return").code == (
         "def inner() -> int:\n    return 4"
     )
-    assert explain.Excerpt("", documented, "y = ", "return inner").code.endswith("return inner()")
+    assert Excerpt("", documented, "y = ", "return inner").code.endswith("return inner()")
 
 
 def test_code_that_is_gone_is_missed_by_name():
     with pytest.raises(LookupError, match="documented has no statement that begins with 'z = '"):
-        _ = explain.Excerpt("", documented, "z = ").code
+        _ = Excerpt("", documented, "z = ").code
 
 
 @every_tab
 @every_language
 def test_equations_stand_between_dollars_and_their_braces_match(tab: str, language: str):
-    parts = explain.page(tab, language).split("$$")
+    parts = explain.page(PRODUCTS[tab], language).split("$$")
     assert len(parts) % 2 == 1
     equations = parts[1::2]
     assert len(equations) >= 2
@@ -110,7 +108,7 @@ def test_equations_stand_between_dollars_and_their_braces_match(tab: str, langua
 
 @every_tab
 def test_the_code_and_the_addresses_are_the_same_in_every_language(tab: str):
-    pages = [explain.page(tab, language) for language in i18n.LANGUAGES]
+    pages = [explain.page(PRODUCTS[tab], language) for language in i18n.LANGUAGES]
     addresses = [re.findall(r"\]\((https://[^)\s]+)\)", page) for page in pages]
     assert addresses[0] == addresses[1]
     assert len(addresses[0]) >= 6
@@ -119,7 +117,7 @@ def test_the_code_and_the_addresses_are_the_same_in_every_language(tab: str):
 
 @every_tab
 def test_every_tab_leads_to_the_course_and_to_both_solvers(tab: str):
-    page = explain.page(tab, "en")
+    page = explain.page(PRODUCTS[tab], "en")
     assert "https://github.com/huggingface/diffusion-models-class/tree/main/unit2" in page
     assert "https://arxiv.org/abs/2010.02502" in page
     assert "https://arxiv.org/abs/2211.01095" in page
@@ -136,7 +134,7 @@ def test_every_tab_leads_to_the_course_and_to_both_solvers(tab: str):
     ],
 )
 def test_each_tab_leads_to_its_papers(tab: str, paper: str):
-    assert paper in explain.page(tab, "en")
+    assert paper in explain.page(PRODUCTS[tab], "en")
 
 
 def test_both_languages_say_the_same_things():
@@ -182,14 +180,14 @@ def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.Mon
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)
     for tab in TABS:
-        explain.page(tab, language)
+        explain.page(PRODUCTS[tab], language)
     about.text(language)
     assert own_keys(language) <= said
 
 
 @every_language
 def test_nothing_is_left_open_in_a_text(language: str):
-    for page in (about.text(language), *(explain.page(tab, language) for tab in TABS)):
+    for page in (about.text(language), *(explain.page(PRODUCTS[tab], language) for tab in TABS)):
         prose = "".join(FENCE.sub("", page).split("$$")[::2])
         assert PLACE.findall(prose) == []
 

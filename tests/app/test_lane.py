@@ -13,11 +13,12 @@ from gradio_client.exceptions import AppError
 
 from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints
+from pipelines.products import digits
 from pipelines.products.settings import DigitsSettings
 from pipelines.runs import zero_gpu
 from pipelines.runs.sweep import parse_axis
 from pipelines.runs.timing import estimator
-from tabs import digits, lane, results, sweeps
+from tabs import lane, results, sweeps
 from tabs.lane import Overtime, Turn
 from tests.conftest import Meter
 
@@ -115,7 +116,7 @@ def test_what_cannot_end_in_time_is_refused_before_it_begins(monkeypatch: pytest
     settings = DigitsSettings(num_inference_steps=250)
     estimator.note(digits.PRODUCT.work(settings), 1000)
     with pytest.raises(SettingsError, match=r"about 1,000 s, and a run may take 300 s; \d+ steps"):
-        digits.PRODUCT.run(settings)
+        digits.PRODUCT.run(settings, limit_seconds=300)
     with pytest.raises(SettingsError, match=r"12 cells of 250 steps .* would end in time"):
         sweeps._in_time(digits.PRODUCT, settings, ROWS, COLUMNS, Turn())
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from pipelines.core import devices
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
+from pipelines.products.color import PRODUCT
 from pipelines.products.settings import ColorSettings
 from tabs import common, i18n
-from tabs.color import PRODUCT
 from tests.browser.visits import hasten, visit
 
 SENTENCE = (

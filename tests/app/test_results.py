@@ -17,12 +17,14 @@ from PIL import Image
 
 from pipelines.core import images
 from pipelines.core.rules import validate
+from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.runs import product as products
 from pipelines.runs import provenance, timing
-from tabs import color, digits, filmstrip, guidance_controls, i18n, results, text
+from pipelines.runs.product import Product
+from tabs import filmstrip, i18n, results
 from tabs.results import ResultComponents
 
-PRODUCTS = {"color": color.PRODUCT, "text": text.PRODUCT, "digits": digits.PRODUCT}
 HOSTILE = """a "landscape" <script>alert('1')</script> & <img src=x onerror=alert(2)>"""
 SETTINGS: dict[str, Any] = {
     "color": ColorSettings(num_inference_steps=3, num_images=2),
@@ -57,7 +59,7 @@ def previews(tiny_checkpoints: Path) -> dict[str, Any]:
     return Drawn()
 
 
-def product_of(name: str) -> results.Product:
+def product_of(name: str) -> Product:
     return PRODUCTS[provenance.tab_of(SETTINGS[name])]
 
 
@@ -235,7 +237,7 @@ def test_a_picture_says_what_was_wished_for(name: str, expected: list[str]):
     assert product_of(name).describe(validate(SETTINGS[name]), "en") == expected
 
 
-def columns_of(count: int, product: results.Product) -> int:
+def columns_of(count: int, product: Product) -> int:
     pictures = [Image.new("L", (4, 4))] * count
     (pairs,) = read(results.pairs(product, pictures, pictures, ["a"] * count, "en")).all(
         "div", class_="pairs"
@@ -251,7 +253,7 @@ def columns_of(count: int, product: results.Product) -> int:
     ],
     ids=["paintings", "digits"],
 )
-def test_few_pictures_are_large_and_many_small(product: results.Product, counts: dict[int, int]):
+def test_few_pictures_are_large_and_many_small(product: Product, counts: dict[int, int]):
     assert {count: columns_of(count, product) for count in counts} == counts
 
 
@@ -275,9 +277,9 @@ def test_a_picture_too_many_is_a_mistake_and_not_left_out():
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_before_the_first_run_there_is_noise_with_a_name(language: str):
     for html, count in (
-        (guidance_controls.starting_noise(color.PRODUCT), 1),
-        (guidance_controls.starting_noise(text.PRODUCT), 1),
-        (digits.starting_noise(), 10),
+        (results.starting_noise(color.PRODUCT), 1),
+        (results.starting_noise(text.PRODUCT), 1),
+        (results.starting_noise(digits.PRODUCT), 10),
     ):
         found = read(html).all("img")
         assert len(found) == 2 * count
@@ -296,7 +298,7 @@ def test_there_is_a_plot_of_nearness_and_one_of_the_gradient(previews: dict[str,
     curve = product_of(name).curve(preview, "en")
     assert near.startswith(f"{curve.label} per step: guided from {curve.guided[0]:.3g} to ")
     assert near.endswith(f"unguided from {curve.unguided[0]:.3g} to {curve.unguided[-1]:.3g}")
-    first = results.mean(preview.history.gradients[0])
+    first = products.mean(preview.history.gradients[0])
     assert f"gradient from {first:.3g} to " in gradient
     assert len(curve.guided) == len(curve.unguided) == preview.total_steps
 
@@ -314,8 +316,8 @@ def test_without_unguided_pictures_there_is_one_line(tiny_checkpoints: Path):
 
 
 def test_the_mean_of_nothing_is_no_number():
-    assert results.mean([1.0, 2.0]) == 1.5
-    assert results.mean([]) != results.mean([])
+    assert products.mean([1.0, 2.0]) == 1.5
+    assert products.mean([]) != products.mean([])
 
 
 # --- look inside ---------------------------------------------------------------------------------

@@ -14,23 +14,18 @@ from PIL import Image
 from pipelines.core import images
 from pipelines.core.rules import SettingsError, is_picture, validate
 from pipelines.models import checkpoints
-from pipelines.products import color
+from pipelines.products import PRODUCTS, color
+from pipelines.products import color as color_tab
+from pipelines.products import digits as digits_tab
+from pipelines.products import text as text_tab
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance, sweep, timing
 from pipelines.runs.provenance import Record
-from tabs import color as color_tab
-from tabs import common, i18n, page, shell
-from tabs import digits as digits_tab
-from tabs import text as text_tab
+from tabs import common, controls, i18n, page, shell
 from tabs.common import status_line, translated_status
 from tabs.latest_run import new_token, runs
 from tests.unit.test_provenance import RUNS, WITH_PICTURES
 
-PRODUCTS = {
-    "color": color_tab.PRODUCT,
-    "text": text_tab.PRODUCT,
-    "digits": digits_tab.PRODUCT,
-}
 ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.items()}
 
 
@@ -90,7 +85,7 @@ def values_of(tab: shell.Tab, updates: dict[Any, Any]) -> list[Any]:
 
 def default_values(settings: Any) -> list[Any]:
     names = [f.name for f in dataclasses.fields(settings)]
-    return [as_sent(shell.control_update(settings, name)["value"]) for name in names]
+    return [as_sent(controls.update(settings, name)["value"]) for name in names]
 
 
 def plain_values(settings: Any) -> list[Any]:
@@ -129,7 +124,7 @@ def test_settings_become_controls_and_these_the_same_settings(built: Built, name
 
 def test_a_mask_becomes_a_picture_and_that_the_same_mask():
     settings = validate(WITH_PICTURES["color"])
-    update = shell.control_update(settings, "mask")
+    update = controls.update(settings, "mask")
     assert isinstance(update["value"], Image.Image)
     back = validate(shell.settings_of(color_tab.PRODUCT, default_values(settings)))
     masks = [color.region_of(s, 64) for s in (settings, back)]
@@ -163,7 +158,7 @@ def _at(product: Any, field: str) -> int:
 
 
 def test_no_picture_is_an_empty_setting_and_an_empty_control():
-    assert shell.control_update(ColorSettings(), "mask")["value"] is None
+    assert controls.update(ColorSettings(), "mask")["value"] is None
     assert shell.settings_of(color_tab.PRODUCT, default_values(ColorSettings())).mask == ""
 
 

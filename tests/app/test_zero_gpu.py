@@ -34,12 +34,13 @@ from pipelines.core.rules import SettingsError
 from pipelines.diffusion import denoisers
 from pipelines.diffusion.denoisers import CfgOutput, Predictor
 from pipelines.products import color, digits, text
+from pipelines.products.color import PRODUCT as COLOR
+from pipelines.products.digits import PRODUCT as DIGITS
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.products.text import PRODUCT as TEXT
 from pipelines.runs import timing, zero_gpu
-from tabs import i18n, results
-from tabs.color import PRODUCT as COLOR
-from tabs.digits import PRODUCT as DIGITS
-from tabs.text import PRODUCT as TEXT
+from pipelines.runs.product import Product
+from tabs import i18n
 from tests.browser.visits import hasten, visit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,7 +382,7 @@ def test_the_page_draws_sweeps_and_tells_what_failed(browser: Browser, space: Sp
     ],
 )
 def test_what_crosses_between_processes_is_bytes_light_until_the_last(
-    product: results.Product, settings: Any
+    product: Product, settings: Any
 ):
     packed = list(lend(product, settings))
     assert all(isinstance(data, bytes) for data in packed)
@@ -394,7 +395,7 @@ def test_what_crosses_between_processes_is_bytes_light_until_the_last(
         assert images.to_data_uri(found) == images.to_data_uri(expected)
 
 
-def lend(product: results.Product, settings: Any) -> Iterator[Any]:
+def lend(product: Product, settings: Any) -> Iterator[Any]:
     """What the process with the card sends, run here."""
     return zero_gpu.on_lent_gpu(product.generate, settings, True, product.work(settings))
 
@@ -439,7 +440,7 @@ def unknown_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "estimator", timing.Estimator())
 
 
-def seconds_of(product: results.Product, settings: Any) -> int:
+def seconds_of(product: Product, settings: Any) -> int:
     return zero_gpu.lent_seconds(product.generate, settings, True, product.work(settings))
 
 
@@ -454,7 +455,7 @@ def seconds_of(product: results.Product, settings: Any) -> int:
     ],
 )
 def test_the_seconds_asked_for_grow_with_steps_and_pictures(
-    product: results.Product, settings: Any, more: dict[str, Any]
+    product: Product, settings: Any, more: dict[str, Any]
 ):
     steps = [seconds_of(product, replace(settings, num_inference_steps=n)) for n in (5, 20, 40)]
     assert all(isinstance(seconds, int) for seconds in steps)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageColor
 from playwright.sync_api import Browser, expect
 
-from tabs.color import SWATCHES
+from tabs.views.color import SWATCHES
 from tests.browser.visits import (
     NARROW,
     TIMEOUT_MS,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
-from tabs.text import EXAMPLES
+from tabs.views.text import EXAMPLES
 from tests.browser.visits import (
     NARROW,
     WIDE,

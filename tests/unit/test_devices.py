@@ -16,11 +16,11 @@ from pipelines.core.errors import CheckpointError
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
 from pipelines.products import color
+from pipelines.products.color import PRODUCT
 from pipelines.products.guided import run_of
 from pipelines.products.settings import ColorSettings
 from pipelines.runs import comparison, provenance
 from tabs import results
-from tabs.color import PRODUCT
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from benchmarks.soak.mutations import mutated_pictures
 from pipelines.core import errors, images
 from pipelines.core.rules import SettingsError, validate
 from pipelines.models import checkpoints
-from pipelines.products import color, digits, text
+from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 from pipelines.runs.provenance import Record, RecordError
@@ -26,6 +26,7 @@ from pipelines.runs.provenance import Record, RecordError
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+KINDS = {name: product.settings for name, product in PRODUCTS.items()}
 GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
 PREVIEWS = {"color": color.Preview, "text": text.Preview, "digits": digits.Preview}
 
@@ -142,7 +143,7 @@ def followed(query: str) -> Record:
 
 def test_these_runs_leave_no_setting_at_its_default():
     """Or a setting that gets lost would not be missed."""
-    for tab, kind in provenance.PRODUCTS.items():
+    for tab, kind in KINDS.items():
         runs = [settings for name, settings in ALL.items() if kind_of(name) == tab]
         for f in dataclasses.fields(kind):
             fixed = f.name == "clip_model"  # the others need the network
@@ -188,9 +189,9 @@ def test_a_link_says_only_what_is_not_at_its_default_and_the_seed():
     }
 
 
-@pytest.mark.parametrize("tab", provenance.PRODUCTS)
+@pytest.mark.parametrize("tab", KINDS)
 def test_the_shortest_link_of_a_tab_is_its_name_and_means_its_defaults(tab: str):
-    assert followed(f"tab={tab}").settings == provenance.PRODUCTS[tab]()
+    assert followed(f"tab={tab}").settings == KINDS[tab]()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pipelines.diffusion.denoisers import unconditional
 from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import SOLVERS, make_schedule
 from pipelines.models import checkpoints
-from pipelines.products import color, text
+from pipelines.products import PRODUCTS, color, text
 from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import provenance
 
@@ -34,7 +34,7 @@ def assert_same_settings(found: provenance.Record, expected: dict[str, Any]) -> 
     """The settings of a record are those stored; any that came later are at their defaults."""
     assert found.tab == expected["tab"]
     assert found.revision == expected["revision"]
-    assert isinstance(found.settings, provenance.PRODUCTS[expected["tab"]])
+    assert isinstance(found.settings, PRODUCTS[expected["tab"]].settings)
     settings = dataclasses.asdict(found.settings)
     stored = expected["settings"]
     assert {name: settings[name] for name in stored} == stored
@@ -47,7 +47,7 @@ def assert_same_settings(found: provenance.Record, expected: dict[str, Any]) -> 
 
 def test_every_picture_is_listed():
     assert {path.name for path in (FOLDER / "pictures").iterdir()} == set(PICTURES)
-    assert {row["tab"] for row in PICTURES.values()} == set(provenance.PRODUCTS)
+    assert {row["tab"] for row in PICTURES.values()} == set(PRODUCTS)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -72,7 +72,7 @@ def test_a_link_gives_exactly_its_settings(row: dict[str, Any]):
 
 @pytest.mark.parametrize("row", LINKS, ids=lambda row: row["query"][:60])
 def test_settings_of_a_link_survive_a_link_of_today(row: dict[str, Any]):
-    settings = provenance.PRODUCTS[row["tab"]](**row["settings"])
+    settings = PRODUCTS[row["tab"]].settings(**row["settings"])
     query = dict(parse_qsl(provenance.to_query(settings, row["revision"]), keep_blank_values=True))
     found = provenance.from_query(query)
     assert found is not None
