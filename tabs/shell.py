@@ -399,7 +399,8 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
     def update_estimate(language_code: str, *values: Any) -> str:
         return estimate_of(tab.product, language_code, values)
 
-    changes = [component.change for component in tab.inputs_without_pictures()]
+    inputs: list[Any] = tab.inputs_without_pictures()
+    changes = [component.change for component in inputs]
     gr.on(
         [*changes, tab.result.link.change],  # every finished run improves the estimate
         update_estimate,

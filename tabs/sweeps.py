@@ -284,7 +284,8 @@ def table(product: Product, state: Sweep, language: str) -> str:
     """Returns the grid as an HTML table."""
     heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
     rows = "".join(
-        f"<tr><th scope='row'>{html.escape(label(value))}</th>{_cells(product, state, i, language)}</tr>"
+        f"<tr><th scope='row'>{html.escape(label(value))}</th>"
+        f"{_cells(product, state, i, language)}</tr>"
         for i, value in enumerate(state.rows.values)
     )
     rows_name, columns_name = (

@@ -98,7 +98,7 @@ def suggestion(settings: Any, name: str) -> str:
 
 
 def _suggested(settings: Any, name: str) -> Sequence[str]:
-    suggested: Any = rules.declared(settings, name).metadata["suggested"]
+    suggested: rules.Suggested | None = rules.declared(settings, name).metadata["suggested"]
     if suggested is None:
         return rules.rule(settings, name).suggestions(getattr(settings, name))
     return suggested(settings) if callable(suggested) else suggested

@@ -34,9 +34,8 @@ SOURCES = {
 }
 ENGLISH = i18n.table("en")
 OTHERS = sorted(set(i18n.LANGUAGES) - {i18n.DEFAULT})
-TESTED_ELSEWHERE = re.compile(
-    r"(about|explain)\..+|\w+\.(idea|symbols|caption\..+)"
-)  # in test_explain.py
+# In test_explain.py.
+TESTED_ELSEWHERE = re.compile(r"(about|explain)\..+|\w+\.(idea|symbols|caption\..+)")
 ONLY_TRANSLATED = "error."  # English sentences stand in `pipelines.core.errors`
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PARTS = {key.partition(".")[0] for key in ENGLISH}

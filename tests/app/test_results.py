@@ -234,7 +234,8 @@ def test_each_guided_picture_lies_under_the_unguided_one_of_the_same_seed(
     ],
 )
 def test_a_picture_says_what_was_wished_for(name: str, expected: list[str]):
-    assert product_of(name).describe(validate(SETTINGS[name]), "en") == expected
+    found = results.alt_texts_of(product_of(name), validate(SETTINGS[name]), "en")
+    assert found == expected
 
 
 def columns_of(count: int, product: Product) -> int:
@@ -295,8 +296,9 @@ def test_there_is_a_plot_of_nearness_and_one_of_the_gradient(previews: dict[str,
     page = read(results.plots(product_of(name), preview, "en"))
     assert len(page.all("figure", class_="chart")) == 2
     near, gradient = (e.attributes["aria-label"] for e in page.all("svg"))
-    curve = product_of(name).curve(preview, "en")
-    assert near.startswith(f"{curve.label} per step: guided from {curve.guided[0]:.3g} to ")
+    curve = product_of(name).curve(preview)
+    label = product_of(name).texts[curve.label]
+    assert near.startswith(f"{label} per step: guided from {curve.guided[0]:.3g} to ")
     assert near.endswith(f"unguided from {curve.unguided[0]:.3g} to {curve.unguided[-1]:.3g}")
     first = products.mean(preview.history.gradients[0])
     assert f"gradient from {first:.3g} to " in gradient
