@@ -1,12 +1,22 @@
-"""The products of the studio, one module each, in the order of their tabs."""
+"""The products of the studio: every module of this folder that has a `PRODUCT`."""
 
 from __future__ import annotations
 
-from pipelines.products import color, digits, text
+from importlib import import_module
+from pkgutil import iter_modules
+
 from pipelines.runs import provenance
 from pipelines.runs.product import Product
 
-PRODUCTS: dict[str, Product] = {p.name: p for p in (color.PRODUCT, text.PRODUCT, digits.PRODUCT)}
+
+def _found() -> dict[str, Product]:
+    """Returns the products of this folder by name, in the order of their tabs."""
+    modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+    products = [m.PRODUCT for m in modules if hasattr(m, "PRODUCT")]
+    return {p.name: p for p in sorted(products, key=lambda p: (p.position, p.name))}
+
+
+PRODUCTS: dict[str, Product] = _found()
 """All products by name."""
 
 provenance.register(PRODUCTS)

@@ -379,4 +379,5 @@ revision, settings, versions, loss (per step, one value per image), score_before
 (per image: CIEDE2000 between its mean colour and the target). The last result is complete.""",
     only_setting="color",
     file_name="painting",
+    position=1,
 )

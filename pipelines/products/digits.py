@@ -375,4 +375,5 @@ per image) if symmetry, brightness or contrast guide too. The last result is com
     columns=(10, 5, 8),
     scale=8,
     crisp=True,
+    position=3,
 )

@@ -399,4 +399,5 @@ score_after (per image: cosine similarity to the prompt), seeds (per image: the 
 of the tried seeds). The last result is complete; step is 0 while seeds are tried.""",
     only_setting="prompt",
     file_name="painting",
+    position=2,
 )

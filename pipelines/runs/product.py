@@ -60,6 +60,7 @@ class Product:
         scale: screen pixels per image pixel on the saved sheet.
         crisp: whether enlarged pixels are shown as squares.
         has_tab: whether it has a tab; it has an endpoint anyway.
+        position: among the tabs, from left to right.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Product:
     scale: int = 4
     crisp: bool = False
     has_tab: bool = True
+    position: int = 100
 
     @property
     def prefix(self) -> str:
