@@ -85,6 +85,8 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     """
     with Studio(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         header = page.build_header(TITLE)
+        for product in PRODUCTS.values():  # first, so that no event of the page takes their names
+            endpoints.add_run_endpoint(product)
         tabs: dict[str, shell.Tab] = {}
         with gr.Tabs(selected=next(iter(PRODUCTS)), elem_id="tabs") as row:
             for product in PRODUCTS.values():
@@ -93,8 +95,6 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
                         tabs[product.name] = shell.build(product, header.language)
             with gr.Tab(Translatable("about.title"), id="about") as about_tab:
                 about.build(about_tab, header.language)
-        for product in PRODUCTS.values():
-            endpoints.add_run_endpoint(product)
         page.wire(demo, header, row, tabs)
     demo.queue(max_size=max_queue, api_open=False)
     sessions.bound(demo)

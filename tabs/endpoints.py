@@ -11,7 +11,9 @@ from contextlib import closing
 from typing import Any
 
 import gradio as gr
+from gradio.context import get_blocks_context
 
+from pipelines.core.rules import meaning_of
 from pipelines.runs import provenance
 from pipelines.runs.product import Product
 from tabs import i18n, lane, results, temp_files, uploads
@@ -90,6 +92,22 @@ def add_run_endpoint(product: Product) -> None:
     parameters = [inspect.Parameter(f.name, kind, default=f.default) for f in fields]
     _set_signature(endpoint, inspect.Signature(parameters))
     add_endpoint(endpoint, api_name=product.name, returns=tuple[list[gr.FileData], dict])
+    _describe_parameters(product)
+
+
+def _describe_parameters(product: Product) -> None:
+    """Adds meaning, range and choices of every parameter to what the API tells of the endpoint."""
+    context = get_blocks_context()
+    functions = list(context.fns.values()) if context else []
+    function = next(fn for fn in reversed(functions) if fn.api_name == product.name)
+    for field, component in zip(dataclasses.fields(product.settings), function.inputs, strict=True):
+        rule, meaning = field.metadata["rule"], meaning_of(product.settings, field.name)
+        described = f"{meaning[:1].upper()}{meaning[1:]} Accepts {rule.accepts}."
+        schema: Any = component
+        schema._api_info |= rule.schema() | {
+            "description": described,
+            "additional_description": described,
+        }
 
 
 def _answers(

@@ -59,6 +59,13 @@ class ModelName(Rule):
     control: ClassVar[str] = "radio"
 
     @property
+    def accepts(self) -> str:
+        return Choice(self.options).accepts
+
+    def schema(self) -> dict[str, Any]:
+        return Choice(self.options).schema()
+
+    @property
     def options(self) -> tuple[str, ...]:
         """All names; the user's own are read anew each time."""
         return (*MODELS, *HUB_MODELS, *usable_own_checkpoints())

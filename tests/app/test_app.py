@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import json
 import logging
 import math
@@ -21,12 +21,14 @@ from huggingface_hub import constants
 from PIL import Image
 
 import app
+from benchmarks import api_tables
 from pipelines.core import images
 from pipelines.models import checkpoints, clip
 from pipelines.models.names import HUB_MODELS
-from pipelines.products import color, digits, text
+from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
+from pipelines.runs.product import Product
 from tabs import common
 from tests.conftest import Meter, serve
 
@@ -128,16 +130,24 @@ def test_the_endpoints_and_their_parameters_are_the_published_ones(client: Clien
     assert api["unnamed_endpoints"] == {}
 
 
-@pytest.mark.parametrize("endpoint", ["/color", "/text", "/digits"])
-def test_the_page_of_the_api_lists_every_parameter_with_its_default(endpoint: str):
-    page = (ROOT / "docs" / "api.md").read_text()
-    table = page.partition(f"| `{endpoint}` takes |")[2].partition("\n\n")[0]
-    listed: dict[str, Any] = {}
-    for row in table.splitlines()[2:]:
-        names, defaults = (re.findall(r"`([^`]*)`", cell) for cell in row.split("|")[1:3])
-        values = [ast.literal_eval(text) for text in defaults]
-        listed |= dict(zip(names, values * len(names) if len(values) == 1 else values, strict=True))
-    assert listed == PUBLISHED[endpoint]
+def test_the_page_of_the_api_lists_every_parameter_as_the_settings_declare_it():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert api_tables.written(page) == page
+    for product in PRODUCTS.values():
+        assert api_tables.table(product) in page
+
+
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+def test_openapi_tells_meaning_range_and_choices(served: str, product: Product):
+    schema = httpx.get(f"{served}gradio_api/openapi.json").json()
+    path = schema["paths"][f"/gradio_api/call/v2/{product.name}"]
+    body = path["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert list(body) == [field.name for field in dataclasses.fields(product.settings)]
+    for field in dataclasses.fields(product.settings):
+        rule, told = field.metadata["rule"], body[field.name]
+        assert rule.accepts in told["description"]
+        assert len(told["description"]) > len(rule.accepts) + 20
+        assert {key: told[key] for key in rule.schema()} == rule.schema()
 
 
 def test_no_two_elements_have_the_same_id():

@@ -7,6 +7,8 @@ line all read from these rules what a setting accepts.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import field
@@ -56,6 +58,15 @@ class Rule:
         """
         is_empty = entry == NONE and self.may_be_empty
         return [self.check(name, "" if is_empty else self.parse(entry))]
+
+    @property
+    def accepts(self) -> str:
+        """What is accepted, in a few English words for callers of the API."""
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """Returns what JSON Schema can say of the accepted values, besides their type."""
+        return {}
 
     def suggestions(self, current: Any) -> Sequence[str]:
         """Returns a few values to compare with each other, as people write them.
@@ -107,6 +118,16 @@ def setting(
         "in_sweeps": in_sweeps and rule.control != "picture",
     }
     return field(default=default, metadata=metadata)
+
+
+def meaning_of(settings: type[Any], name: str) -> str:
+    """Returns what a setting means, as the docstring of its class says under `Attributes`.
+
+    Without a docstring it is the label.
+    """
+    attributes = inspect.cleandoc(settings.__doc__ or "").partition("Attributes:\n")[2]
+    found = re.search(rf"(?m)^    {name}: (.+(?:\n {{8,}}.+)*)", attributes)
+    return " ".join(found[1].split()) if found else f"{label_of(settings, name)}."
 
 
 def label_of(settings: Any, name: str) -> str:

@@ -23,6 +23,10 @@ _PALETTES = ("#102040 60, #FFD700 40", "#2F6B4F 50, #E8E0C8 30, #C8553D 20")
 class Color(Rule):
     """A colour in any notation that `images.parse_color` reads; becomes `#RRGGBB`."""
 
+    @property
+    def accepts(self) -> str:
+        return "hex, rgb(68, 204, 170), hsl(...) or a CSS name"
+
     def check(self, name: str, value: Any) -> str:
         try:
             return images.to_hex(images.parse_color(value))
@@ -38,6 +42,10 @@ class ColorOrNone(Color):
     """Like `Color`; empty is off."""
 
     may_be_empty: ClassVar[bool] = True
+
+    @property
+    def accepts(self) -> str:
+        return f"{super().accepts}; empty is off"
 
     def check(self, name: str, value: Any) -> str:
         if isinstance(value, str) and not value.strip():
@@ -56,6 +64,10 @@ class Palette(Rule):
 
     may_be_empty: ClassVar[bool] = True
     contains_commas: ClassVar[bool] = True
+
+    @property
+    def accepts(self) -> str:
+        return f'up to {self.maximum} colours with shares, "#102040 60, gold 40"; empty is off'
 
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:

@@ -35,6 +35,13 @@ class Number(Rule):
 
     control: ClassVar[str] = "slider"
 
+    @property
+    def accepts(self) -> str:
+        return f"{self.minimum:g} to {self.maximum:g}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"minimum": self.minimum, "maximum": self.maximum}
+
     def parse(self, text: str) -> int | float | str:
         for convert in (int, float):
             try:
@@ -109,6 +116,10 @@ class Seed(Whole):
 
     control: ClassVar[str] = "seed"
 
+    @property
+    def accepts(self) -> str:
+        return f"0 to {self.maximum}; {RANDOM_SEED} is random and reported"
+
     def suggestions(self, current: Any) -> Sequence[str]:
         first = min(max(int(current), 0), MAX_SEED - 3)
         return [str(first + i) for i in range(4)]
@@ -135,6 +146,13 @@ class Real(Number):
 @dataclass(frozen=True)
 class RealOrOff(Real):
     """Like `Real`, or off: any number from -1 to below 0, which becomes -1."""
+
+    @property
+    def accepts(self) -> str:
+        return f"{super().accepts}; {OFF} is off"
+
+    def schema(self) -> dict[str, Any]:
+        return {"minimum": OFF, "maximum": self.maximum}
 
     def check(self, name: str, value: Any) -> float:
         if _is_number(value) and OFF <= value < 0:

@@ -22,6 +22,10 @@ class Picture(Rule):
     control: ClassVar[str] = "picture"
     may_be_empty: ClassVar[bool] = True
 
+    @property
+    def accepts(self) -> str:
+        return "a picture as `data:image/png;base64,...` or an uploaded file; empty is off"
+
     def check(self, name: str, value: Any) -> str:
         if value == "":
             return ""
@@ -36,6 +40,10 @@ class Mask(Picture):
     """
 
     max_side_px: int = 1024
+
+    @property
+    def accepts(self) -> str:
+        return super().accepts.replace("a picture", "a square picture", 1)
 
     def check(self, name: str, value: Any) -> str:
         address = super().check(name, value)

@@ -28,6 +28,13 @@ class Choice(Rule):
 
     control: ClassVar[str] = "radio"
 
+    @property
+    def accepts(self) -> str:
+        return ", ".join(f'"{option}"' for option in self.options)
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.options)}
+
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in self.options:
             raise SettingsError(
@@ -47,6 +54,10 @@ class DigitString(Rule):
     maximum: int
 
     may_be_empty: ClassVar[bool] = True
+
+    @property
+    def accepts(self) -> str:
+        return f"{self.minimum} to {self.maximum} characters 0-9"
 
     def check(self, name: str, value: Any) -> str:
         are_digits = isinstance(value, str) and all(c in "0123456789" for c in value)
@@ -93,6 +104,10 @@ class Prompt(Rule):
 
     may_be_empty: ClassVar[bool] = True
     contains_commas: ClassVar[bool] = True
+
+    @property
+    def accepts(self) -> str:
+        return 'sentences with weights, "snow:1 | people:-0.5"; empty is off'
 
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
