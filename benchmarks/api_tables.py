@@ -35,7 +35,8 @@ def written(page: str) -> str:
     """Returns the page with the tables of all products."""
     for product in PRODUCTS.values():
         old = re.compile(rf"^\| `/{product.name}` takes \|.*\n(?:\|.*\n)+", re.MULTILINE)
-        page = old.sub(lambda _, new=table(product): f"{new}\n", page)
+        if found := old.search(page):
+            page = f"{page[: found.start()]}{table(product)}\n{page[found.end() :]}"
     return page
 
 
