@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from pipelines.products import digits
@@ -51,8 +53,15 @@ def _second_digit() -> gr.Dropdown:
     )
 
 
+def _adjusted(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values without spaces around the digits, which people copy along."""
+    typed = values.get("digits")
+    return values | {"digits": typed.strip()} if isinstance(typed, str) else values
+
+
 VIEW = View(
     alt_texts=alt_texts,
     scores=scores,
     controls={"blend_with": _second_digit},
+    adjusted=_adjusted,
 )

@@ -64,9 +64,9 @@ def built() -> Built:
         head = page.build_header("Studio")
         with gr.Tabs() as row:
             tabs = {}
-            for name, tab in (("color", color_tab), ("text", text_tab), ("digits", digits_tab)):
+            for name, product in PRODUCTS.items():
                 with gr.Tab(id=name):
-                    tabs[name] = tab.build(head.language)
+                    tabs[name] = shell.build(product, head.language)
         page.wire(demo, head, row, tabs)
     return Built(demo, head, row, tabs)
 
