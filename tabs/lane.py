@@ -20,6 +20,7 @@ from tabs.server import limits
 LANE = "gpu"
 """Gradio's `concurrency_id` of all events that generate."""
 
+_ENDING_SHARE, _MOST_ENDING_SECONDS = 0.01, 1.0  # of the deadline, to send what has been drawn
 _POLL_SECONDS = 0.4  # between two looks at a function that still computes
 
 _task: contextvars.ContextVar[asyncio.Task[Any] | None]
@@ -70,7 +71,8 @@ class Turn:
         """
         now = time.monotonic()
         step, self._checked = now - self._checked, now
-        if now - self._began + step > self._seconds:
+        ending = min(_ENDING_SHARE * self._seconds, _MOST_ENDING_SECONDS)
+        if now - self._began + step > self._seconds - ending:
             seconds = f"{self._seconds:g}"
             message = i18n.translate(self._language, key, seconds=seconds, **values)
             raise Overtime(message, print_exception=False)

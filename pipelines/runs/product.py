@@ -133,10 +133,14 @@ class Product:
 
 
 def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
-    for preview in stream:
-        if preview.finished:
-            timing.estimator.note(work, preview.seconds)
-        yield preview
+    """Yields a run; notes its time when it has finished, and frees its memory when it ends."""
+    try:
+        for preview in stream:
+            if preview.finished:
+                timing.estimator.note(work, preview.seconds)
+            yield preview
+    finally:
+        devices.return_freed_memory()
 
 
 def mean(values: list[float]) -> float:

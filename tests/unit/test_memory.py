@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pipelines.products import color
 from pipelines.products.settings import ColorSettings
 
 MEBIBYTE = 2**20
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def loaded() -> set[str]:
@@ -116,3 +119,24 @@ def test_a_budget_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("STUDIO_MODEL_MB", text)
     with pytest.raises(ValueError, match="STUDIO_MODEL_MB must be a whole number from 1 to"):
         memory.budget_mb()
+
+
+RETURNS = """
+from pathlib import Path
+from pipelines.core import devices
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+blocks = [bytes(4000) for _ in range(30_000)]
+last = blocks[-1]
+del blocks
+before = resident()
+devices.return_freed_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_freed_memory_goes_back_to_the_system():
+    command = [sys.executable, "-c", RETURNS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50 * 2**20
