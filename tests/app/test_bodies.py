@@ -159,7 +159,7 @@ def test_no_file_of_another_host_is_fetched(
         {"path": "x", "meta": "text"},
         {"path": None, "url": "ftp://example.org/a.png", "meta": FILE},
     ],
-    ids=str,
+    ids=lambda file: str(file).replace(get_upload_folder(), "UPLOADS"),  # workers have their own
 )
 def test_no_file_is_taken_that_was_not_uploaded(served: str, file: dict[str, Any]):
     answer = posted(served, file)
