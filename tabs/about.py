@@ -6,12 +6,14 @@ import html
 import platform
 import re
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipelines.core import devices
 from pipelines.core.rules import rule
+from pipelines.diffusion import plugins
 from pipelines.models import checkpoints
 from pipelines.products.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings
 from pipelines.runs.explanation import COURSE
@@ -50,6 +52,7 @@ def text(language: str = i18n.DEFAULT) -> str:
             i18n.translate(language, "about.idea"),
             _heading(language, "checkpoints"),
             _table(language),
+            *_plugins(language),
             *(part for name in _PARAGRAPHS for part in _section(language, name)),
             _heading(language, "machine"),
             _machine(language),
@@ -58,6 +61,16 @@ def text(language: str = i18n.DEFAULT) -> str:
             _links(language),
         ]
     )
+
+
+def _plugins(language: str) -> list[str]:
+    """Returns the files of the user's own, with their hashes and what they add; empty without."""
+    rows = []
+    for plugin in plugins.PLUGINS:
+        adds = ", ".join((*plugin.losses, *plugin.methods))
+        known = f"`{Path(plugin.path).name}` `{plugin.sha256[:16]}`"
+        rows.append(f"- {known}: {_cell(plugin.problem or adds)}")
+    return [_heading(language, "plugins"), "\n".join(rows)] if rows else []
 
 
 def _heading(language: str, name: str) -> str:

@@ -57,12 +57,18 @@ class MethodControls:
         settings = self.product.settings
         if name is None or name not in settings.methods:
             return gr.skip(), gr.skip(), gr.skip()
-        description = gr.update(info=i18n.translate(language, f"method.{name}"))
+        description = gr.update(info=self._description(name, language))
         scale: dict[str, Any] = self._range(name) | {
             "value": settings.methods[name].default_scale,
             "info": i18n.translate(language, self._scale_info(name)),
         }
         return description, gr.update(**scale), 1.0 if self._is_course(name) else settings.stop
+
+    def _description(self, name: str, language: str) -> str:
+        """Returns what a method does; of one of the user's own, what its file says."""
+        if f"method.{name}" in i18n.table(i18n.DEFAULT):
+            return i18n.translate(language, f"method.{name}")
+        return self.product.settings.methods[name].summary
 
     def extra_updates(self, settings: Any) -> dict[str, dict[str, Any]]:
         """Returns updates besides the values, for controls that are set to settings."""

@@ -219,6 +219,10 @@ MESSAGES: dict[str, str] = {
     ),
     "record_damaged": "What the picture says of how it was made is damaged.",
     "record_tab": "tab must be one of {accepted}, got {got}.",
+    "record_plugin": (
+        "This run used {got}, a loss or method of somebody's own that is not installed here: "
+        "name its file in STUDIO_PLUGINS."
+    ),
     "record_unknown": (
         "{got} must be a setting of the tab {tab}: this file was made by another version."
     ),

@@ -24,7 +24,7 @@ from pipelines.core.rules import (
     show,
     validate,
 )
-from pipelines.diffusion import losses
+from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.methods import METHODS, Method
 from pipelines.diffusion.solvers.ddim import ddim_step
@@ -38,6 +38,7 @@ from pipelines.runs.product import Curve, Product, mean
 from pipelines.runs.timing import Work
 
 
+@plugins.extended
 @dataclass(frozen=True)
 class ColorSettings:
     """The settings of a run of colour guidance.
@@ -128,7 +129,7 @@ class ColorSettings:
 
     def only_ours(self) -> list[str]:
         """Returns the names of settings in use that the course's notebook does not have."""
-        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
+        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry", *plugins.LOSSES)
         return [n for n in names if getattr(self, n) != getattr(type(self), n)]
 
 
@@ -186,7 +187,8 @@ def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
     """Returns all loss terms of a run; the colour comes last, so nothing moves x0 after it."""
     extras = guided.extra_losses(settings)
     weighted = [losses.Term(loss, settings.extras_weight) for loss in extras]
-    return [*weighted, losses.Term(color_loss(settings, size_px))]
+    own = plugins.terms_of(settings)
+    return [*weighted, *own, losses.Term(color_loss(settings, size_px))]
 
 
 def score(picture: Image.Image, settings: ColorSettings) -> float:

@@ -22,7 +22,7 @@ from pipelines.core.rules import (
     show,
     validate,
 )
-from pipelines.diffusion import losses
+from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
@@ -51,6 +51,7 @@ MAX_TRIES = 32
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
 
 
+@plugins.extended
 @dataclass(frozen=True)
 class TextSettings:
     """The settings of a run of CLIP text guidance.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines.core import devices, images
 from pipelines.core.rules import prompt_entries
-from pipelines.diffusion import losses
+from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.methods.method import polyak
 from pipelines.diffusion.noise import seeded, spawn
@@ -115,7 +115,7 @@ def terms_of(
     generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
     embed_crops = embed_crops_of(settings, model, generators)
     words = losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights)
-    terms = [losses.Term(words)]
+    terms = [losses.Term(words), *plugins.terms_of(settings)]
     if settings.color:
         color = losses.MeanColor(images.color_to_tensor(settings.color))
         terms.append(losses.Term(color, settings.color_weight))

@@ -29,6 +29,7 @@ from pipelines.core.rules import (
     show,
     validate,
 )
+from pipelines.diffusion import plugins
 from pipelines.models import checkpoints, integrity
 from pipelines.runs.comparison import Preview
 from pipelines.runs.history import History, Moment
@@ -115,9 +116,26 @@ def facts_of(preview: Preview) -> dict[str, Any]:
         "tab": tab_of(preview.settings),
         "model": preview.model,
         "revision": preview.revision,
-        "settings": dataclasses.asdict(preview.settings),
+        "settings": _without_idle_plugins(preview.settings),
         "versions": versions(),
-    }
+    } | ({"plugins": used} if (used := plugins.used_by(preview.settings)) else {})
+
+
+def _without_idle_plugins(settings: Any) -> dict[str, Any]:
+    """Returns settings by name, without losses of the user's own that are off."""
+    values = dataclasses.asdict(settings)
+    return {name: v for name, v in values.items() if name not in plugins.LOSSES or v}
+
+
+def _check_plugins(used: Any) -> None:
+    """Checks that the losses and methods of somebody's own that a run used are here too.
+
+    Raises:
+        RecordError: if one is not.
+    """
+    missing = [name for name in used if name not in plugins.names()]
+    if missing:
+        raise RecordError("record_plugin", got=show(missing[0]))
 
 
 def without_pictures(settings: Any) -> dict[str, Any]:
@@ -185,6 +203,8 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     values = facts.get("settings")
     if not isinstance(values, dict):
         raise RecordError("record_damaged")
+    used = facts.get("plugins", [])
+    _check_plugins(used if isinstance(used, list) else [])
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
     tab = facts.get("tab") or next(
         (name for name, p in _products.items() if p.only_setting in values), ""
@@ -210,6 +230,8 @@ def to_query(settings: Any, revision: str = "") -> str:
         if f.name == "seed" or getattr(settings, f.name) != f.default
     }
     entries = {"tab": tab_of(settings), **changed} | ({"rev": revision} if revision else {})
+    if used := plugins.used_by(settings):
+        entries["plugins"] = " ".join(used)
     query = urlencode(entries)
     if len(query) > MAX_LINK:
         raise RecordError("record_link_too_long", got=len(query), most=MAX_LINK)
@@ -226,6 +248,7 @@ def from_query(query: Mapping[str, str]) -> Record | None:
     if "tab" not in query:
         return None
     tab = _known_tab(query["tab"])
+    _check_plugins(query.get("plugins", "").split())
     kind = _products[tab].settings
     names = {f.name for f in dataclasses.fields(kind)}
     values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}

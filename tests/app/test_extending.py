@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.diffusion import plugins
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -109,3 +111,98 @@ def test_a_product_a_setting_and_a_language_are_added_in_one_place_each(tmp_path
         [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.stdout.endswith("found\n"), done.stderr
+
+
+OWN = """
+import dataclasses
+import pickle
+from urllib.parse import parse_qsl
+import torch
+torch.set_num_threads(1)
+import app
+from pipelines.core.errors import UserError
+from pipelines.diffusion import plugins
+from pipelines.products import PRODUCTS, color, text
+from pipelines.products.settings import ColorSettings, TextSettings
+from pipelines.runs import provenance
+from pipelines.runs.sweep import parameters, parse_axis
+from tabs import about
+
+broken, mine = plugins.PLUGINS
+assert not mine.problem, mine.problem
+assert list(mine.losses) == ["warmth"] and list(mine.methods) == ["gentle"]
+assert "ZeroDivisionError" in broken.problem
+page = about.text("en")
+assert mine.sha256[:16] in page and "warmth, gentle" in page and "ZeroDivisionError" in page
+
+demo = app.build_demo()
+api = demo.get_api_info()["named_endpoints"]
+for name in ("/color", "/text"):
+    assert api[name]["parameters"][-1]["parameter_name"] == "warmth"
+components = [c["props"] for c in demo.get_config_file()["components"]]
+labels = {props.get("elem_id"): props.get("label") for props in components}
+assert labels["color-warmth"] == labels["text-warmth"] == "Warmth"
+assert parse_axis(ColorSettings, "warmth", "0, 1").values == (0.0, 1.0)
+
+given = ColorSettings(warmth=1, method="gentle", model="emoji", num_inference_steps=4, color="gray")
+*_, own = color.generate(given)
+*_, plain = color.generate(dataclasses.replace(given, warmth=0))
+assert own.pictures[0].tobytes() != plain.pictures[0].tobytes()
+facts = color.PRODUCT.metadata(own)
+assert facts["plugins"] == ["warmth", "gentle"]
+assert facts["settings"]["warmth"] == 1
+assert "warmth" not in color.PRODUCT.metadata(plain)["settings"]
+assert provenance.from_facts(facts).settings == own.settings
+query = dict(parse_qsl(provenance.to_query(own.settings)))
+assert provenance.from_query(query).settings == own.settings
+
+def refusal(function, argument):
+    try:
+        function(argument)
+    except UserError as error:
+        return str(error)
+
+missing = "This run used 'coldness', a loss or method of somebody's own"
+assert refusal(provenance.from_facts, facts | {"plugins": ["coldness"]}).startswith(missing)
+assert refusal(provenance.from_query, query | {"plugins": "coldness"}).startswith(missing)
+assert pickle.loads(pickle.dumps(own.settings)) == own.settings
+print("found")
+"""
+
+
+@pytest.mark.timeout(250)
+def test_losses_and_methods_of_ones_own_are_found_everywhere(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(code_under("Losses and methods of your own", "python"))
+    (tmp_path / "broken.py").write_text("LOSSES = {'x': 1 / 0}")
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "STUDIO_PLUGINS": f"{tmp_path / 'broken.py'}, {tmp_path / 'mine.py'}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", OWN], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.endswith("found\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("LOSSES = {'Warm': abs}", "names must be a-z, 0-9 and _, got 'Warm'"),
+        ("METHODS = {'balanced': 1}", "names must be new, got 'balanced'"),
+        ("METHODS = {'mine': 1}", "METHODS must be of type Method, got 1 for 'mine'"),
+        ("LOSSES = {'warm': 7}", "loss must be a function of x0, got 7"),
+        ("LOSSES = {'warm': lambda x0: 1.0}", "loss must return a tensor of shape (2,), got float"),
+        ("x = 1", "the file must have LOSSES or METHODS, by name, got neither"),
+        ("def", "SyntaxError"),
+        (None, "the file cannot be read: No such file or directory"),
+    ],
+)
+def test_a_broken_file_says_why(code: str | None, problem: str, tmp_path: Path):
+    path = tmp_path / "mine.py"
+    if code is not None:
+        path.write_text(code)
+    found = plugins._load(str(path), [])
+    assert problem in found.problem
+    assert not found.losses
+    assert not found.methods
