@@ -39,6 +39,7 @@ from tabs.i18n import Translatable
 from tabs.server import headers, sessions
 from tabs.server.limits import check_environment
 from tabs.server.middleware import middleware
+from tabs.tab import Tab
 from tabs.theme import theme
 
 TITLE = "Guided Diffusion Studio"
@@ -87,7 +88,7 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
         header = page.build_header(TITLE)
         for product in PRODUCTS.values():  # first, so that no event of the page takes their names
             endpoints.add_run_endpoint(product)
-        tabs: dict[str, shell.Tab] = {}
+        tabs: dict[str, Tab] = {}
         with gr.Tabs(selected=next(iter(PRODUCTS)), elem_id="tabs") as row:
             for product in PRODUCTS.values():
                 if product.has_tab:

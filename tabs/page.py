@@ -13,9 +13,10 @@ from gradio.blocks import Block, Blocks
 from pipelines.core.errors import UserError
 from pipelines.products import PRODUCTS
 from pipelines.runs import provenance, timing
-from tabs import common, i18n, shell
+from tabs import common, i18n
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
+from tabs.tab import Tab, estimate_of, restore_run
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
 _TICK_SECONDS = 3.0
@@ -61,7 +62,7 @@ def build_header(title: str) -> Header:
     return Header(language, upload, gr.HTML(elem_id="notice"))
 
 
-def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab]) -> None:
+def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab]) -> None:
     """Wires the language of the page, and runs from files and links; call last inside `demo`.
 
     Args:
@@ -97,14 +98,7 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, she
 
     def open_picture(path: str | None, language: str) -> dict[Any, Any]:
         """Restores the run of a file in its tab."""
-        try:
-            if path is None:
-                raise provenance.RecordError("record_no_png")
-            run = provenance.read(path)
-        except UserError as error:
-            return {header.notice: _notice(i18n.error_message(language, error))}
-        updates = shell.restore_run(tabs, run, language)
-        return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
+        return _restore_file(header, tabs_row, tabs, path, language)
 
     demo.load(open_page, outputs=outputs, **common.INSTANT_EVENT).then(
         None, inputs=header.language, js=_LANGUAGE_SCRIPT, **common.INSTANT_EVENT
@@ -122,7 +116,7 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, she
 
 
 def _outputs(
-    header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, shell.Tab], translatable: list[Block]
+    header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab], translatable: list[Block]
 ) -> list[Any]:
     """Returns all components that are translated or restored, each once."""
     generated = [
@@ -143,8 +137,22 @@ def _notice(message: str) -> str:
     return f'<p role="alert">{html.escape(message, quote=False)}</p>'
 
 
+def _restore_file(
+    header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab], path: str | None, language: str
+) -> dict[Any, Any]:
+    """Returns the updates that restore the run of a file, or a notice why it cannot be restored."""
+    try:
+        if path is None:
+            raise provenance.RecordError("record_no_png")
+        run = provenance.read(path)
+    except UserError as error:
+        return {header.notice: _notice(i18n.error_message(language, error))}
+    updates = restore_run(tabs, run, language)
+    return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
+
+
 def _restore_link(
-    header: Header, tabs: Mapping[str, shell.Tab], query: Mapping[str, str], language: str
+    header: Header, tabs: Mapping[str, Tab], query: Mapping[str, str], language: str
 ) -> dict[Any, Any]:
     """Returns the updates that restore the run of a link, or a notice that the link is wrong."""
     if query.get("tab") == "about":
@@ -156,7 +164,7 @@ def _restore_link(
             f"{i18n.translate(language, 'page.bad_link')} {i18n.error_message(language, error)}"
         )
         return {header.notice: _notice(message)}
-    return shell.restore_run(tabs, run, language) if run else {}
+    return restore_run(tabs, run, language) if run else {}
 
 
 def _merged(update: Any, other: Any) -> Any:
@@ -166,7 +174,7 @@ def _merged(update: Any, other: Any) -> Any:
     return other
 
 
-def _wire_first_estimates(header: Header, tabs: Mapping[str, shell.Tab]) -> None:
+def _wire_first_estimates(header: Header, tabs: Mapping[str, Tab]) -> None:
     """Shows the estimated times as soon as the device has been measured."""
     timer = gr.Timer(_TICK_SECONDS)
     inputs = [header.language, *(c for tab in tabs.values() for c in tab.inputs_without_pictures())]
@@ -175,7 +183,7 @@ def _wire_first_estimates(header: Header, tabs: Mapping[str, shell.Tab]) -> None
         texts, rest = [], list(values)
         for tab in tabs.values():
             count = len(tab.inputs_without_pictures())
-            texts.append(shell.estimate_of(tab.product, language, rest[:count]))
+            texts.append(estimate_of(tab.product, language, rest[:count]))
             rest = rest[count:]
         return [*texts, gr.Timer(active=timing.estimator.measuring)]
 

@@ -2,118 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
-from PIL import Image
 
-from pipelines.core import images
-from pipelines.core.errors import SettingsError, UserError
-from pipelines.core.rules import is_picture, validate
+from pipelines.core.rules import validate
 from pipelines.models import hub
-from pipelines.runs import provenance, timing
 from pipelines.runs.product import Product
 from tabs import common, controls, examples, explain, i18n, lane, results, sweeps
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
 from tabs.results import ResultComponents
+from tabs.tab import (
+    READY,
+    Tab,
+    estimate_of,
+    settings_of,
+    settings_without_pictures,
+)
 from tabs.views import view_of
-
-_ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
 
 # Copies the address of the page with the query of a run, and ticks the button for a moment.
 _COPY_SCRIPT = """async (query, language) => {
   if (query && query !== '!') await studio.copyLink(query, '#%s');
   return [query, language];
 }"""
-
-Values = dict[str, Any]
-Update = dict[str, Any]
-
-
-@dataclass
-class Tab:
-    """Components of one tab.
-
-    Attributes:
-        product: product that the tab generates.
-        controls: controls by the name of their setting, in any order.
-        result: components of the result.
-        token: component with the token of the page's latest run.
-        estimate: component with the estimated time of a run.
-        explanation: component that explains how the tab works.
-        examples: component with the stored examples.
-        sweep: components of the sweep.
-    """
-
-    product: Product
-    controls: Mapping[str, Any]
-    result: ResultComponents
-    token: gr.Textbox
-    estimate: gr.HTML
-    explanation: gr.Markdown
-    examples: gr.HTML
-    sweep: sweeps.Panel
-
-    def inputs(self) -> list[Component]:
-        """Returns the controls in the order of the settings."""
-        return [self.controls[f.name] for f in dataclasses.fields(self.product.settings)]
-
-    def inputs_without_pictures(self) -> list[Component]:
-        """Returns the controls that `settings_without_pictures` needs, in the same order."""
-        return [self.controls[name] for name in names_without_pictures(self.product.settings)]
-
-    def control_updates(self, settings: Any) -> dict[Component, Update]:
-        """Returns the updates that set all controls to settings."""
-        updates = {name: controls.update(settings, name) for name in self.controls}
-        for name, update in view_of(self.product).extra_updates(settings).items():
-            updates[name] = updates[name] | update
-        return {self.controls[name]: update for name, update in updates.items()}
-
-    def translated(self, language: str, token: str | None) -> dict[Any, Any]:
-        """Returns the updates that translate the generated texts of the tab."""
-        updates: dict[Any, Any] = {
-            self.explanation: explain.page(self.product, language),
-            self.examples: examples.gallery(self.product, language),
-        }
-        preview = runs.preview(token)
-        if preview is None:
-            ready = common.status_line(i18n.translate(language, READY))
-            return updates | {self.result.status: common.translated_status(ready)}
-        updates_by_name = results.updates(self.product, preview, language)
-        updates_by_name["status"] = common.translated_status(updates_by_name["status"])
-        values = results.in_output_order(updates_by_name)
-        return updates | dict(zip(self.result.outputs(), values, strict=True))
-
-
-READY = "status.ready"
-
-
-def settings_of(product: Product, values: Sequence[Any]) -> Any:
-    """Returns settings from the values of the controls, in the order of the settings."""
-    names = [f.name for f in dataclasses.fields(product.settings)]
-    return _settings(product, dict(zip(names, values, strict=True)))
-
-
-def settings_without_pictures(product: Product, values: Sequence[Any]) -> Any:
-    """Returns settings from the values of the controls other than those of pictures."""
-    names = names_without_pictures(product.settings)
-    return _settings(product, dict(zip(names, values, strict=True)))
-
-
-def names_without_pictures(settings: type[Any]) -> list[str]:
-    """Returns the names of the settings that are no pictures."""
-    names = [f.name for f in dataclasses.fields(settings)]
-    return [name for name in names if not is_picture(settings, name)]
-
-
-def _settings(product: Product, fields: dict[str, Any]) -> Any:
-    return product.settings(**view_of(product).adjusted(fields))
 
 
 def build(product: Product, language: gr.Radio) -> Tab:
@@ -215,7 +130,6 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
 def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
     """Lays out pictures, status, scores and downloads; plots and filmstrip are rendered later."""
     prefix = product.prefix
-    small: dict[str, Any] = {"size": "sm", "min_width": 60}
     with gr.Row(elem_classes=["result", "stacked"] if product.crisp else "result"):
         with gr.Column(min_width=0):
             pictures = gr.HTML(results.starting_noise(product), elem_id=f"{prefix}result")
@@ -234,22 +148,7 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
             ready = common.status_line(i18n.translate(i18n.DEFAULT, READY))
             status = gr.HTML(ready, elem_id=f"{prefix}status")
             scores = gr.HTML(elem_id=f"{prefix}scores")
-            with gr.Row(elem_classes="take-away"):
-                download = gr.DownloadButton(
-                    Translatable("shared.save"),
-                    interactive=False,
-                    elem_id=f"{prefix}download",
-                    **small,
-                )
-                animation = gr.DownloadButton(
-                    Translatable("shared.animation"),
-                    interactive=False,
-                    elem_id=f"{prefix}animation",
-                    **small,
-                )
-                copy = gr.Button(
-                    Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small
-                )
+            download, animation, copy = _take_away(prefix)
     result = ResultComponents(
         pictures=pictures,
         status=status,
@@ -263,6 +162,20 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
     return result, copy
 
 
+def _take_away(prefix: str) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.Button]:
+    """Lays out what takes a result away: the picture, the animation and the link."""
+    small: dict[str, Any] = {"size": "sm", "min_width": 60}
+    with gr.Row(elem_classes="take-away"):
+        download, animation = (
+            gr.DownloadButton(
+                Translatable(f"shared.{key}"), interactive=False, elem_id=prefix + name, **small
+            )
+            for key, name in (("save", "download"), ("animation", "animation"))
+        )
+        copy = gr.Button(Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small)
+    return download, animation, copy
+
+
 def _press_script(product: Product) -> str:
     """Returns JavaScript that numbers a press, and replaces the first input by its token."""
     number = f"window.studio?.pressed('{product.name}') ?? token"  # `studio` may not be loaded yet
@@ -271,7 +184,6 @@ def _press_script(product: Product) -> str:
 
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     """Makes a press announce a new run, which ends the current one, and then generate it."""
-    product = tab.product
 
     def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
         if not is_token(token):
@@ -282,22 +194,8 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
             return
         try:
             with common.as_gradio_errors(language_code):
-                turn = Turn(language_code)
-                settings = validate(settings_of(product, values))
-                limit = lane.deadline_seconds()
-                product.check_time(settings, limit)
-                yield results.in_output_order(results.start_updates(language_code))
-                for status in load_checkpoints(product, settings, language_code, turn):
-                    yield results.in_output_order({"status": status})
-                stream = common.throttle_previews(
-                    product.run(settings, limit_seconds=limit),
-                    turn=turn,
-                    should_continue=lambda: runs.is_latest(token),
-                )
-                for preview in stream:
-                    if preview.finished:
-                        runs.remember(token, preview)
-                    yield results.in_output_order(results.updates(product, preview, language_code))
+                for updates in _updates_of_run(tab.product, token, language_code, values):
+                    yield results.in_output_order(updates)
         except gr.Error as error:
             yield results.in_output_order(results.failure_updates(language_code, error))
             raise
@@ -309,7 +207,7 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         runs.announce,
         inputs=tab.token,
         outputs=tab.token,
-        js=_press_script(product),
+        js=_press_script(tab.product),
         trigger_mode="multiple",
         **common.INSTANT_EVENT,
     )
@@ -322,6 +220,32 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         api_visibility="private",
         **common.DEVICE_QUEUE,
     )
+
+
+def _updates_of_run(
+    product: Product, token: str, language: str, values: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """Yields the updates of the result, by name, from the start of a run to its end.
+
+    Raises:
+        UserError: if a setting is wrong, or the run cannot end in time.
+        Overtime: when it passes its deadline.
+    """
+    turn, limit = Turn(language), lane.deadline_seconds()
+    settings = validate(settings_of(product, values))
+    product.check_time(settings, limit)
+    yield results.start_updates(language)
+    for status in load_checkpoints(product, settings, language, turn):
+        yield {"status": status}
+    stream = common.throttle_previews(
+        product.run(settings, limit_seconds=limit),
+        turn=turn,
+        should_continue=lambda: runs.is_latest(token),
+    )
+    for preview in stream:
+        if preview.finished:
+            runs.remember(token, preview)
+        yield results.updates(product, preview, language)
 
 
 def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:
@@ -409,58 +333,3 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
         trigger_mode="always_last",
         **common.INSTANT_EVENT,
     )
-
-
-def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
-    """Returns the estimated time of a run as text; empty if a value is wrong.
-
-    Args:
-        product: product of the run.
-        language: language of the text.
-        values: of the controls other than those of pictures, on which the time does not depend.
-    """
-    try:
-        work = product.work(_validated(settings_without_pictures(product, values)))
-    except UserError:
-        return ""
-    seconds = timing.estimator.estimate(work)
-    if seconds is None:
-        measuring = "status.measuring" if timing.estimator.measuring else "status.no_estimate"
-        return i18n.translate(language, measuring)
-    return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
-
-
-def _validated(settings: Any) -> Any:
-    """Returns checked settings; if they are only right with pictures, with any that there are.
-
-    Raises:
-        SettingsError: if a setting is wrong.
-    """
-    try:
-        return validate(settings)
-    except SettingsError:
-        names = [f.name for f in dataclasses.fields(settings) if is_picture(settings, f.name)]
-        if not names:
-            raise
-        return validate(dataclasses.replace(settings, **dict.fromkeys(names, _ANY_PICTURE)))
-
-
-def restore_run(
-    tabs: Mapping[str, Tab], record: provenance.Record, language: str
-) -> dict[Any, Any]:
-    """Returns the updates that set a tab to the run of a picture or a link, without generating.
-
-    Args:
-        tabs: tabs by name.
-        record: record of the run.
-        language: language of the status.
-    """
-    tab = tabs[record.tab]
-    revision = provenance.revision_here(record)
-    differs = bool(record.revision and revision and not revision.startswith(record.revision))
-    status = i18n.translate(language, "status.restored_other" if differs else "status.restored")
-    return {
-        **tab.control_updates(record.settings),
-        **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
-        tab.result.status: common.status_line(status),
-    }

@@ -124,42 +124,16 @@ def wire(
         settings_without_pictures: function from their values to settings.
     """
 
-    def suggest_values(name: str | None, *values: Any) -> str:
-        if name is None or name not in parameters(product.settings):
-            return ""
-        try:
-            return suggestion(settings_without_pictures(values), name)
-        except Exception:  # a half-typed control must not prevent the choice
-            return suggestion(product.settings(), name)
+    _wire_suggestions(panel, product, plain_inputs, settings_without_pictures)
 
-    for choice, text in (
-        (panel.rows, panel.row_values),
-        (panel.columns, panel.column_values),
-    ):
-        choice.input(
-            suggest_values, inputs=[choice, *plain_inputs], outputs=text, **common.INSTANT_EVENT
-        )
-
-    def draw(
-        language_code: str, rows: str, row_text: str, columns: str, column_text: str, *values: Any
-    ) -> Iterator[list[Any]]:
-        state = None
+    def draw(language_code: str, *values: Any) -> Iterator[list[Any]]:
+        state, axes, values = None, values[:4], values[4:]
         try:
             with common.as_gradio_errors(language_code):
                 turn = Turn(language_code, seconds=limits.deadline_seconds())
-                kind = product.settings
-                states = _in_time(
-                    product,
-                    settings_of(values),
-                    parse_axis(kind, rows, row_text),
-                    parse_axis(kind, columns, column_text),
-                    turn,
-                )
-                yield [
-                    common.status_line(i18n.translate(language_code, "status.begins")),
-                    gr.skip(),
-                    gr.DownloadButton(interactive=False),
-                ]
+                chosen = _axes(product, *axes)
+                states = _in_time(product, settings_of(values), *chosen, turn)
+                yield _begun(language_code)
                 for state in common.throttle(states, _UPDATE_SECONDS):
                     yield _update(product, state, language_code)
         except gr.Error as error:
@@ -180,6 +154,44 @@ def wire(
         outputs=panel.status,
         **common.INSTANT_EVENT,
     )
+
+
+def _wire_suggestions(
+    panel: Panel,
+    product: Product,
+    inputs: Sequence[Component],
+    settings_without_pictures: Callable[[Sequence[Any]], Any],
+) -> None:
+    """Makes the choice of a setting suggest values that fit the controls."""
+
+    def suggest_values(name: str | None, *values: Any) -> str:
+        if name is None or name not in parameters(product.settings):
+            return ""
+        try:
+            return suggestion(settings_without_pictures(values), name)
+        except Exception:  # a half-typed control must not prevent the choice
+            return suggestion(product.settings(), name)
+
+    for choice, text in ((panel.rows, panel.row_values), (panel.columns, panel.column_values)):
+        choice.input(suggest_values, inputs=[choice, *inputs], outputs=text, **common.INSTANT_EVENT)
+
+
+def _axes(
+    product: Product, rows: str, row_text: str, columns: str, column_text: str
+) -> tuple[Axis, Axis]:
+    """Returns both axes, as they are chosen on the page.
+
+    Raises:
+        SettingsError: if a value is wrong.
+    """
+    kind = product.settings
+    return parse_axis(kind, rows, row_text), parse_axis(kind, columns, column_text)
+
+
+def _begun(language: str) -> list[Any]:
+    """Returns the updates of a sweep that begins."""
+    status = common.status_line(i18n.translate(language, "status.begins"))
+    return [status, gr.skip(), gr.DownloadButton(interactive=False)]
 
 
 def _in_time(

@@ -24,6 +24,7 @@ from pipelines.runs.provenance import Record
 from tabs import common, controls, i18n, page, shell
 from tabs.common import status_line, translated_status
 from tabs.latest_run import new_token, runs
+from tabs.tab import Tab, estimate_of, names_without_pictures, restore_run, settings_of
 from tests.unit.test_provenance import RUNS, WITH_PICTURES
 
 ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.items()}
@@ -45,7 +46,7 @@ class Built:
     demo: gr.Blocks
     head: page.Header
     row: gr.Tabs
-    tabs: dict[str, shell.Tab]
+    tabs: dict[str, Tab]
 
     def event(self, name: str) -> Any:
         """The function behind an event of the page."""
@@ -78,7 +79,7 @@ def as_sent(value: Any) -> Any:
     return "" if value is None else value
 
 
-def values_of(tab: shell.Tab, updates: dict[Any, Any]) -> list[Any]:
+def values_of(tab: Tab, updates: dict[Any, Any]) -> list[Any]:
     """What the controls hold after updates, as the events of the tab are given it."""
     return [as_sent(updates[control]["value"]) for control in tab.inputs()]
 
@@ -90,10 +91,10 @@ def default_values(settings: Any) -> list[Any]:
 
 def plain_values(settings: Any) -> list[Any]:
     """The values that events get which take no pictures."""
-    return [getattr(settings, name) for name in shell.names_without_pictures(type(settings))]
+    return [getattr(settings, name) for name in names_without_pictures(type(settings))]
 
 
-def alone(tab: shell.Tab, updates: dict[Any, Any]) -> dict[str, Any]:
+def alone(tab: Tab, updates: dict[Any, Any]) -> dict[str, Any]:
     """The updates of controls, by the names of the settings."""
     return {name: updates[control] for name, control in tab.controls.items()}
 
@@ -111,14 +112,14 @@ def test_every_setting_has_a_control_and_every_control_is_of_a_setting(built: Bu
 @pytest.mark.parametrize("tab", PRODUCTS)
 def test_the_page_begins_with_the_defaults(built: Built, tab: str):
     values = [as_sent(getattr(c, "value", None)) for c in built.tabs[tab].inputs()]
-    assert shell.settings_of(PRODUCTS[tab], values) == PRODUCTS[tab].settings()
+    assert settings_of(PRODUCTS[tab], values) == PRODUCTS[tab].settings()
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_settings_become_controls_and_these_the_same_settings(built: Built, name: str):
     settings = validate(RUNS[name])
     tab = built.tabs[provenance.tab_of(settings)]
-    back = shell.settings_of(product_of(settings), values_of(tab, tab.control_updates(settings)))
+    back = settings_of(product_of(settings), values_of(tab, tab.control_updates(settings)))
     assert validate(back) == settings
 
 
@@ -126,7 +127,7 @@ def test_a_mask_becomes_a_picture_and_that_the_same_mask():
     settings = validate(WITH_PICTURES["color"])
     update = controls.update(settings, "mask")
     assert isinstance(update["value"], Image.Image)
-    back = validate(shell.settings_of(color_tab.PRODUCT, default_values(settings)))
+    back = validate(settings_of(color_tab.PRODUCT, default_values(settings)))
     masks = [color.region_of(s, 64) for s in (settings, back)]
     assert masks[0] is not None
     assert masks[1] is not None
@@ -147,8 +148,8 @@ def test_an_uploaded_picture_stays_the_same_once_it_is_a_setting(name: str, mode
         as_sent(drawn.convert(mode)) if f.name == field else f.default
         for f in dataclasses.fields(product.settings)
     ]
-    first = validate(shell.settings_of(product, given))
-    again = validate(shell.settings_of(product, default_values(first)))
+    first = validate(settings_of(product, given))
+    again = validate(settings_of(product, default_values(first)))
     assert getattr(first, field).startswith("data:image/png;base64,")
     assert again == first
 
@@ -159,27 +160,27 @@ def _at(product: Any, field: str) -> int:
 
 def test_no_picture_is_an_empty_setting_and_an_empty_control():
     assert controls.update(ColorSettings(), "mask")["value"] is None
-    assert shell.settings_of(color_tab.PRODUCT, default_values(ColorSettings())).mask == ""
+    assert settings_of(color_tab.PRODUCT, default_values(ColorSettings())).mask == ""
 
 
 def test_a_mask_has_the_word_where_a_part_was_chosen_too():
     values = default_values(ColorSettings(region="left"))
     values[_at(color_tab.PRODUCT, "mask")] = as_sent(Image.new("L", (8, 8), 255))
-    found = shell.settings_of(color_tab.PRODUCT, values)
+    found = settings_of(color_tab.PRODUCT, values)
     assert found.region == "all"
     assert validate(found).mask
 
 
 def test_spaces_around_digits_do_not_count():
     values = default_values(DigitsSettings(digits=" 42\n"))
-    assert shell.settings_of(digits_tab.PRODUCT, values).digits == "42"
+    assert settings_of(digits_tab.PRODUCT, values).digits == "42"
 
 
 def test_values_too_many_or_too_few_are_a_mistake():
     values = default_values(DigitsSettings())
     for wrong in (values[:-1], [*values, 1]):
         with pytest.raises(ValueError, match="zip"):
-            shell.settings_of(digits_tab.PRODUCT, wrong)
+            settings_of(digits_tab.PRODUCT, wrong)
 
 
 @pytest.mark.parametrize("name", ["color", "text"])
@@ -187,7 +188,7 @@ def test_an_empty_field_of_a_number_is_refused_by_name(name: str):
     values = default_values(PRODUCTS[name].settings())
     values[_at(PRODUCTS[name], "seed")] = None
     with pytest.raises(SettingsError, match="seed must be"):
-        validate(shell.settings_of(PRODUCTS[name], values))
+        validate(settings_of(PRODUCTS[name], values))
 
 
 @pytest.mark.parametrize(("method", "most"), [("course", 200), ("balanced", 0.5)])
@@ -218,13 +219,13 @@ def test_the_strength_that_is_brought_back_fits_its_slider(built: Built, method:
     ids=str,
 )
 def test_nothing_is_estimated_of_wrong_values(wrong: Any):
-    assert shell.estimate_of(product_of(wrong), "en", plain_values(wrong)) == ""
+    assert estimate_of(product_of(wrong), "en", plain_values(wrong)) == ""
 
 
 def test_a_run_without_words_is_estimated_as_one_with_a_picture():
     timing.estimator.note(text_tab.PRODUCT.work(validate(TextSettings())), 3.0)
     values = plain_values(TextSettings(prompt=""))
-    assert shell.estimate_of(text_tab.PRODUCT, "en", values).startswith("About 3 s")
+    assert estimate_of(text_tab.PRODUCT, "en", values).startswith("About 3 s")
 
 
 @pytest.mark.parametrize("name", ["update_estimate", "estimates", "suggest_values"])
@@ -242,36 +243,36 @@ def test_there_is_no_estimate_before_the_first_run_and_a_number_after_it(tab: st
     settings = product.settings(num_inference_steps=2)
     values = plain_values(settings)
     for language in i18n.LANGUAGES:
-        said = shell.estimate_of(product, language, values)
+        said = estimate_of(product, language, values)
         assert said == i18n.translate(language, "status.no_estimate")
     *_, last = product.run(settings)
-    said = shell.estimate_of(product, "en", values)
+    said = estimate_of(product, "en", values)
     number = float(said.removeprefix("About ").removesuffix(" s on this device"))
     assert 0 < number <= 2 * last.seconds
-    assert shell.estimate_of(product, "zh", values) != said
+    assert estimate_of(product, "zh", values) != said
 
 
 def test_the_estimate_is_that_of_the_pace_in_two_digits():
     settings = validate(DigitsSettings(digits="12", num_inference_steps=8))
     work = digits_tab.PRODUCT.work(settings)
     timing.estimator.note(work, 12.3456)
-    said = shell.estimate_of(digits_tab.PRODUCT, "en", plain_values(settings))
+    said = estimate_of(digits_tab.PRODUCT, "en", plain_values(settings))
     assert said == "About 12 s on this device"
     twice = dataclasses.replace(settings, num_inference_steps=16)
-    said = shell.estimate_of(digits_tab.PRODUCT, "en", plain_values(twice))
+    said = estimate_of(digits_tab.PRODUCT, "en", plain_values(twice))
     assert said == "About 25 s on this device"
 
 
 def test_while_the_device_is_measured_the_page_says_so():
     timing.estimator.measuring = True
-    said = shell.estimate_of(digits_tab.PRODUCT, "en", plain_values(DigitsSettings()))
+    said = estimate_of(digits_tab.PRODUCT, "en", plain_values(DigitsSettings()))
     assert said == i18n.translate("en", "status.measuring")
 
 
 def test_a_random_seed_can_be_estimated_too():
     timing.estimator.note(digits_tab.PRODUCT.work(validate(DigitsSettings())), 3.0)
     values = plain_values(DigitsSettings(seed=-1))
-    assert shell.estimate_of(digits_tab.PRODUCT, "en", values).startswith("About ")
+    assert estimate_of(digits_tab.PRODUCT, "en", values).startswith("About ")
 
 
 # --- a run brought back --------------------------------------------------------------------------
@@ -282,9 +283,9 @@ def test_a_random_seed_can_be_estimated_too():
 def test_a_record_is_put_into_the_controls_of_its_tab_alone(built: Built, name: str):
     settings = validate(ALL[name])
     tab = built.tabs[provenance.tab_of(settings)]
-    found = shell.restore_run(built.tabs, Record(provenance.tab_of(settings), settings), "en")
+    found = restore_run(built.tabs, Record(provenance.tab_of(settings), settings), "en")
     assert set(found) == {*tab.controls.values(), tab.result.status}
-    back = shell.settings_of(tab.product, values_of(tab, found))
+    back = settings_of(tab.product, values_of(tab, found))
     assert validate(back) == settings
 
 
@@ -295,7 +296,7 @@ def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Buil
 
     def said(revision: str) -> str:
         found = Record("color", ColorSettings(), revision)
-        return shell.restore_run(built.tabs, found, "en")[status]
+        return restore_run(built.tabs, found, "en")[status]
 
     same, other = (i18n.translate("en", f"status.{key}") for key in ("restored", "restored_other"))
     assert said(here) == said("") == status_line(same)
@@ -313,7 +314,7 @@ def test_a_saved_sweep_brings_its_axes_back_too(built: Built, axis: str, text: s
     columns = sweep.parse_axis(ColorSettings, "color", "teal; gold")
     facts = {"sweep": {"rows": dataclasses.asdict(rows), "columns": dataclasses.asdict(columns)}}
     panel = built.tabs["color"].sweep
-    found = shell.restore_run(built.tabs, Record("color", ColorSettings(), facts=facts), "en")
+    found = restore_run(built.tabs, Record("color", ColorSettings(), facts=facts), "en")
     assert (found[panel.rows]["value"], found[panel.columns]["value"]) == (axis, "color")
     assert sweep.parse_axis(ColorSettings, axis, found[panel.row_values]["value"]) == rows
     back = sweep.parse_axis(ColorSettings, "color", found[panel.column_values]["value"])
@@ -337,7 +338,7 @@ def test_a_saved_sweep_brings_its_axes_back_too(built: Built, axis: str, text: s
     ids=str,
 )
 def test_a_sweep_that_is_damaged_is_left_out_and_the_run_brought_back(built: Built, saved: Any):
-    found = shell.restore_run(
+    found = restore_run(
         built.tabs, Record("color", ColorSettings(seed=5), facts={"sweep": saved}), "en"
     )
     tab = built.tabs["color"]
@@ -409,7 +410,7 @@ def test_a_link_opens_its_tab_with_its_settings(built: Built):
     for accepted in ("en", "zh"):
         found = built.opened(accepted, **query)
         assert found[built.row].selected == "text"
-        assert shell.settings_of(tab.product, values_of(tab, found)) == settings
+        assert settings_of(tab.product, values_of(tab, found)) == settings
     translated = built.opened("zh", **query)[tab.controls["cutouts"]]
     assert (translated["value"], translated["label"]) == (
         3,
@@ -467,7 +468,7 @@ def test_a_saved_picture_is_opened_in_its_tab_and_another_file_is_told_about(
     opened = built.event("open_picture")
     found = opened(str(path), "en")
     tab = built.tabs["color"]
-    assert shell.settings_of(tab.product, values_of(tab, found)) == last.settings
+    assert settings_of(tab.product, values_of(tab, found)) == last.settings
     assert found[built.row].selected == "color"
     assert found[built.head.notice] == ""
     path.write_bytes(b"no picture")
