@@ -27,7 +27,7 @@ from benchmarks.figures import record
 from benchmarks.paths import BrownianPaths
 from benchmarks.scoring import markdown
 from pipelines.core import colorimetry, devices, images
-from pipelines.diffusion import guidance, losses, sampling
+from pipelines.diffusion import guidance, losses, plugins, sampling
 from pipelines.diffusion.denoisers import unconditional
 from pipelines.diffusion.methods import METHODS, PUBLISHED, Method
 from pipelines.diffusion.noise import draw_noise, seeded
@@ -371,6 +371,8 @@ def main(
     settings = [course("shortcut", METHODS["course"].default_scale)]
     settings += [course(name, scale) for name, scale in scales.items()]
     settings += [ours(name, scale, steps) for name in OURS for scale in OUR_SCALES]
+    own = plugins.own_methods()  # of whoever measures
+    settings += [ours(name, METHODS[name].default_scale, steps) for name in own]
     if through:
         settings.append(ours("thorough", METHODS["thorough"].default_scale, steps))
     scores = [lab.score(setting) for setting in tqdm(settings, desc="score")]

@@ -34,7 +34,7 @@ from benchmarks.digits import write_json
 from benchmarks.mixture import SHAPE, Mixture, load_mixture
 from benchmarks.scoring import markdown
 from pipelines.core import devices
-from pipelines.diffusion import sampling
+from pipelines.diffusion import plugins, sampling
 from pipelines.diffusion.denoisers import PlainPredictor
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import MeanColor, TargetColor, Term
@@ -249,7 +249,8 @@ def main(
     samples, colors = (64, 1) if quick else (samples, 4)
     tasks = make_tasks(mixture, count=colors, num_samples=samples, seed=REPORT_SEED)
     tuning = make_tasks(mixture, count=2, num_samples=max(samples // 2, 64), seed=TUNING_SEED)
-    plan = [(name, METHODS[name].default_scale) for name in OURS]
+    shown = (*OURS, *plugins.own_methods())
+    plan = [(name, METHODS[name].default_scale) for name in shown]
     plan += [(name, scale) for name in OURS for scale in CURVE if (name, scale) not in plan]
     rows: list[list[Result]] = []
     for name, scale in tqdm(plan, unit="row", desc="ours"):

@@ -159,12 +159,16 @@ def terms_of(settings: Any) -> list[losses.Term]:
 
 def used_by(settings: Any) -> list[str]:
     """Returns the names of the losses and methods of the user's own that settings use."""
-    own_methods = {name for plugin in PLUGINS for name in plugin.methods}
     used = [name for name in LOSSES if getattr(settings, name, 0.0)]
     method = getattr(settings, "method", "")
-    return [*used, method] if method in own_methods else used
+    return [*used, method] if method in own_methods() else used
+
+
+def own_methods() -> list[str]:
+    """Returns the names of the methods of the user's own."""
+    return [name for plugin in PLUGINS for name in plugin.methods]
 
 
 def names() -> set[str]:
     """Returns the names of all losses and methods of the user's own."""
-    return {*LOSSES, *(name for plugin in PLUGINS for name in plugin.methods)}
+    return {*LOSSES, *own_methods()}
