@@ -33,10 +33,12 @@ layers: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit -m "not slow"
 
-# Two workers of one thread draw more in a minute than one of two threads.
+# Two workers of one thread draw more in a minute than one of two threads. Tests of the app and the
+# browser measure seconds, so nothing runs beside them.
 tests: $(VENV)/.dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest -m alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/training \
+	  --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/app tests/browser
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup

@@ -206,9 +206,7 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     used = facts.get("plugins", [])
     _check_plugins(used if isinstance(used, list) else [])
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
-    tab = facts.get("tab") or next(
-        (name for name, p in _products.items() if p.only_setting in values), ""
-    )
+    tab = facts.get("tab") or _product_of_settings(values)
     revision = facts.get("revision")
     return Record(
         tab=_known_tab(tab),
@@ -216,6 +214,13 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
         revision=revision if isinstance(revision, str) else "",
         facts=facts,
     )
+
+
+def _product_of_settings(values: Mapping[str, Any]) -> str:
+    """Returns the product of settings by name, as far as they tell; empty if they tell none."""
+    told = [name for name, product in _products.items() if product.only_setting in values]
+    known = {n: {f.name for f in dataclasses.fields(_products[n].settings)} for n in told}
+    return next((n for n in told if known[n] >= set(values)), next(iter(told), ""))
 
 
 def to_query(settings: Any, revision: str = "") -> str:

@@ -30,7 +30,7 @@ from pipelines.diffusion.views import random_views
 from pipelines.models import checkpoints, clip, zero_shot
 from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS
-from pipelines.products import color, text
+from pipelines.products import color, text, words
 from pipelines.products.guided import run_of, seeds_of
 from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import seed_search
@@ -536,7 +536,7 @@ def test_the_course_shows_the_clip_pictures_of_twice_the_contrast_and_darker(
         views.append(really(*wishes))
         return views[-1]
 
-    monkeypatch.setattr(text, "random_views", kept)
+    monkeypatch.setattr(words, "random_views", kept)
     shown = watch(monkeypatch)
     paint(num_inference_steps=2, **strong(method))
     compared = [x0 for x0 in shown if x0.requires_grad]
