@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from pipelines.core import devices
+from pipelines.diffusion import plugins
 from pipelines.models import checkpoints
 from pipelines.products import PRODUCTS
 from pipelines.runs.explanation import Excerpt
@@ -180,6 +181,7 @@ def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(devices, "describe_device", lambda: "CPU, 2 threads")
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)
+    monkeypatch.setattr(plugins, "PLUGINS", (plugins.Plugin("mine.py", "0" * 64),))
     for tab in TABS:
         explain.page(PRODUCTS[tab], language)
     about.text(language)
