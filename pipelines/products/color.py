@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -40,7 +40,7 @@ from pipelines.runs.timing import Work
 
 @plugins.extended
 @dataclass(frozen=True)
-class ColorSettings:
+class ColorSettings(shared.SeveralPictures):
     """The settings of a run of colour guidance.
 
     Attributes:
@@ -109,13 +109,6 @@ class ColorSettings:
     every: int = shared.every()
     repeats: int = shared.repeats()
     eta: float = shared.noise()
-
-    @property
-    def count(self) -> int:
-        return self.num_images
-
-    def of_one_picture(self) -> Self:
-        return replace(self, num_images=1)
 
     def check_together(self) -> None:
         check_guidance(self)

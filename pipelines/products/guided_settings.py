@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, Self
 
 from pipelines.core.rules import (
     OFF,
@@ -57,6 +58,20 @@ class NoisySettings(GuidedSettings, Protocol):
     def repeats(self) -> int: ...
     @property
     def eta(self) -> float: ...
+
+
+class SeveralPictures:
+    """Settings of a run of `num_images` pictures; see `rules.Settings`."""
+
+    num_images: int
+
+    @property
+    def count(self) -> int:
+        return self.num_images
+
+    def of_one_picture(self) -> Self:
+        one: Any = self
+        return replace(one, num_images=1)
 
 
 def method_of(settings: GuidedSettings) -> Method:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 
@@ -53,7 +53,7 @@ _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
 
 @plugins.extended
 @dataclass(frozen=True)
-class TextSettings:
+class TextSettings(shared.SeveralPictures):
     """The settings of a run of CLIP text guidance.
 
     Attributes:
@@ -134,13 +134,6 @@ class TextSettings:
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
-
-    @property
-    def count(self) -> int:
-        return self.num_images
-
-    def of_one_picture(self) -> Self:
-        return replace(self, num_images=1)
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):

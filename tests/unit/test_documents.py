@@ -103,9 +103,11 @@ def test_no_file_is_over_9_mb_but_the_one_that_may_be():
 
 
 def tracked() -> list[str]:
-    """The files of the repository; all files where there is none."""
+    """The files of the repository; where there is none, all that could be in one."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     listed = done.stdout.splitlines()
     if not listed:
-        pytest.skip("no repository")
+        folders = ("assets", "benchmarks", "docs", "pipelines", "tabs", "tests", "training")
+        found = (path for folder in folders for path in (ROOT / folder).rglob("*"))
+        listed = [path.relative_to(ROOT).as_posix() for path in found]
     return [path for path in listed if (ROOT / path).is_file()]

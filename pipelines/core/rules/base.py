@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import re
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -20,7 +21,7 @@ NONE = "none"
 """What people write for an empty value, where several values are written in one text."""
 
 
-class Rule:
+class Rule(ABC):
     """The values that one setting accepts, and how they are written and chosen.
 
     Attributes:
@@ -33,13 +34,13 @@ class Rule:
     may_be_empty: ClassVar[bool] = False
     contains_commas: ClassVar[bool] = False
 
+    @abstractmethod
     def check(self, name: str, value: Any) -> Any:
         """Returns the value, converted to the type of the setting.
 
         Raises:
             SettingsError: one sentence that names the setting, what is accepted and what was given.
         """
-        raise NotImplementedError
 
     def parse(self, text: str) -> Any:
         """Returns the value that a text stands for; `check` refuses what stands for none."""
@@ -60,21 +61,21 @@ class Rule:
         return [self.check(name, "" if is_empty else self.parse(entry))]
 
     @property
+    @abstractmethod
     def accepts(self) -> str:
         """What is accepted, in a few English words for callers of the API."""
-        raise NotImplementedError
 
     def schema(self) -> dict[str, Any]:
         """Returns what JSON Schema can say of the accepted values, besides their type."""
         return {}
 
+    @abstractmethod
     def suggestions(self, current: Any) -> Sequence[str]:
         """Returns a few values to compare with each other, as people write them.
 
         Args:
             current: value of the setting.
         """
-        raise NotImplementedError
 
 
 def with_current(current: str, others: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +26,9 @@ class Picture(Rule):
     @property
     def accepts(self) -> str:
         return "a picture as `data:image/png;base64,...` or an uploaded file; empty is off"
+
+    def suggestions(self, current: Any) -> Sequence[str]:
+        return []  # a picture does not change along an axis
 
     def check(self, name: str, value: Any) -> str:
         if value == "":
