@@ -137,7 +137,7 @@ def main() -> None:
         shutdown.own_temp_folder()
         demo = build_demo()
         shutdown.prepare(demo)
-        warm_up.start()
+        warm_up.prepare()
         demo.launch(server_port=port, prevent_thread_lock=True, **options)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -1,25 +1,27 @@
 """Draws the bundled examples, which the app shows without computing.
 
-    python -m benchmarks.examples
+    python -m benchmarks.examples [--all]
 
 Each becomes a PNG in `assets/examples` that contains its settings and all that the app shows of it.
-Their titles stand in `assets/words/*/examples.toml`.
+Their titles stand in `assets/words/*/examples.toml`. Only examples that are new, changed or drawn
+with other weights are drawn; none must be, because the app says with which weights each was drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from pipelines.core.assets import ASSETS
+from pipelines.core.rules import validate
 from pipelines.models import integrity
-from pipelines.products import color, digits, text
+from pipelines.products import PRODUCTS
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 
 FOLDER = ASSETS / "examples"
-
-_GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
 
 EXAMPLES: dict[str, Any] = {
     "color-1-vermilion": ColorSettings(color="#C8452F", num_images=2, seed=11),
@@ -64,19 +66,37 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-def drawn() -> Iterator[tuple[str, Any]]:
-    """Draws all examples; yields the name and the finished run of each."""
-    for name, settings in EXAMPLES.items():
-        *_, last = _GENERATE[provenance.tab_of(settings)](settings)
-        yield name, last
+def path_of(name: str) -> Path:
+    """Returns the path of an example's file."""
+    return FOLDER / f"{name}.png"
 
 
-def main() -> None:
+def is_current(name: str) -> bool:
+    """Returns whether an example has the settings above and the weights that are here."""
+    if not path_of(name).is_file():
+        return False
+    record = provenance.read(path_of(name))
+    same = record.settings == validate(EXAMPLES[name])
+    return same and not provenance.other_weights(record.revisions)
+
+
+def draw(name: str) -> Any:
+    """Draws an example and saves it; returns the finished run."""
+    settings = EXAMPLES[name]
+    *_, last = PRODUCTS[provenance.tab_of(settings)].generate(settings)
+    provenance.save_example(last, provenance.facts_of(last), path_of(name))
+    return last
+
+
+def main(
+    draw_all: Annotated[bool, typer.Option("--all", help="current ones too")] = False,
+) -> None:
+    """Draws the examples that are not current, or all; removes the files of those dropped."""
     FOLDER.mkdir(exist_ok=True)
-    for name, preview in drawn():
-        path = FOLDER / f"{name}.png"
-        provenance.save_example(preview, provenance.facts_of(preview), path)
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {preview.seconds:.1f} s")
+    for name in EXAMPLES:
+        if draw_all or not is_current(name):
+            seconds = draw(name).seconds
+            print(f"{name}.png: {path_of(name).stat().st_size / 1000:.0f} kB, {seconds:.1f} s")
     for path in FOLDER.glob("*.png"):
         if path.stem not in EXAMPLES:
             path.unlink()
@@ -84,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

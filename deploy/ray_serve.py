@@ -81,7 +81,7 @@ class VisitorCookie:
 
 def page() -> FastAPI:
     """Builds one replica: the app as `app.main` serves it, with the cookie."""
-    warm_up.start()
+    warm_up.prepare()
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     server.add_middleware(VisitorCookie)
     options = studio.launch_options()

@@ -34,30 +34,34 @@ element.addEventListener('click', event => {
 
 def names(product: Product) -> list[str]:
     """Returns the names of the examples of a tab."""
-    return list(_loaded(product))
+    return list(_thumbnails(product))
 
 
 @cache
-def _loaded(product: Product) -> Mapping[str, Any]:
-    """Returns the examples of a tab by name; damaged files are left out, and logged."""
-    previews: dict[str, Any] = {}
+def _thumbnails(product: Product) -> Mapping[str, str]:
+    """Returns the first picture of each example of a tab as a data address, by name.
+
+    Damaged files are left out, and logged.
+    """
+    pictures: dict[str, str] = {}
     for path in sorted(FOLDER.glob(f"{product.name}-*.png")):
         try:
-            previews[path.stem] = provenance.load_example(path, product.preview)
+            pictures[path.stem] = images.to_data_uri(provenance.first_picture(path))
         except UserError as error:
             logger.error("example %s: %s", path.stem, error)
-    return previews
+    return pictures
 
 
+@cache
 def load(product: Product, name: str) -> Any:
-    """Returns the finished run of an example.
+    """Returns the finished run of an example, which is read when it is first wanted.
 
     Raises:
         RecordError: if its file is missing or damaged.
     """
     if name not in names(product):
         raise provenance.RecordError("record_no_png")
-    return _loaded(product)[name]
+    return provenance.load_example(FOLDER / f"{name}.png", product.preview)
 
 
 def build(product: Product) -> gr.HTML:
@@ -76,10 +80,8 @@ def gallery(product: Product, language: str) -> str:
 
 
 def _button(product: Product, name: str, language: str) -> str:
-    preview = load(product, name)
     title = html.escape(i18n.translate(language, f"example.{name}"))
-    thumbnail = images.to_data_uri(preview.pictures[0])
     return (
         f'<button type="button" class="example" data-name="{name}">'
-        f'<img src="{thumbnail}" alt=""><span>{title}</span></button>'
+        f'<img src="{_thumbnails(product)[name]}" alt=""><span>{title}</span></button>'
     )

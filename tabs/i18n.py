@@ -93,7 +93,7 @@ def _flatten(entries: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str
             yield from _flatten(entry, f"{prefix}{name}.")
 
 
-def translate(language: str, key: str, **values: Any) -> str:
+def translate(language: str, key: str, /, **values: Any) -> str:
     """Returns the text of a key in a language, or else in English, with its values filled in.
 
     A language that is not known is English too.

@@ -13,7 +13,7 @@ from gradio.blocks import Block, Blocks
 from pipelines.core.errors import UserError
 from pipelines.products import PRODUCTS
 from pipelines.runs import provenance, timing
-from tabs import common, i18n
+from tabs import common, i18n, warm_up
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
 from tabs.tab import Tab, estimate_of, restore_run
@@ -85,6 +85,7 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
 
     def open_page(request: gr.Request) -> dict[Any, Any]:
         """Sets the language of the browser, and restores the run of the link."""
+        warm_up.page_opened()
         query = dict(request.query_params)
         language = _visitor_language(query, request.headers.get("accept-language", ""))
         updates: dict[Any, Any] = {header.language: language}

@@ -82,7 +82,7 @@ def _final_updates(product: Product, preview: Any, language: str) -> dict[str, A
 def _link(preview: Any) -> str:
     """Returns the query string of a link to the run, or `TOO_LONG`."""
     try:
-        return provenance.to_query(preview.settings, preview.revision)
+        return provenance.to_query(preview.settings, preview.revisions)
     except provenance.RecordError:
         return TOO_LONG
 

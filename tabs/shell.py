@@ -19,6 +19,7 @@ from tabs.tab import (
     READY,
     Tab,
     estimate_of,
+    example_status,
     settings_of,
     settings_without_pictures,
 )
@@ -299,7 +300,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
             preview = examples.load(tab.product, str(name))
         runs.halt(token)  # ends the current run
         runs.remember(token, preview)
-        status = common.status_line(i18n.translate(language_code, "status.example"))
+        status = example_status(preview, language_code)
         updates = results.updates(tab.product, preview, language_code, status=status)
         controls = tab.control_updates(preview.settings)
         return [

@@ -280,6 +280,7 @@ def save(product: Product, state: Sweep) -> str:
         "tab": product.name,
         "model": state.model,
         "revision": state.revision,
+        "revisions": state.revisions,
         "settings": dataclasses.asdict(state.settings),
         "versions": provenance.versions(),
         "sweep": {

@@ -150,11 +150,25 @@ def restore_run(
         language: language of the status.
     """
     tab = tabs[record.tab]
-    revision = provenance.revision_here(record)
-    differs = bool(record.revision and revision and not revision.startswith(record.revision))
-    status = i18n.translate(language, "status.restored_other" if differs else "status.restored")
     return {
         **tab.control_updates(record.settings),
         **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
-        tab.result.status: common.status_line(status),
+        tab.result.status: _restored_status("restored", record.revisions, language),
     }
+
+
+def example_status(preview: Any, language: str) -> str:
+    """Returns the status line of an example that is shown."""
+    return _restored_status("example", preview.revisions, language)
+
+
+def _restored_status(key: str, revisions: Mapping[str, str], language: str) -> str:
+    """Returns the status line of a run from elsewhere, with all weights that are others here."""
+    weights = ", ".join(
+        i18n.translate(
+            language, "status.weights", key=other.key, needed=other.needed, here=other.here
+        )
+        for other in provenance.other_weights(revisions)
+    )
+    name = f"status.{key}_other" if weights else f"status.{key}"
+    return common.status_line(i18n.translate(language, name, weights=weights))

@@ -1,6 +1,7 @@
-"""Measures the device when the app starts, so that the first visitor gets an estimate too.
+"""Measures the device after the first page, so that the first visitor gets an estimate too.
 
-This also loads the models, so that the first run is as fast as the others.
+This also loads the models, so that the first run is as fast as the others. Before somebody looks at
+the page, it would only delay the start and take memory.
 """
 
 from __future__ import annotations
@@ -16,11 +17,21 @@ from pipelines.runs.timing import estimator
 logger = logging.getLogger("studio")
 
 _STEPS = 4
+_prepared, _lock = threading.Event(), threading.Lock()
 
 
-def start() -> None:
-    """Measures in a thread, unless `STUDIO_WARM_UP` is 0 or the app runs on ZeroGPU."""
+def prepare() -> None:
+    """Lets the next page measure, unless `STUDIO_WARM_UP` is 0 or the app runs on ZeroGPU."""
     if is_wanted() and not devices.ZERO_GPU:
+        _prepared.set()
+
+
+def page_opened() -> None:
+    """Begins to measure, in a thread, if that was prepared and has not begun."""
+    with _lock:
+        begins = _prepared.is_set()
+        _prepared.clear()
+    if begins:
         estimator.measuring = True
         threading.Thread(target=measure, daemon=True).start()
 

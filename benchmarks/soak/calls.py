@@ -74,6 +74,14 @@ def endpoints(client: httpx.Client) -> list[Endpoint]:
     return found
 
 
+def open_page(client: httpx.Client) -> None:
+    """Tells the app that a page has been opened, as a browser does once it shows it."""
+    functions = client.get("/config").json()["dependencies"]
+    (load,) = [f for f in functions if any(event == "load" for _, event in f["targets"])]
+    body = {"data": [], "fn_index": load["id"], "session_hash": new_session()}
+    post(client, f"{PREFIX}/run/predict", body).raise_for_status()
+
+
 def named(client: httpx.Client, name: str) -> Endpoint:
     """Returns the public endpoint of a name."""
     return next(e for e in endpoints(client) if e.name == name)

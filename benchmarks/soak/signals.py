@@ -30,7 +30,9 @@ def _idle(_: App) -> None:
     time.sleep(1)
 
 
-def _warms_up(_: App) -> None:
+def _warms_up(app: App) -> None:
+    with app.client() as client:
+        calls.open_page(client)
     time.sleep(3)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -35,6 +35,7 @@ from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.runs import comparison
 from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt, Explanation
 from pipelines.runs.product import Curve, Product, mean
+from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
 
 
@@ -231,14 +232,14 @@ def generate(settings: ColorSettings, *, compare: bool = True) -> Iterator[Previ
     """
     settings = validate(settings)
     loaded = checkpoints.load(settings.model)
-    return _generate(settings, loaded, compare)
-
-
-def _generate(
-    settings: ColorSettings, loaded: checkpoints.Loaded, compare: bool
-) -> Iterator[Preview]:
     terms = terms_of(settings, loaded.checkpoint.size_px)
-    loss, run = losses.total(terms), guided.run_of(settings, loaded, terms)
+    run = guided.run_of(settings, loaded, terms)
+    return _previews(run, losses.total(terms), settings, compare)
+
+
+def _previews(
+    run: Run, loss: Callable[[Tensor], Tensor], settings: ColorSettings, compare: bool
+) -> Iterator[Preview]:
     loss_values: list[list[float]] = []
     unguided_loss_values: list[list[float]] = []
     for step, unguided, preview in comparison.compared(run, settings, compare=compare):

@@ -248,7 +248,7 @@ def generate(settings: DigitsSettings, *, compare: bool = True) -> Iterator[Prev
     """
     settings = validate(settings)
     loaded = checkpoints.load(checkpoint_of(settings))
-    return _generate(settings, loaded, compare)
+    return _previews(run_of(settings, loaded), _judge(), settings, compare)
 
 
 def checkpoint_of(settings: DigitsSettings) -> str:
@@ -256,11 +256,10 @@ def checkpoint_of(settings: DigitsSettings) -> str:
     return f"digits-{settings.conditioning}"
 
 
-def _generate(
-    settings: DigitsSettings, loaded: checkpoints.Loaded, compare: bool
+def _previews(
+    run: Run, judge: judges.DigitJudge, settings: DigitsSettings, compare: bool
 ) -> Iterator[Preview]:
     wanted = class_weights(settings)[:, :NUM_CLASSES] > 0  # (b, 10)
-    judge, run = _judge(), run_of(settings, loaded)
     confidence: list[list[float]] = []
     unguided_confidence: list[list[float]] = []
     losses_so_far: list[list[float]] = []

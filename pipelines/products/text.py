@@ -166,6 +166,11 @@ class Preview(comparison.Preview):
     seconds_tried: float = 0.0
 
     @property
+    def revisions(self) -> dict[str, str]:
+        """The revisions of the model and of the CLIP, by key."""
+        return {**super().revisions, self.settings.clip_model: self.clip_revision}
+
+    @property
     def seconds(self) -> float:
         """Seconds since the run began, including the seed search."""
         return self.seconds_tried + self.times[-1]
@@ -223,7 +228,8 @@ def run_of(
     seeds: Sequence[int],
 ) -> Run:
     """Returns a run with the given seeds, ready to draw; the settings must be checked."""
-    return guided.run_of(settings, loaded, terms_of(settings, model, target, seeds), seeds)
+    terms = terms_of(settings, model, target, seeds)
+    return Run(guided.plan_of(settings, seeds), loaded, guided.guide_of(settings, terms))
 
 
 def try_seeds(

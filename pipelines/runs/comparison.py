@@ -62,6 +62,11 @@ class Preview:
     history: History
 
     @property
+    def revisions(self) -> dict[str, str]:
+        """The revision of every checkpoint that took part, by key; the one that draws first."""
+        return {self.model: self.revision}
+
+    @property
     def seconds(self) -> float:
         """Seconds since the run began."""
         return self.times[-1]

@@ -46,6 +46,8 @@ _PICTURE_FIELDS = ("pictures", "unguided")
 _MOMENT_FIELDS = ("noisy", "predicted", "change")
 # Old names of fields, in examples written by version 0.2.
 _RENAMED = {"sureness": "confidence", "unguided_sureness": "unguided_confidence"}
+_BETWEEN_REVISIONS = "."  # in a link
+_SHOWN_REVISION = 12
 _COLUMNS = 12  # of an example's sheet
 _MAX_FILE_PX = 8192
 _MAX_FILE_AREA = 2**25
@@ -64,14 +66,29 @@ class Record:
     Attributes:
         tab: name of the product.
         settings: checked.
-        revision: of the weights that drew it; empty if unknown.
+        revisions: of the weights that drew it, by key of the checkpoint; none that is unknown.
         facts: all metadata of the picture.
     """
 
     tab: str
     settings: Any
-    revision: str = ""
+    revisions: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OtherWeights:
+    """A checkpoint that has other weights here than those that drew a picture.
+
+    Attributes:
+        key: of the checkpoint.
+        needed: revision that drew the picture, as far as it is shown.
+        here: revision on this machine, alike.
+    """
+
+    key: str
+    needed: str
+    here: str
 
 
 class Recorded(Protocol):
@@ -116,6 +133,7 @@ def facts_of(preview: Preview) -> dict[str, Any]:
         "tab": tab_of(preview.settings),
         "model": preview.model,
         "revision": preview.revision,
+        "revisions": preview.revisions,
         "settings": _without_idle_plugins(preview.settings),
         "versions": versions(),
     } | ({"plugins": used} if (used := plugins.used_by(preview.settings)) else {})
@@ -206,14 +224,22 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     used = facts.get("plugins", [])
     _check_plugins(used if isinstance(used, list) else [])
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
-    tab = facts.get("tab") or _product_of_settings(values)
-    revision = facts.get("revision")
-    return Record(
-        tab=_known_tab(tab),
-        settings=_settings(_known_tab(tab), values),
-        revision=revision if isinstance(revision, str) else "",
-        facts=facts,
-    )
+    tab = _known_tab(facts.get("tab") or _product_of_settings(values))
+    settings = _settings(tab, values)
+    return Record(tab, settings, _revisions(tab, settings, facts), facts)
+
+
+def _revisions(tab: str, settings: Any, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the revisions that metadata names, by key of the checkpoint."""
+    told = facts.get("revisions")
+    if not isinstance(told, dict):  # version 0.2 had an entry for each
+        old = (facts.get("revision"), facts.get("clip_revision"))
+        told = dict(zip(_checkpoints(tab, settings), old, strict=False))
+    return {key: value for key, value in told.items() if value and isinstance(value, str)}
+
+
+def _checkpoints(tab: str, settings: Any) -> tuple[str, ...]:
+    return _products[tab].checkpoints(settings)
 
 
 def _product_of_settings(values: Mapping[str, Any]) -> str:
@@ -223,8 +249,12 @@ def _product_of_settings(values: Mapping[str, Any]) -> str:
     return next((n for n in told if known[n] >= set(values)), next(iter(told), ""))
 
 
-def to_query(settings: Any, revision: str = "") -> str:
+def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
     """Returns settings as the query of a link: the seed and all that differ from the default.
+
+    Args:
+        settings: checked.
+        revisions: of the weights that drew the picture, by key of the checkpoint.
 
     Raises:
         RecordError: if the query is too long, for instance with a picture.
@@ -234,7 +264,10 @@ def to_query(settings: Any, revision: str = "") -> str:
         for f in dataclasses.fields(settings)
         if f.name == "seed" or getattr(settings, f.name) != f.default
     }
-    entries = {"tab": tab_of(settings), **changed} | ({"rev": revision} if revision else {})
+    entries = {"tab": tab_of(settings), **changed}
+    if revisions:
+        keys = _checkpoints(entries["tab"], settings)
+        entries["rev"] = _BETWEEN_REVISIONS.join(revisions.get(key, "") for key in keys)
     if used := plugins.used_by(settings):
         entries["plugins"] = " ".join(used)
     query = urlencode(entries)
@@ -257,7 +290,10 @@ def from_query(query: Mapping[str, str]) -> Record | None:
     kind = _products[tab].settings
     names = {f.name for f in dataclasses.fields(kind)}
     values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}
-    return Record(tab=tab, settings=_settings(tab, values), revision=query.get("rev", ""))
+    settings = _settings(tab, values)
+    told = query.get("rev", "").split(_BETWEEN_REVISIONS)
+    revisions = dict(zip(_checkpoints(tab, settings), told, strict=False))
+    return Record(tab, settings, {key: value for key, value in revisions.items() if value})
 
 
 def _known_tab(tab: Any) -> str:
@@ -274,11 +310,18 @@ def _settings(tab: str, values: Mapping[str, Any]) -> Any:
     return validate(kind(**values))
 
 
-def revision_here(record: Record) -> str:
-    """Returns the revision of the weights that this machine would use for a record, or empty."""
-    model = _products[record.tab].checkpoints(record.settings)[0]
-    row = next((row for row in checkpoints.describe() if row["key"] == model), None)
-    return row["revision"] if row else ""
+def other_weights(revisions: Mapping[str, str]) -> list[OtherWeights]:
+    """Returns the checkpoints that have other weights here; none that is not on this machine.
+
+    Args:
+        revisions: of the weights that drew a picture, by key; the beginning of each is enough.
+    """
+    here = {row["key"]: row["revision"] for row in checkpoints.describe()}
+    return [
+        OtherWeights(key, needed[:_SHOWN_REVISION], here[key][:_SHOWN_REVISION])
+        for key, needed in revisions.items()
+        if here.get(key) and not here[key].startswith(needed)
+    ]
 
 
 def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
@@ -316,22 +359,51 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
         RecordError: if it is missing or damaged.
         CheckpointError: if it is not the published file.
     """
-    if path.is_file():
-        digests = {path: integrity.sha256_of(path)}
-        integrity.check_bundled("examples", path.parent.parent, digests)
-    facts = read_facts(path)
-    record = from_facts(facts)
+    facts, record = _read_example(path)
     try:
         return _rebuilt(facts["shown"], record, path, kind)
     except (KeyError, TypeError, ValueError, StopIteration):
         raise RecordError("record_damaged") from None
 
 
+def first_picture(path: Path) -> Image.Image:
+    """Returns the first steered picture of an example, much faster than the whole run.
+
+    Args:
+        path: of a file that `save_example` wrote.
+
+    Raises:
+        RecordError: if it is missing or damaged.
+        CheckpointError: if it is not the published file.
+    """
+    facts, record = _read_example(path)
+    try:
+        with Image.open(path) as sheet:
+            side = _tile_side(sheet, facts["shown"], record)
+            return sheet.crop((0, 0, side, side)).convert(facts["shown"]["mode"])
+    except (KeyError, TypeError, ValueError):
+        raise RecordError("record_damaged") from None
+
+
+def _read_example(path: Path) -> tuple[dict[str, Any], Record]:
+    """Reads the metadata of an example; checks that the file is the published one."""
+    if path.is_file():
+        digests = {path: integrity.sha256_of(path)}
+        integrity.check_bundled("examples", path.parent.parent, digests)
+    facts = read_facts(path)
+    return facts, from_facts(facts)
+
+
+def _tile_side(sheet: Image.Image, example: Any, record: Record) -> int:
+    """Returns the side of a tile of an example's sheet, in pixels."""
+    per_image = len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * len(example["moments"])
+    return sheet.width // min(_COLUMNS, per_image * record.settings.count)
+
+
 def _rebuilt(example: Any, record: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
     count = record.settings.count
-    num_tiles = (len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * len(example["moments"])) * count
     with Image.open(path) as sheet:
-        side = sheet.width // min(_COLUMNS, num_tiles)
+        side = _tile_side(sheet, example, record)
         tiles = _cut(sheet.convert(example["mode"]), side)
         heat_tiles = _cut(sheet.convert("RGB"), side)
     pictures, unguided = tiles[:count], tiles[count : 2 * count]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -31,6 +31,8 @@ class Preview(Protocol):
     def model(self) -> str: ...
     @property
     def revision(self) -> str: ...
+    @property
+    def revisions(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Sweep:
         settings: checked, of the first cell.
         model: key of the checkpoint of the latest cell.
         revision: of its weights.
+        revisions: of all weights that took part so far, by key of the checkpoint.
     """
 
     rows: Axis
@@ -73,6 +76,7 @@ class Sweep:
     settings: Any
     model: str
     revision: str
+    revisions: Mapping[str, str]
 
     @property
     def finished(self) -> bool:
@@ -224,10 +228,12 @@ def _sweep(
     began, done = time.monotonic(), 0
     pictures: list[list[Image.Image | None]] = [[None for _ in row] for row in cells]
     scores: list[list[float | None]] = [[None for _ in row] for row in cells]
+    revisions: dict[str, str] = {}
     for i, j in product(range(len(rows.values)), range(len(columns.values))):
         with _closing(generate(cells[i][j])) as previews:
             for preview in previews:
                 pictures[i][j] = preview.pictures[0]
+                revisions |= preview.revisions
                 if preview.finished:
                     scores[i][j], done = _score(preview), done + 1
                 yield Sweep(
@@ -241,6 +247,7 @@ def _sweep(
                     settings=cells[0][0],
                     model=preview.model,
                     revision=preview.revision,
+                    revisions=dict(revisions),
                 )
 
 

@@ -545,7 +545,7 @@ def test_the_unexpected_is_logged_under_an_id_and_shows_nothing_else(
     def broken(*_: object):
         raise RuntimeError("secret path /home/someone")
 
-    monkeypatch.setattr("pipelines.products.digits._generate", broken)
+    monkeypatch.setattr("pipelines.products.digits._previews", broken)
     with caplog.at_level(logging.ERROR, "studio"), pytest.raises(AppError) as caught:
         client.predict("1", api_name="/digits")
     sentence = str(caught.value)

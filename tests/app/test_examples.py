@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks import examples
-from benchmarks.examples import EXAMPLES
+from benchmarks.examples import EXAMPLES, path_of
 from pipelines.core.rules import validate
 from pipelines.products import PRODUCTS, color
 from pipelines.runs import provenance
@@ -30,12 +31,34 @@ def product_of(name: str) -> Product:
     return PRODUCTS[provenance.tab_of(EXAMPLES[name])]
 
 
-def path_of(name: str) -> Path:
-    return examples.FOLDER / f"{name}.png"
-
-
 def first_of_each_tab() -> list[str]:
-    return [shelf.names(product)[0] for product in PRODUCTS.values()]
+    """The first example of each tab that was drawn with the weights that are here."""
+    names = [[n for n in shelf.names(p) if examples.is_current(n)] for p in PRODUCTS.values()]
+    return [of_tab[0] for of_tab in names if of_tab]
+
+
+def test_some_examples_can_be_drawn_anew():
+    assert first_of_each_tab()
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_only_what_is_not_current_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    chosen = {name: EXAMPLES[name] for name in ("digits-1-pi", "digits-3-blend")}
+    monkeypatch.setattr(examples, "FOLDER", tmp_path)
+    monkeypatch.setattr(examples, "EXAMPLES", chosen)
+    (tmp_path / "dropped.png").touch()
+    examples.main()
+    files = {name: examples.path_of(name) for name in chosen}
+    assert set(tmp_path.iterdir()) == set(files.values())
+    drawn = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    changed = dataclasses.replace(chosen["digits-3-blend"], seed=13)
+    monkeypatch.setitem(chosen, "digits-3-blend", changed)
+    examples.main()
+    assert files["digits-1-pi"].stat().st_mtime_ns == drawn["digits-1-pi"]
+    assert provenance.read(files["digits-3-blend"]).settings.seed == 13
+    monkeypatch.setattr(provenance, "other_weights", lambda revisions: list(revisions))
+    examples.main()
+    assert files["digits-1-pi"].stat().st_mtime_ns > drawn["digits-1-pi"]
 
 
 def test_every_example_has_a_file_and_every_file_is_one():
@@ -74,13 +97,18 @@ def test_an_example_loads_at_once_with_its_settings(name: str):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_was_drawn_with_the_weights_and_the_studio_that_are_here(name: str):
+def test_an_example_says_what_drew_it(name: str):
     found = provenance.read(path_of(name))
     assert found.settings == validate(EXAMPLES[name])
-    assert found.revision
-    assert found.revision == provenance.revision_here(found)
-    assert found.facts["versions"]["studio"] == provenance.STUDIO_VERSION
+    assert set(found.revisions) == set(product_of(name).checkpoints(found.settings))
     assert set(found.facts["versions"]) == set(provenance.versions())
+
+
+def test_the_picture_on_the_shelf_is_the_first_one_of_the_run():
+    for name in EXAMPLES:
+        first = provenance.load_example(path_of(name), product_of(name).preview).pictures[0]
+        shown = provenance.first_picture(path_of(name))
+        assert (shown.mode, shown.tobytes()) == (first.mode, first.tobytes())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

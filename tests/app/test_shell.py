@@ -21,10 +21,17 @@ from pipelines.products import text as text_tab
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance, sweep, timing
 from pipelines.runs.provenance import Record
-from tabs import common, controls, i18n, page, shell
+from tabs import common, controls, examples, i18n, page, shell
 from tabs.common import status_line, translated_status
 from tabs.latest_run import new_token, runs
-from tabs.tab import Tab, estimate_of, names_without_pictures, restore_run, settings_of
+from tabs.tab import (
+    Tab,
+    estimate_of,
+    example_status,
+    names_without_pictures,
+    restore_run,
+    settings_of,
+)
 from tests.unit.test_provenance import RUNS, WITH_PICTURES
 
 ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.items()}
@@ -295,13 +302,37 @@ def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Buil
     status = built.tabs["color"].result.status
 
     def said(revision: str) -> str:
-        found = Record("color", ColorSettings(), revision)
+        found = Record("color", ColorSettings(), {"paintings": revision} if revision else {})
         return restore_run(built.tabs, found, "en")[status]
 
-    same, other = (i18n.translate("en", f"status.{key}") for key in ("restored", "restored_other"))
-    assert said(here) == said("") == status_line(same)
-    assert said(here[:8]) == status_line(same), "a shortened one is the same"
-    assert said("0" * 12) == status_line(other)
+    same = status_line(i18n.translate("en", "status.restored"))
+    assert said(here) == said("") == same
+    assert said(here[:8]) == same, "a shortened one is the same"
+    assert said("0" * 40) == status_line(
+        "Brought back, but it was drawn with other weights: paintings of revision "
+        f"000000000000 (here {here}). Press the button to draw it with those that are here; the "
+        "picture will differ."
+    )
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_a_record_of_words_names_the_clip_too(built: Built):
+    record = Record("text", TextSettings(), {"paintings": "0" * 12, "clip-small": "1" * 12})
+    found = restore_run(built.tabs, record, "en")[built.tabs["text"].result.status]
+    assert "paintings of revision 000000000000" in found
+    assert "clip-small of revision 111111111111" in found
+
+
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_an_example_of_other_weights_says_so(language: str, built: Built):
+    product = built.tabs["digits"].product
+    preview = examples.load(product, examples.names(product)[0])
+    drawn = i18n.translate(language, "status.example")
+    assert example_status(preview, language) == status_line(drawn)
+    older = dataclasses.replace(preview, revision="0" * 12)
+    found = example_status(older, language)
+    expected = {older.model, "0" * 12, preview.revision}
+    assert {text for text in (*expected, "{") if text in found} == expected
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")

@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.soak import calls
 from benchmarks.soak.server import App, free_port, running_app, start_app
 from pipelines.models.table import HUB
 from tests.app.test_hub_in_the_app import FLAT, write_configs
@@ -120,6 +121,8 @@ def test_a_page_is_told_in_its_language(running: App):
 
 def test_repeated_signals_end_an_app_that_warms_up(tmp_path: Path):
     with running_app(tmp_path, STUDIO_WARM_UP="1") as app:
+        with app.client() as client:
+            calls.open_page(client)
         time.sleep(3)  # it loads and computes
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             app.process.send_signal(number)

@@ -17,7 +17,6 @@ from PIL import Image, PngImagePlugin
 from benchmarks.soak.mutations import mutated_pictures
 from pipelines.core import errors, images
 from pipelines.core.rules import SettingsError, validate
-from pipelines.models import checkpoints
 from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
@@ -161,7 +160,7 @@ def test_a_picture_brings_its_settings_back_and_they_draw_the_same_pixels(
     path.write_bytes(images.to_png(drawn))
     found = provenance.read(path)
     assert found.settings == last.settings == validate(ALL[name])
-    assert (found.tab, found.revision) == (kind_of(name), last.revision)
+    assert (found.tab, found.revisions) == (kind_of(name), last.revisions)
     assert found.facts["versions"] == provenance.versions()
     again = last_of(found.settings)
     assert [p.tobytes() for p in again.pictures] == [p.tobytes() for p in last.pictures]
@@ -171,16 +170,17 @@ def test_a_picture_brings_its_settings_back_and_they_draw_the_same_pixels(
 @pytest.mark.parametrize("name", RUNS)
 def test_a_link_brings_its_settings_back_and_they_draw_the_same_pixels(name: str):
     last = last_of(RUNS[name])
-    found = followed(provenance.to_query(last.settings, last.revision))
+    found = followed(provenance.to_query(last.settings, last.revisions))
     assert found.settings == last.settings
-    assert (found.tab, found.revision) == (kind_of(name), last.revision)
+    assert (found.tab, found.revisions) == (kind_of(name), last.revisions)
     again = last_of(found.settings)
     assert [p.tobytes() for p in again.pictures] == [p.tobytes() for p in last.pictures]
 
 
 def test_a_link_says_only_what_is_not_at_its_default_and_the_seed():
     assert provenance.to_query(ColorSettings()) == "tab=color&seed=0"
-    query = provenance.to_query(DigitsSettings(digits="42", seed=9), "0123456789ab")
+    drawn_with = {"digits-embedding": "0123456789ab", "another": "ffff"}
+    query = provenance.to_query(DigitsSettings(digits="42", seed=9), drawn_with)
     assert dict(parse_qsl(query)) == {
         "tab": "digits",
         "digits": "42",
@@ -479,7 +479,24 @@ def test_a_link_with_a_wrong_value_is_refused_by_its_name(query: dict[str, str])
 @pytest.mark.parametrize("revision", [7, None, ["a"], {"b": 1}])
 def test_a_revision_that_is_no_text_is_not_believed(revision: Any, tmp_path: Path):
     path = saved(tmp_path / "p.png", facts("digits", digits="7") | {"revision": revision})
-    assert provenance.read(path).revision == ""
+    assert provenance.read(path).revisions == {}
+
+
+@pytest.mark.parametrize("told", [{"digits-embedding": 7}, {"digits-embedding": ""}, {"a": ["b"]}])
+def test_revisions_that_are_no_text_by_key_are_not_believed(told: Any, tmp_path: Path):
+    path = saved(tmp_path / "p.png", facts("digits", digits="7") | {"revisions": told})
+    assert provenance.read(path).revisions == {}
+
+
+def test_a_picture_of_words_of_version_0_2_names_the_revisions_of_model_and_clip(tmp_path: Path):
+    told = facts("text", prompt="the sea") | {"revision": "aa11", "clip_revision": "bb22"}
+    found = provenance.read(saved(tmp_path / "p.png", told))
+    assert found.revisions == {"paintings": "aa11", "clip-small": "bb22"}
+
+
+def test_a_link_without_the_revision_of_the_clip_still_names_that_of_the_model():
+    found = followed("tab=text&prompt=the+sea&rev=aa11")
+    assert found.revisions == {"paintings": "aa11"}
 
 
 def test_a_random_seed_is_never_left_in_a_record(tmp_path: Path):
@@ -521,11 +538,17 @@ def test_the_versions_are_those_of_what_draws():
 
 @pytest.mark.usefixtures("tiny_checkpoints")
 @pytest.mark.parametrize("name", RUNS)
-def test_the_revision_here_is_that_of_the_weights_that_would_draw_it(name: str):
-    settings = validate(RUNS[name])
-    model = getattr(settings, "model", "") or "digits-channels"
-    found = provenance.revision_here(Record(kind_of(name), settings))
-    assert found == checkpoints.load(model).revision
+def test_only_weights_that_are_others_here_are_named(name: str):
+    last = last_of(RUNS[name])
+    assert provenance.other_weights(last.revisions) == []
+    assert provenance.other_weights({key: r[:7] for key, r in last.revisions.items()}) == []
+    for key, here in last.revisions.items():
+        found = provenance.other_weights({**last.revisions, key: "0" * 40})
+        assert found == [provenance.OtherWeights(key, "0" * 12, here)]
+
+
+def test_weights_that_are_not_on_this_machine_are_no_others():
+    assert provenance.other_weights({"no-such-model": "0" * 12}) == []
 
 
 # --- examples ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Drawn:
     finished: bool = True
     model: str = "none"
     revision: str = "0"
+    revisions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     score_after: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -67,6 +68,7 @@ def state(pictures: Sequence[Sequence[Image.Image | None]], **changes: Any) -> S
         settings=ColorSettings(),
         model="none",
         revision="0",
+        revisions={},
     )
     return dataclasses.replace(empty, **changes)
 
@@ -271,6 +273,7 @@ def test_a_cell_is_the_picture_of_a_run_of_its_own(tiny_checkpoints: Path):
     assert ImageChops.difference(picture, alone.pictures[0]).getbbox() is None
     assert last.scores[1][1] == alone.score_after[0]
     assert (last.model, last.revision) == (alone.model, alone.revision)
+    assert last.revisions == alone.revisions
     assert (last.done, last.total, last.finished) == (4, 4, True)
 
 
@@ -283,6 +286,7 @@ def test_every_step_of_every_cell_is_shown_row_by_row(tiny_checkpoints: Path):
     assert states[2].pictures[0][1] is not None
     assert [s.finished for s in states] == [False] * 7 + [True]
     assert [s.model for s in states[1::2]] == ["digits-channels", "digits-embedding"] * 2
+    assert list(states[-1].revisions) == ["digits-channels", "digits-embedding"]
 
 
 def test_a_sweep_over_words_has_scores_of_finished_cells_only(tiny_checkpoints: Path):
