@@ -1,5 +1,6 @@
 # Two commands do everything: `make run` starts the app, `make test` proves that it works.
-# While working on the code, `make check` says within two minutes whether it still holds.
+# While working on the code, `make check` says within two minutes whether it still holds. Before a
+# release, `make test-all` tries everything, in three quarters of an hour on two cores.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: run train-tools test check lint types layers fast tests bench examples pictures browser clean
+.PHONY: run train-tools test test-all check lint types layers fast tests thorough-tests bench examples pictures browser clean
 
 run: $(VENV)/.app
 	$(BIN)/python app.py
@@ -16,6 +17,8 @@ run: $(VENV)/.app
 train-tools: $(VENV)/.dev
 
 test: lint types layers tests
+
+test-all: test thorough-tests
 
 check: lint types layers fast
 
@@ -33,12 +36,18 @@ layers: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit -m "not slow"
 
-# Two workers of one thread draw more in a minute than one of two threads. Tests of the app and the
-# browser measure seconds, so nothing runs beside them.
+# Two workers of one thread draw more in a minute than one of two threads. Beside tests that measure
+# seconds or show a page, nothing runs.
+TWO_WORKERS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+ONE_WORKER := $(BIN)/python -m pytest
+
 tests: $(VENV)/.dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/training \
-	  --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest tests/app tests/browser
+	$(TWO_WORKERS) -m "not alone and not thorough"
+	$(ONE_WORKER) -m "alone and not thorough"
+
+thorough-tests: $(VENV)/.dev browser
+	$(TWO_WORKERS) -m "thorough and not alone"
+	$(ONE_WORKER) -m "thorough and alone"
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.startup

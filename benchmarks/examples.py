@@ -75,9 +75,10 @@ def is_current(name: str) -> bool:
     """Returns whether an example has the settings above and the weights that are here."""
     if not path_of(name).is_file():
         return False
-    record = provenance.read(path_of(name))
-    same = record.settings == validate(EXAMPLES[name])
-    return same and not provenance.other_weights(record.revisions)
+    product = PRODUCTS[provenance.tab_of(EXAMPLES[name])]
+    found = provenance.load_example(path_of(name), product.preview)
+    same = found.settings == validate(EXAMPLES[name])
+    return same and not provenance.other_weights(found.revisions)
 
 
 def draw(name: str) -> Any:

@@ -21,6 +21,8 @@ from tabs.latest_run import runs
 from tabs.results import ResultComponents
 from tabs.views import view_of
 
+_RESTORED = ("status.restored", "status.restored_other")
+_EXAMPLE = ("status.example", "status.example_other")
 READY = "status.ready"
 
 _ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
@@ -153,22 +155,28 @@ def restore_run(
     return {
         **tab.control_updates(record.settings),
         **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
-        tab.result.status: _restored_status("restored", record.revisions, language),
+        tab.result.status: _weights_status(_RESTORED, record.revisions, language),
     }
 
 
 def example_status(preview: Any, language: str) -> str:
     """Returns the status line of an example that is shown."""
-    return _restored_status("example", preview.revisions, language)
+    return _weights_status(_EXAMPLE, preview.revisions, language)
 
 
-def _restored_status(key: str, revisions: Mapping[str, str], language: str) -> str:
-    """Returns the status line of a run from elsewhere, with all weights that are others here."""
+def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], language: str) -> str:
+    """Returns the status line of a run from elsewhere, with all weights that are others here.
+
+    Args:
+        keys: of the texts for the same weights and for others.
+        revisions: of the weights that drew it, by key of the checkpoint.
+        language: language of the status.
+    """
     weights = ", ".join(
         i18n.translate(
             language, "status.weights", key=other.key, needed=other.needed, here=other.here
         )
         for other in provenance.other_weights(revisions)
     )
-    name = f"status.{key}_other" if weights else f"status.{key}"
-    return common.status_line(i18n.translate(language, name, weights=weights))
+    same, other = keys
+    return common.status_line(i18n.translate(language, other if weights else same, weights=weights))

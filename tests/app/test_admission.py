@@ -134,6 +134,7 @@ def test_a_cancelled_run_counts_no_more(url: str):
     assert eventually(lambda: call(url, client.session_hash, SHORT).status_code == 200)
 
 
+@pytest.mark.thorough
 def test_runs_one_after_the_other_are_never_refused(url: str):
     client = Client(url, verbose=False)
     for _ in range(9):
@@ -147,6 +148,7 @@ def test_the_client_of_gradio_tells_of_the_refusal(url: str):
         Client(url, verbose=False).predict("1", api_name="/digits")
 
 
+@pytest.mark.thorough
 def test_what_does_not_use_the_lane_is_not_counted(url: str):
     for _ in range(8):
         call(url)
@@ -197,6 +199,7 @@ def test_a_trusted_proxy_tells_whose_address_it_is(url: str, monkeypatch: pytest
     assert call(url, X_Forwarded_For="6.6.6.6, 7.7.7.7").status_code == 200
 
 
+@pytest.mark.thorough
 def test_the_limits_hold_where_the_app_is_mounted(meter: Meter, monkeypatch: pytest.MonkeyPatch):
     options = {k: v for k, v in app.launch_options().items() if k == "app_kwargs"}
     outer = gr.mount_gradio_app(fastapi.FastAPI(), app.build_demo(), path="/studio", **options)

@@ -169,6 +169,7 @@ def test_nothing_passes_the_queue_by(served: str, endpoint: str):
     assert answer.status_code == 404
 
 
+@pytest.mark.thorough
 def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client: Client):
     files, info = client.predict(api_name="/digits")
     assert len(files) == 10
@@ -184,7 +185,9 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
     for path in files:
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (28, 28))
-        assert facts_inside(picture) == {"tab": "digits"} | {key: info[key] for key in FACTS}
+        told = {key: info[key] for key in FACTS}
+        revisions = {info["model"]: info["revision"]}
+        assert facts_inside(picture) == {"tab": "digits", "revisions": revisions} | told
 
 
 def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_inside(client: Client):
@@ -207,7 +210,9 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
     for path in files:
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
-        assert facts_inside(picture) == {"tab": "color"} | {key: info[key] for key in FACTS}
+        told = {key: info[key] for key in FACTS}
+        revisions = {info["model"]: info["revision"]}
+        assert facts_inside(picture) == {"tab": "color", "revisions": revisions} | told
 
 
 def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside(client: Client):
@@ -236,7 +241,8 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
         told = {key: info[key] for key in (*FACTS, "clip_revision")}
-        assert facts_inside(picture) == {"tab": "text"} | told
+        revisions = {"paintings": info["revision"], "clip-small": info["clip_revision"]}
+        assert facts_inside(picture) == {"tab": "text", "revisions": revisions} | told
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
@@ -280,6 +286,7 @@ def mask(width: int, *, white: int, height: int | None = None) -> str:
     return images.to_data_uri(picture)
 
 
+@pytest.mark.thorough
 def test_api_and_python_give_the_same_pixels(client: Client):
     options: dict[str, Any] = {"digits": "25", "seed": 9, "conditioning": "channels"}
     files, _ = client.predict(**options, api_name="/digits")
@@ -299,6 +306,7 @@ def test_api_and_python_give_the_same_pictures_of_words(client: Client):
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_the_seeds_that_were_found_draw_the_same_pictures_of_words(client: Client):
     options: dict[str, Any] = {"prompt": "ships", "num_inference_steps": 4, "seed": 5}
     job = client.submit(**options, num_images=2, tries=3, api_name="/text")
@@ -316,6 +324,7 @@ def test_the_seeds_that_were_found_draw_the_same_pictures_of_words(client: Clien
     assert plain["seeds"] == [5, 6]
 
 
+@pytest.mark.thorough
 def test_a_random_seed_is_reported_and_draws_the_same_again(client: Client):
     files, info = client.predict("4", seed=-1, api_name="/digits")
     again, _ = client.predict("4", seed=info["seed"], api_name="/digits")
@@ -333,6 +342,7 @@ def test_every_yield_streams_images_and_the_step_it_is_at(client: Client, meter:
     assert all(len(files) == 2 for files, _ in job.outputs())
 
 
+@pytest.mark.thorough
 def test_previews_are_throttled(client: Client, meter: Meter):
     meter.seconds = 0.001
     job = client.submit("1", num_inference_steps=200, api_name="/digits")
@@ -497,6 +507,7 @@ def test_a_damaged_checkpoint_is_told_and_another_still_draws(
     assert_works(client)
 
 
+@pytest.mark.thorough
 def test_requests_of_all_kinds_take_turns_and_finish(client: Client, served: str, meter: Meter):
     other, third = Client(served, verbose=False), Client(served, verbose=False)
     jobs = [
@@ -526,6 +537,7 @@ def test_a_cancelled_run_stops_computing_and_frees_the_lane(
     assert_works(client)
 
 
+@pytest.mark.thorough
 def test_a_full_queue_says_so_and_drains(meter: Meter):
     with serve(max_queue=1) as url:
         clients = [Client(url, verbose=False) for _ in range(4)]

@@ -91,6 +91,7 @@ def test_every_source_of_a_copy_is_there(stages: list[Stage], context: list[Path
             assert step.flag("from") in {None, *(other.name for other in stages)}
 
 
+@pytest.mark.thorough
 def test_the_app_needs_nothing_that_is_not_copied(
     image: Stage, context: list[Path], tmp_path: Path
 ):

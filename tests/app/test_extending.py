@@ -87,6 +87,7 @@ def code_under(heading: str, language: str) -> str:
 
 
 @pytest.mark.timeout(250)
+@pytest.mark.thorough
 def test_a_product_a_setting_and_a_language_are_added_in_one_place_each(tmp_path: Path):
     for name in ("pipelines", "tabs", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("weights"))
@@ -171,6 +172,7 @@ print("found")
 
 
 @pytest.mark.timeout(250)
+@pytest.mark.thorough
 def test_losses_and_methods_of_ones_own_are_found_everywhere(tmp_path: Path):
     (tmp_path / "mine.py").write_text(code_under("Losses and methods of your own", "python"))
     (tmp_path / "broken.py").write_text("LOSSES = {'x': 1 / 0}")

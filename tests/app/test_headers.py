@@ -102,6 +102,7 @@ def test_what_is_no_origin_is_refused(value: str, monkeypatch: pytest.MonkeyPatc
         frame_ancestors()
 
 
+@pytest.mark.thorough
 def test_what_is_no_host_is_refused_and_the_app_does_not_start(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_HOSTS", "https://a.example")
     sentence = "STUDIO_HOSTS must be hosts such as studio.example.org with commas between, got "

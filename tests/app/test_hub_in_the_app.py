@@ -156,13 +156,11 @@ def described(client: Client, key: str) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.parametrize("key", [IN_FOLDERS, FLAT])
+@pytest.mark.thorough
 def test_a_public_model_paints_at_full_size_and_then_needs_no_network(
-    key: str,
-    client: Client,
-    remote: Hub,
-    public: dict[str, Path],
+    client: Client, remote: Hub, public: dict[str, Path]
 ):
+    key = FLAT
     offer(remote, key, public[key])
     assert not described(client, key)["available"]
     guided, facts = paint(client, key)
@@ -198,6 +196,7 @@ def differ(one: Image.Image, other: Image.Image) -> bool:
     return max(high for _, high in extrema) > 20
 
 
+@pytest.mark.thorough
 def test_a_page_shows_how_far_the_download_is_and_then_the_picture(
     browser: Browser, served: str, remote: Hub, public: dict[str, Path], tmp_path: Path
 ):
@@ -343,6 +342,7 @@ ON_THE_PAGE = ("no network", "silence at first", "429", "torn", "disk full", "ga
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.thorough
 def test_a_page_shows_the_sentence_and_paints_on(browser: Browser, remote: Hub):
     with serve() as url:  # which offers the user's own models, too
         found = colour_tab(browser, url, IN_FOLDERS)
@@ -368,6 +368,7 @@ def choose_and_paint(found: Visit, model: str) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.thorough
 def test_a_chinese_page_says_it_in_chinese(browser: Browser, served: str, remote: Hub):
     found = visit(browser, served, tab="Colour", locale="zh-CN")
     found.part("model").get_by_label(IN_FOLDERS).check()

@@ -15,6 +15,8 @@ from gradio_client import Client
 from pipelines.models import checkpoints
 from tests.conftest import Meter
 
+pytestmark = pytest.mark.alone  # they measure seconds
+
 UNHEARD = "Nobody waited for this run any more, so it was ended."
 
 
@@ -39,6 +41,7 @@ def read(url: str, event: str) -> tuple[str, Any]:
     return kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
+@pytest.mark.thorough
 def test_a_run_that_nobody_reads_ends_and_says_so_to_who_comes_late(url: str, meter: Meter):
     event = post(url, 250)
     assert meter.started.wait(20)
@@ -51,6 +54,7 @@ def test_a_run_that_nobody_reads_ends_and_says_so_to_who_comes_late(url: str, me
     assert answer["error"] == UNHEARD
 
 
+@pytest.mark.thorough
 def test_a_waiting_run_that_nobody_reads_leaves_the_queue(url: str, meter: Meter):
     client = Client(url, verbose=False)
     job = client.submit("1", num_inference_steps=60, api_name="/digits")
@@ -65,6 +69,7 @@ def test_a_waiting_run_that_nobody_reads_leaves_the_queue(url: str, meter: Meter
     assert meter.calls == 2 * 60
 
 
+@pytest.mark.thorough
 def test_a_stream_that_is_opened_late_gets_the_whole_run(url: str, meter: Meter):
     event = post(url, 60)
     assert meter.started.wait(20)
@@ -74,6 +79,7 @@ def test_a_stream_that_is_opened_late_gets_the_whole_run(url: str, meter: Meter)
     assert answer[1]["step"] == 60
 
 
+@pytest.mark.thorough
 def test_one_stream_of_a_session_is_enough_for_all_its_runs(url: str, meter: Meter):
     events = [post(url, 40, session_hash="two runs") for _ in range(2)]
     finished = []
@@ -95,6 +101,7 @@ def test_a_stream_that_is_closed_ends_the_run(url: str, meter: Meter):
     assert meter.calls < 200
 
 
+@pytest.mark.thorough
 def test_the_next_visitor_waits_only_for_what_nobody_reads_to_end(
     url: str, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):
@@ -111,6 +118,7 @@ def test_the_next_visitor_waits_only_for_what_nobody_reads_to_end(
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.thorough
 def test_a_run_that_loads_for_long_ends_when_nobody_reads_it(
     url: str, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ):

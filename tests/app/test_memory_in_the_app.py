@@ -107,6 +107,7 @@ def test_the_sentence_gives_advice():
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.thorough
 def test_a_run_that_needs_too_much_is_told_with_advice_and_the_next_one_works(
     client: Client, small: Small, error: Exception, caplog: pytest.LogCaptureFixture
 ):
@@ -130,6 +131,7 @@ def test_a_run_that_needs_too_much_is_told_with_advice_and_the_next_one_works(
     ],
 )
 @pytest.mark.usefixtures("unlogged")
+@pytest.mark.thorough
 def test_nothing_of_a_failed_run_is_held_once_its_memory_is_given_back(
     client: Client, small: Small, endpoint: str, wish: str, options: dict[str, Any]
 ):
@@ -142,6 +144,7 @@ def test_nothing_of_a_failed_run_is_held_once_its_memory_is_given_back(
 
 
 @pytest.mark.usefixtures("unlogged")
+@pytest.mark.thorough
 def test_runs_that_fail_again_and_again_do_not_pile_up(client: Client, small: Small):
     for _ in range(4):
         small.fails_at(3)
@@ -151,6 +154,7 @@ def test_runs_that_fail_again_and_again_do_not_pile_up(client: Client, small: Sm
     assert_the_lane_is_free(client)
 
 
+@pytest.mark.thorough
 def test_too_little_memory_while_a_model_is_loaded_is_not_taken_for_a_damaged_file(
     client: Client, tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -176,6 +180,7 @@ def test_python_gets_the_error_itself(small: Small):
         list(PRODUCT.run(ColorSettings(num_inference_steps=2)))
 
 
+@pytest.mark.thorough
 def test_the_page_says_it_and_draws_the_next_picture(browser: Browser, served: str, small: Small):
     found = visit(browser, served, tab="Colour")
     hasten(found)
@@ -198,6 +203,7 @@ def test_what_came_before_an_error_is_shown_before_it():
     assert shown == [0, 4]
 
 
+@pytest.mark.thorough
 def test_a_sweep_says_it_keeps_its_cells_and_can_be_drawn_again(
     browser: Browser, served: str, small: Small
 ):

@@ -202,10 +202,12 @@ def test_every_block_has_a_check():
         for block, (_, _, check) in zip(PROGRAMS, CHECKS, strict=False)  # the test above is strict
     ],
 )
+@pytest.mark.thorough
 def test_a_block_does_what_it_says(served: str, tmp_path: Path, block: Block, check: Check):
     check(Outcome(run(block, served, tmp_path), tmp_path))
 
 
+@pytest.mark.thorough
 def test_the_page_shows_a_digit_form(browser: Browser, served: str, tmp_path: Path):
     library = node_modules() / "@gradio" / "client"
     (page_code,) = PAGES
@@ -229,6 +231,7 @@ def test_the_page_shows_a_digit_form(browser: Browser, served: str, tmp_path: Pa
     assert problems == []
 
 
+@pytest.mark.thorough
 def test_the_page_of_the_api_names_the_endpoints(browser: Browser, served: str):
     page = browser.new_page()
     page.goto(served)
@@ -279,6 +282,7 @@ def test_mistakes_over_http_are_answered_as_the_page_says(served: str):
     assert httpx.get(f"{served}gradio_api/file={path}").status_code == 403
 
 
+@pytest.mark.thorough
 def test_a_full_queue_is_said_over_http_and_in_javascript(meter: Meter, tmp_path: Path):
     with serve(max_queue=1) as url:
         calls = f"{url}gradio_api/call"

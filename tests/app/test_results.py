@@ -291,6 +291,7 @@ def test_before_the_first_run_there_is_noise_with_a_name(language: str):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.thorough
 def test_there_is_a_plot_of_nearness_and_one_of_the_gradient(previews: dict[str, Any], name: str):
     preview = previews[name][-1]
     page = read(results.plots(product_of(name), preview, "en"))
@@ -334,6 +335,7 @@ def addresses(page: Reader) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["color", "text", "digits", "long", "many"])
+@pytest.mark.thorough
 def test_the_filmstrip_has_a_strip_per_kind_and_picture_with_a_frame_per_moment(
     previews: dict[str, Any], name: str
 ):

@@ -67,6 +67,7 @@ def call(url: str, name: str, *values: Any) -> str:
 
 
 @pytest.mark.parametrize("served", [launched, mounted])
+@pytest.mark.thorough
 def test_only_a_few_sessions_are_kept_whichever_way_the_app_is_served(served: Any):
     with served() as (url, demo):
         for _ in range(2 * FEW):
@@ -89,6 +90,7 @@ def test_a_launch_with_options_of_its_own_keeps_few_sessions_too():
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_a_visitor_whose_session_was_dropped_paints_on():
     with launched() as (url, demo):
         (paint,) = [
@@ -110,6 +112,7 @@ def test_a_visitor_whose_session_was_dropped_paints_on():
             assert "visitor" not in demo.state_holder.session_data
 
 
+@pytest.mark.thorough
 def test_analytics_keep_few_events_and_uploads_little_progress():
     with serve() as url:
         for number in range(sessions._MAX_UPLOADS + 10):

@@ -27,6 +27,8 @@ from pipelines.models.table import HUB
 from tests.app.test_hub_in_the_app import FLAT, write_configs
 from tests.fakes.hub_server import serve_hub
 
+pytestmark = pytest.mark.alone  # they measure seconds
+
 LONG: dict[str, Any] = {"num_inference_steps": 250, "model": "emoji"}
 MOST_SECONDS = 5.0
 STOPPING = {"en": "The app is stopping.", "zh": "应用正在停止。"}
@@ -82,6 +84,7 @@ def assert_ends_well(app: App, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.thorough
 def test_a_signal_ends_a_run_and_a_waiting_one_and_tells_both(running: App, number: int):
     first = Stream(running, call(running, "color", **LONG))
     first.wait_for("event: generating")
@@ -97,6 +100,7 @@ def test_a_signal_ends_a_run_and_a_waiting_one_and_tells_both(running: App, numb
         assert not page.is_alive()
 
 
+@pytest.mark.thorough
 def test_a_page_is_told_in_its_language(running: App):
     with running.client() as client:
         config = client.get("/config").json()
@@ -119,6 +123,7 @@ def test_a_page_is_told_in_its_language(running: App):
     assert "close_stream" in stream.text
 
 
+@pytest.mark.thorough
 def test_repeated_signals_end_an_app_that_warms_up(tmp_path: Path):
     with running_app(tmp_path, STUDIO_WARM_UP="1") as app:
         with app.client() as client:
@@ -139,6 +144,7 @@ def test_a_signal_while_the_app_starts_ends_it():
     assert b"Traceback" not in output
 
 
+@pytest.mark.thorough
 def test_a_signal_ends_a_download(tmp_path: Path):
     large = tmp_path / "models" / "unet"
     large.mkdir(parents=True)
@@ -171,6 +177,7 @@ def test_a_wrong_port_is_refused_in_one_sentence(value: str):
     assert told == sentence
 
 
+@pytest.mark.thorough
 def test_a_warm_up_that_is_neither_wanted_nor_unwanted_is_refused():
     told = refused_start(STUDIO_WARM_UP="maybe", GRADIO_SERVER_PORT=str(free_port()))
     assert told == "STUDIO_WARM_UP must be 0 or 1, got 'maybe'\n"
@@ -198,6 +205,7 @@ def refused_start(**environment: str) -> str:
     return output.decode()
 
 
+@pytest.mark.thorough
 def test_without_a_named_port_a_free_one_is_found(tmp_path: Path):
     environment = {k: v for k, v in os.environ.items() if k != "GRADIO_SERVER_PORT"}
     log = tmp_path / "log"

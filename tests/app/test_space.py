@@ -303,6 +303,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, files: dict[str, File]) -> P
     return folder
 
 
+@pytest.mark.thorough
 def test_the_app_builds_from_the_files_of_the_space_alone(alone: Path):
     code = (
         "import app; app.build_demo()\n"

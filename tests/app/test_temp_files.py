@@ -214,6 +214,7 @@ def own_app(folder: Path, tiny_checkpoints: Path) -> Iterator[str]:
     demo.close()
 
 
+@pytest.mark.thorough
 def test_a_run_over_the_api_leaves_its_result_and_no_previews(
     own_app: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -255,6 +255,7 @@ def opened(pictures: list[Any]) -> list[Image.Image]:
     return [Image.open(path if isinstance(path, str) else path["path"]) for path in pictures]
 
 
+@pytest.mark.thorough
 def test_a_function_that_needs_a_card_is_there_before_the_app_serves_and_cuda_untouched(
     space: Space, client: Client
 ):
@@ -289,6 +290,7 @@ def test_pictures_come_from_a_process_of_their_own_and_are_those_of_any_other_ma
         torch.testing.assert_close(*pixels, rtol=0, atol=1.01 / 127.5)
 
 
+@pytest.mark.thorough
 def test_the_seconds_asked_for_are_whole_and_follow_from_the_settings(space: Space, client: Client):
     def asked(**given: Any) -> int:
         client.predict(**given, api_name="/color")
@@ -349,6 +351,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 def test_the_page_draws_sweeps_and_tells_what_failed(browser: Browser, space: Space):
     found = visit(browser, space.url, tab="Digits")
     hasten(found)
@@ -501,6 +504,7 @@ def test_elsewhere_nothing_is_decorated():
     assert not hasattr(zero_gpu.on_lent_gpu, "__wrapped__")
 
 
+@pytest.mark.thorough
 def test_elsewhere_the_package_is_not_imported_even_where_it_is_installed(tmp_path: Path):
     around = surroundings(tmp_path, "0")
     command = [sys.executable, "-c", "import app; app.build_demo()"]

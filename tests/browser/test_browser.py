@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tabs import i18n
@@ -86,6 +87,7 @@ def test_a_sweep_of_sixteen_digits_is_what_the_readme_shows(wide: Visit):
     keep_screenshot(wide.part("sweep"), "sweep")
 
 
+@pytest.mark.core
 def test_the_about_tab_lists_the_checkpoints_and_the_limits(wide: Visit):
     wide.page.get_by_role("tab", name="About").click()
     page = wide.page.locator("#about-text")

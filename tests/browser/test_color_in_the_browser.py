@@ -25,8 +25,10 @@ from tests.browser.visits import (
 from tests.conftest import Meter
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide light", "narrow dark"]
+)
 def test_a_visitor_paints_a_colour_and_saves_it(
     browser: Browser, served: str, tmp_path: Path, size: tuple[int, int], dark: bool
 ):
@@ -133,7 +135,7 @@ def test_a_picked_colour_becomes_the_text(easel: Visit):
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
-@pytest.mark.parametrize("typed", ["notacolour", "", "#12345", "<b>red</b>"])
+@pytest.mark.parametrize("typed", ["", "<b>red</b>"])
 def test_a_bad_colour_shows_one_sentence_and_keeps_the_picture(easel: Visit, typed: str):
     easel.draw("gold")
     expect(easel.status).to_contain_text("Done in")

@@ -22,8 +22,10 @@ from tests.browser.visits import (
 from tests.conftest import Meter
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide light", "narrow dark"]
+)
 def test_a_visitor_draws_digits_and_saves_them(
     browser: Browser, served: str, tmp_path: Path, size: tuple[int, int], dark: bool
 ):
@@ -71,6 +73,7 @@ def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(wide: Visit, m
     expect(wide.status).to_contain_text("Done in")
 
 
+@pytest.mark.core
 def test_stop_when_nothing_runs_changes_nothing(wide: Visit):
     wide.part("stop").click()
     wide.draw("1")

@@ -326,6 +326,7 @@ def test_a_wrong_link_is_told_and_the_page_works(
 
 
 @pytest.mark.parametrize("tab", DRAWING)
+@pytest.mark.core
 def test_an_example_answers_at_once_and_is_drawn_anew(
     browser: Browser, served: str, meter: Meter, tab: str
 ):
@@ -362,6 +363,7 @@ def english_only() -> set[str]:
     return {said for key, said in i18n.table("en").items() if chinese[key] != said} - own_name
 
 
+@pytest.mark.core
 def test_a_chinese_browser_finds_chinese_and_may_choose(
     browser: Browser, served: str, tiny_checkpoints: Path
 ):
@@ -406,8 +408,8 @@ def test_before_a_run_the_page_says_how_long_it_will_take(easel: Visit):
 @pytest.mark.usefixtures("tiny_checkpoints")
 @pytest.mark.parametrize(
     ("size", "dark", "locale"),
-    [(WIDE, False, "en-GB"), (WIDE, True, "zh-CN"), (NARROW, True, "en-GB")],
-    ids=["wide", "dark Chinese", "narrow dark"],
+    [(WIDE, False, "en-GB"), (NARROW, True, "zh-CN")],
+    ids=["wide", "narrow dark Chinese"],
 )
 def test_axe_finds_no_serious_violation(
     browser: Browser, served: str, size: tuple[int, int], dark: bool, locale: str

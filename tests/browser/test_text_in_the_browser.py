@@ -23,8 +23,10 @@ from tests.browser.visits import (
 from tests.conftest import Meter
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("size", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide light", "narrow dark"]
+)
 def test_a_visitor_paints_what_words_say_and_saves_it(
     browser: Browser, served: str, tmp_path: Path, size: tuple[int, int], dark: bool
 ):

@@ -166,6 +166,7 @@ def arrive(
         color_scheme="dark" if dark else "light",
         accept_downloads=True,
         locale=locale,
+        reduced_motion="reduce",  # a browser without a card spends its time on moving borders
     )
     page.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)

@@ -159,6 +159,7 @@ def environment(place: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.thorough
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     place: Path, whole: Path, environment: dict[str, str], tmp_path: Path
 ):
@@ -193,6 +194,7 @@ def two_processes(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_two_processes_go_on_with_the_work_of_one_and_end_with_its_weights(
     place: Path, whole: Path, environment: dict[str, str], tmp_path: Path
 ):
@@ -378,6 +380,7 @@ def code_of_card(run: Path) -> list[str]:
     return blocks
 
 
+@pytest.mark.thorough
 def test_the_code_of_the_card_runs_as_printed_in_the_projects_folder(
     place: Path, folded: Path, environment: dict[str, str]
 ):
@@ -614,6 +617,7 @@ def stopped(*arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.thorough
 def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     place: Path, whole: Path, tmp_path: Path
 ):
@@ -629,6 +633,7 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     assert_same_weights(tmp_path / "run", whole)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_while_logging_ends_a_run_in_one_sentence_and_keeps_what_was_saved(
     place: Path, whole: Path, tmp_path: Path
 ):

@@ -222,6 +222,7 @@ for step in itertools.count():
 """
 
 
+@pytest.mark.thorough
 def test_a_process_killed_while_saving_leaves_a_whole_state(tmp_path: Path):
     for attempt in range(2):
         command = [sys.executable, "-c", SAVES_FOREVER, str(tmp_path)]

@@ -201,6 +201,7 @@ def elsewhere(code: str, hub: Hub, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_the_code_in_the_card_of_our_own_network_needs_the_hub_alone(
     hub: Hub, own: Path, tmp_path: Path
 ):
@@ -214,6 +215,7 @@ def test_the_code_in_the_card_of_our_own_network_needs_the_hub_alone(
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("digits")])
+@pytest.mark.thorough
 def test_the_code_in_the_card_of_a_digit_model_loads_its_network(
     hub: Hub, tmp_path: Path, key: str
 ):

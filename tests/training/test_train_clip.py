@@ -194,6 +194,7 @@ def test_unknown_data_sets_are_refused(place: Path, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path, tmp_path: Path):
     result = train(*options(place, tmp_path, half_formed_by="paintings", max_steps=2))
     assert result.exit_code == 0, result.output
@@ -204,6 +205,7 @@ def test_half_formed_pictures_of_the_bundled_model_are_learned_from(place: Path,
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_a_data_set_is_half_formed_by_the_checkpoint_of_its_name(place: Path, tmp_path: Path):
     focus = "emoji,emoji-more"
     chosen = {"half_formed_by": "paintings,emoji", "focus": focus, "same_source_share": 1.0}
@@ -521,6 +523,7 @@ def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: 
     assert (tmp_path / "out" / towers.WEIGHTS_FILE).is_file()
 
 
+@pytest.mark.thorough
 def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
     run: Run, place: Path, tmp_path: Path
 ):

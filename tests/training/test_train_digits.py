@@ -184,6 +184,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.mark.thorough
 def test_a_state_is_saved_before_the_first_step_and_after_the_last_before_it_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -207,6 +208,7 @@ def test_a_state_is_saved_before_the_first_step_and_after_the_last_before_it_is_
     assert saved_at == [STEPS]
 
 
+@pytest.mark.thorough
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     run: Run, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -329,6 +331,7 @@ def test_benchmark_figures_fill_the_card_when_it_is_written_anew(run: Run, tmp_p
     assert "| Judged as asked for | 99.5 % |" in (tmp_path / model_card.CARD_FILE).read_text()
 
 
+@pytest.mark.thorough
 def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(tmp_path: Path):
     run, figures = trainer(), tmp_path / model_card.FIGURES_FILE
     exporting.export(run, tmp_path)
@@ -482,6 +485,7 @@ def test_averaged_weights_follow_the_decay():
 
 
 @pytest.mark.skipif(not Path(default_mnist()).is_dir(), reason="needs MNIST in a local folder")
+@pytest.mark.thorough
 def test_the_loss_falls_on_real_digits_in_a_few_dozen_steps():
     data = load_digits(default_mnist(), "test")  # smaller to read; nothing is measured on it
     recipe = replace(RECIPE, max_steps=40, batch_size=16, lr=2e-3, warmup_steps=10)

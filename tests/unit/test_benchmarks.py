@@ -302,6 +302,7 @@ def command() -> typer.Typer:
 
 @needs_mnist
 @pytest.mark.usefixtures("ideal")
+@pytest.mark.thorough
 def test_the_command_prints_both_tables_and_writes_the_numbers(tmp_path: Path) -> None:
     asked = "--conditioning embedding --num-digits 40 --course-digits 20 --repeats 2"
     where = ["--cache-dir", str(tmp_path / "cache"), "--json", str(tmp_path / "numbers.json")]
@@ -430,6 +431,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tiny_checkpoints: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.thorough
 def test_both_arms_are_trained_and_compared_at_equal_steps(tmp_path: Path) -> None:
     asked = {
         "dataset-name": write_landscapes(tmp_path / "data", 12),

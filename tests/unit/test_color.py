@@ -319,12 +319,14 @@ def bundled(**options: Any) -> color.Preview:
 
 @pytest.mark.parametrize("model", ["paintings", "scenes"])
 @pytest.mark.parametrize("method", OURS)
+@pytest.mark.thorough
 def test_the_mean_colour_reaches_the_target(model: str, method: str):
     last = bundled(model=model, method=method, num_images=2, seed=11)
     assert max(last.score_after) < 3
     assert min(last.score_before) > 6
 
 
+@pytest.mark.thorough
 def test_the_course_comes_nearer_than_no_guidance():
     last = bundled(method="course", guidance_scale=40, num_inference_steps=40)
     assert last.score_after[0] < last.score_before[0]

@@ -79,6 +79,7 @@ print("drawn")
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.thorough
 def test_a_solver_and_a_loss_are_added_by_one_file_each(tmp_path: Path):
     """The document's own examples, in a copy of the project that differs by these two files."""
     shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")

@@ -108,6 +108,7 @@ def guided_steps(settings: ColorSettings) -> list[Any]:
 
 
 @pytest.mark.usefixtures("forgetful")
+@pytest.mark.thorough
 def test_pictures_of_less_precision_are_nearly_the_same(monkeypatch: pytest.MonkeyPatch):
     exact = last_of(PAINTING)
     monkeypatch.setenv("STUDIO_PRECISION", "bf16")
@@ -123,6 +124,7 @@ def test_pictures_of_less_precision_are_nearly_the_same(monkeypatch: pytest.Monk
     )
 
 
+@pytest.mark.thorough
 def test_less_precision_is_inside_the_network_alone(monkeypatch: pytest.MonkeyPatch):
     seen: list[torch.dtype] = []
     plain: Any = SpaceToDepthUNet2DModel.forward
@@ -156,6 +158,7 @@ def test_clip_answers_in_the_precision_that_it_was_asked_in(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("forgetful")
+@pytest.mark.thorough
 def test_what_a_picture_says_of_itself_is_right_in_less_precision(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_PRECISION", "bf16")
     preview = last_of(PAINTING)

@@ -82,6 +82,7 @@ def test_a_bundled_image_is_the_same_alone_and_in_a_batch(conditioning: str):
 
 
 @pytest.mark.parametrize("conditioning", ["embedding", "cross-attention", "channels"])
+@pytest.mark.thorough
 def test_the_ends_of_a_blend_are_the_two_digits(conditioning: str):
     options = {"seed": 3, "conditioning": conditioning}
     first, second = pixels(draw(digits="1", **options)), pixels(draw(digits="7", **options))
@@ -109,6 +110,7 @@ def test_a_scale_of_zero_ignores_the_digit_and_of_one_is_the_plain_condition():
 
 
 @pytest.mark.parametrize("conditioning", ["embedding", "cross-attention", "channels"])
+@pytest.mark.thorough
 def test_the_bundled_models_draw_what_was_asked(conditioning: str):
     asked = "0123456789" * 4
     drawn = torch.from_numpy(pixels(draw(digits=asked, seed=77, conditioning=conditioning)))
@@ -147,6 +149,7 @@ def test_the_unguided_pictures_of_the_bundled_model_are_those_of_scale_one_and_n
     assert np.abs(pixels(last) - stacked(last.unguided)).max() > 30
 
 
+@pytest.mark.thorough
 def test_the_unguided_run_is_computed_once_per_seed_and_settings_for_all_strengths(meter: Meter):
     meter.seconds = 0
 
@@ -212,6 +215,7 @@ def test_of_a_known_judge_the_probability_is_that_of_the_wanted_digits():
     torch.testing.assert_close(found, torch.tensor([0.5, 0.375, 0.0]), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_judge_is_sure_of_the_guided_digits_of_the_bundled_model():
     last = draw(digits="0123456789" * 2, cfg_scale=4.0, seed=77)
     assert all(0 <= value <= 1 for value in last.score_after + last.score_before)

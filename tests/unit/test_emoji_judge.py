@@ -181,6 +181,7 @@ def test_a_picture_is_right_if_both_its_thing_and_its_color_are(monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_the_benchmark_prints_shares_by_prompt_and_stores_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

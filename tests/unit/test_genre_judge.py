@@ -77,6 +77,7 @@ def test_accuracies_are_told_of_each_kind_that_occurs_and_of_all():
     assert found["portrait"] == 0.75
 
 
+@pytest.mark.thorough
 def test_kinds_that_plainly_differ_are_told_apart_after_a_few_steps():
     data, labels = labelled(paintings(36))
     found = genre_judge.train(data, labels, epochs=20, batch_size=12, lr=1e-2, seed=0)

@@ -148,6 +148,7 @@ def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():
     ("variable", "value"),
     [("STUDIO_CHECKPOINTS", "cats"), ("STUDIO_PRECISION", "half"), ("STUDIO_DEVICE", "gpu")],
 )
+@pytest.mark.thorough
 def test_the_app_does_not_start_with_a_malformed_variable_and_says_why(variable: str, value: str):
     told = subprocess.run(
         [sys.executable, "app.py"],

@@ -91,6 +91,7 @@ def test_the_best_comes_first():
     assert lines[3].startswith("| base |")
 
 
+@pytest.mark.thorough
 def test_the_command_measures_what_was_not_yet_and_prints_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

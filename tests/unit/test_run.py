@@ -53,6 +53,7 @@ def test_every_solver_that_is_offered_draws_digits_in_few_steps(solver: str):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_brightness_and_contrast_steer_digits_where_they_are_asked_to():
     dark, bright = (last_of(brightness=value, guidance_scale=0.3) for value in (0.05, 0.3))
     assert pixels_of(bright).mean() > pixels_of(dark).mean() + 0.2
@@ -96,6 +97,7 @@ def test_an_interval_is_counted_in_whole_steps():
     assert cfg_interval(20, 0.25, 0.8) == (5, 16)
 
 
+@pytest.mark.thorough
 def test_work_counts_what_a_run_evaluates(meter: Meter):
     meter.seconds = 0.0
     for options in (

@@ -171,6 +171,7 @@ def test_the_temporary_worktree_is_removed_even_after_an_error():
 
 @needs_history
 @pytest.mark.timeout(600)
+@pytest.mark.thorough
 def test_pictures_numbers_and_steps_are_those_of_version_0_2():
     with same_pictures.worktree_of(same_pictures.BASELINE) as tree:
         found = same_pictures.differences(tree, quick=True)

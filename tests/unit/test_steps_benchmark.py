@@ -93,6 +93,7 @@ def test_the_same_seeds_are_drawn_for_every_number_of_steps(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_the_command_goes_on_where_it_was_stopped_and_prints_every_way_to_draw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -329,6 +329,7 @@ def test_a_negative_weight_alone_pushes_away(method: str):
     assert (np.array(last.score_after) > np.array(last.score_before)).all()
 
 
+@pytest.mark.thorough
 def test_a_negative_prompt_keeps_away_from_what_it_says():
     # With the bundled networks: an untrained CLIP hardly tells one sentence from another.
     options = {"num_images": 4, "seed": 30, "num_inference_steps": 10}
@@ -415,6 +416,7 @@ def fits(settings: TextSettings, pictures: Sequence[Image.Image]) -> list[float]
 
 
 @pytest.mark.parametrize("method", ["fast", "balanced", "thorough"])
+@pytest.mark.thorough
 def test_of_several_seeds_the_one_that_fits_the_words_best_early_on_is_painted(method: str):
     common = {"method": method, "num_inference_steps": 8, "prompt": "a landscape with trees"}
     tried = paint(**common, seed=40, num_images=2, tries=6)
