@@ -72,6 +72,7 @@ def test_a_session_has_few_runs_at_once_and_is_told_so(url: str):
     assert call(url, "another").status_code == 200
 
 
+@pytest.mark.thorough
 def test_an_address_has_some_more_whatever_sessions_it_makes_up(url: str):
     answers = [call(url, f"session {i}" if i % 2 else None) for i in range(10)]
     assert [answer.status_code for answer in answers] == [200] * 8 + [429] * 2
@@ -122,6 +123,7 @@ def test_what_has_ended_counts_no_more(url: str, monkeypatch: pytest.MonkeyPatch
     assert eventually(lambda: call(url, "one", SHORT).status_code == 200)
 
 
+@pytest.mark.thorough
 def test_a_cancelled_run_counts_no_more(url: str):
     client = Client(url, verbose=False)
     jobs = [client.submit("1", num_inference_steps=250, api_name="/digits") for _ in range(3)]
@@ -141,6 +143,7 @@ def test_runs_one_after_the_other_are_never_refused(url: str):
         client.predict("1", num_inference_steps=1, api_name="/digits")
 
 
+@pytest.mark.thorough
 def test_the_client_of_gradio_tells_of_the_refusal(url: str):
     for _ in range(8):
         call(url)

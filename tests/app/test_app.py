@@ -215,6 +215,7 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
         assert facts_inside(picture) == {"tab": "color", "revisions": revisions} | told
 
 
+@pytest.mark.thorough
 def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside(client: Client):
     options: dict[str, Any] = {"prompt": "ships and a quxling", "num_images": 2}
     options |= {"num_inference_steps": 5, "start": 0.2, "color": "teal"}
@@ -332,6 +333,7 @@ def test_a_random_seed_is_reported_and_draws_the_same_again(client: Client):
     assert Image.open(files[0]).tobytes() == Image.open(again[0]).tobytes()
 
 
+@pytest.mark.thorough
 def test_every_yield_streams_images_and_the_step_it_is_at(client: Client, meter: Meter):
     job = client.submit("12", num_inference_steps=8, api_name="/digits")
     job.result()
@@ -526,6 +528,7 @@ def test_requests_of_all_kinds_take_turns_and_finish(client: Client, served: str
 @pytest.mark.parametrize(
     ("endpoint", "first"), [("/color", "gold"), ("/text", "snow"), ("/digits", "1")]
 )
+@pytest.mark.thorough
 def test_a_cancelled_run_stops_computing_and_frees_the_lane(
     client: Client, meter: Meter, endpoint: str, first: str
 ):

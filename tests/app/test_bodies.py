@@ -87,6 +87,7 @@ ROUTES = ("call/color", "call/v2/color", "run/color", "api/color", "queue/join",
 
 
 @pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.thorough
 def test_a_body_that_is_too_large_is_refused_in_one_sentence(served: str, route: str):
     answer = posted(served, "x" * (13 * 2**20), f"gradio_api/{route}")
     assert answer.status_code == 413
@@ -249,6 +250,7 @@ def test_an_upload_that_is_too_large_is_refused(served: str):
     assert sentence_of(answer) == "A request must be at most 12 MB."
 
 
+@pytest.mark.thorough
 def test_the_oldest_uploads_give_way(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STUDIO_UPLOAD_QUOTA_MB", "4")
     with serve() as url:

@@ -47,6 +47,7 @@ both = pytest.mark.parametrize("serve", [launched, mounted])
 
 
 @both
+@pytest.mark.thorough
 def test_every_response_has_the_headers(serve: Serve):
     with serve() as client:
         for path in PATHS:
@@ -57,6 +58,7 @@ def test_every_response_has_the_headers(serve: Serve):
 
 
 @both
+@pytest.mark.thorough
 def test_a_forged_host_is_not_in_the_page(serve: Serve):
     with serve() as client:
         for path in ("/", "/config"):
@@ -72,6 +74,7 @@ def test_a_forged_host_is_not_in_the_page(serve: Serve):
         ("STUDIO_HOSTS", "a.example, studio.example.org:8443", "Studio.example.org:8443"),
     ],
 )
+@pytest.mark.thorough
 def test_the_host_of_the_space_and_allowed_ones_are_in_the_addresses_of_the_page(
     serve: Serve, variable: str, value: str, host: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -278,6 +278,7 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.thorough
 def test_a_caller_is_told_why_a_model_cannot_be_had_and_the_app_goes_on(
     name: str, client: Client, remote: Hub
 ):

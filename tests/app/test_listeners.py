@@ -93,6 +93,7 @@ def test_one_stream_of_a_session_is_enough_for_all_its_runs(url: str, meter: Met
     assert all(message["success"] for message in finished)
 
 
+@pytest.mark.thorough
 def test_a_stream_that_is_closed_ends_the_run(url: str, meter: Meter):
     event = post(url, 250)
     with httpx.stream("GET", f"{url}gradio_api/call/digits/{event}", timeout=60) as stream:

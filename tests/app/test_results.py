@@ -152,6 +152,7 @@ def test_the_reader_refuses_what_is_not_well_formed():
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.thorough
 def test_every_state_of_a_run_is_well_formed_and_every_picture_described(
     previews: dict[str, Any], name: str, language: str
 ):

@@ -80,6 +80,7 @@ def test_only_a_few_sessions_are_kept_whichever_way_the_app_is_served(served: An
         assert demo._queue.event_ids_to_events == {}
 
 
+@pytest.mark.thorough
 def test_a_launch_with_options_of_its_own_keeps_few_sessions_too():
     demo = app.build_demo()
     try:

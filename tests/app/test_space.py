@@ -334,6 +334,7 @@ def run(*arguments: str):
     return CliRunner().invoke(commands.app, ["space", *arguments], env=environment)
 
 
+@pytest.mark.thorough
 def test_a_space_is_uploaded_whole_and_a_second_time_nothing(hub: Hub, files: dict[str, File]):
     result = run(f"--repo-id={ID}", "--dry-run")
     assert result.exit_code == 0, result.output

@@ -314,6 +314,7 @@ def test_a_setting_that_is_wrong_asks_for_no_card(space: Space, client: Client):
     assert len(space.events("asked")) == before
 
 
+@pytest.mark.thorough
 def test_a_card_that_is_too_small_is_told_with_advice_and_the_next_run_works(client: Client):
     with pytest.raises(AppError) as caught:
         client.predict("gold", num_images=FULL, num_inference_steps=2, api_name="/color")

@@ -60,7 +60,6 @@ def test_nothing_hangs_over_on_a_telephone_with_everything_open(
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 @pytest.mark.parametrize("size", [WIDE, (1000, 700), NARROW], ids=["wide", "middle", "narrow"])
-@pytest.mark.core
 def test_nothing_hangs_over_the_head_in_either_language(
     browser: Browser, served: str, size: tuple[int, int], locale: str
 ):

@@ -31,7 +31,6 @@ def fragments() -> set[str]:
 
 @pytest.mark.usefixtures("tiny_checkpoints")
 @pytest.mark.parametrize("tab", DRAWING)
-@pytest.mark.core
 def test_no_english_of_the_tables_is_left_on_a_chinese_page(
     browser: Browser, served: str, tab: str
 ):

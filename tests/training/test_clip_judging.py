@@ -140,6 +140,7 @@ def test_a_judgement_is_the_same_every_time_and_changes_nothing(trainer: Trainer
     assert trainer.model.training
 
 
+@pytest.mark.thorough
 def test_a_model_that_learned_the_colors_tells_them_apart(trainer: Trainer):
     held_out = {"colors": colored_pairs(12)}
     for group in trainer.optimizer.param_groups:

@@ -224,12 +224,14 @@ def test_all_processes_stop_when_the_time_of_the_main_one_is_up(
         assert loop._time_is_up(worker, ends) is main_says
 
 
+@pytest.mark.thorough
 def test_accumulated_passes_do_the_work_of_one(place: Path, whole: Path, tmp_path: Path):
     changes = {"batch_size": 4, "grad_accumulation_steps": 2}
     finished(*options(place, tmp_path / "run", **changes))
     assert_same_weights(tmp_path / "run", whole)
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_is_exported_and_goes_on_without_its_start_model(
     place: Path, whole: Path, tmp_path: Path
 ):
@@ -246,6 +248,7 @@ def test_a_stopped_run_is_exported_and_goes_on_without_its_start_model(
     assert state_of(tmp_path / "run")["started_from"] == {"name": "start"}
 
 
+@pytest.mark.thorough
 def test_a_run_killed_before_it_saved_anything_begins_again(
     place: Path, whole: Path, tmp_path: Path
 ):
@@ -514,6 +517,7 @@ def test_exporting_what_is_no_run_of_pictures_is_refused(tmp_path: Path):
     assert (result.exit_code, "must be a run of pictures" in result.output) == (2, True)
 
 
+@pytest.mark.thorough
 def test_figures_of_other_weights_are_dropped(place: Path, tmp_path: Path):
     run = options(place, tmp_path / "run", max_steps=2)
     finished(*run, "--max-minutes=1e-9")
@@ -523,6 +527,7 @@ def test_figures_of_other_weights_are_dropped(place: Path, tmp_path: Path):
     assert not figures.exists()
 
 
+@pytest.mark.thorough
 def test_a_run_from_scratch_needs_no_start_model(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -650,6 +655,7 @@ def test_a_full_disk_while_logging_ends_a_run_in_one_sentence_and_keeps_what_was
     assert_same_weights(tmp_path / "run", whole)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_while_the_checkpoint_is_written_is_told_in_one_sentence(
     place: Path, tmp_path: Path
 ):
@@ -686,6 +692,7 @@ def test_a_loss_that_runs_away_ends_a_run_in_one_sentence(place: Path, tmp_path:
     assert output.endswith("start again with a lower lr; the state that was saved last is kept.\n")
 
 
+@pytest.mark.thorough
 def test_a_loss_that_runs_away_later_keeps_the_state_saved_last(
     place: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -712,6 +719,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield served
 
 
+@pytest.mark.thorough
 def test_start_model_and_data_are_fetched_from_the_hub_by_their_ids(
     place: Path, tmp_path: Path, hub: Hub
 ):

@@ -25,6 +25,7 @@ def pictures(count: int = 3) -> Tensor:
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_half_formed_pictures_have_the_shape_of_the_pictures_and_depend_on_the_seed_alone():
     first = make(pictures(), "paintings", seed=1)
     assert (first.shape, first.dtype) == ((3, 3, 72, 72), torch.uint8)

@@ -223,6 +223,7 @@ def test_every_held_out_name_is_in_the_real_data(name: str):
     assert held_out.load().names <= names
 
 
+@pytest.mark.thorough
 def test_every_held_out_painting_is_in_the_real_data():
     columns, wanted = ["artist", "title"], held_out.load().paintings
     keys: list[Any] = []

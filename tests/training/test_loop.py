@@ -251,6 +251,7 @@ save_state(Path(sys.argv[1]), {"step": 2})
 """
 
 
+@pytest.mark.thorough
 def test_a_process_killed_half_way_through_a_save_keeps_the_state_before(tmp_path: Path):
     command = [sys.executable, "-c", KILLS_ITSELF_HALF_WAY, str(tmp_path)]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL

@@ -137,6 +137,7 @@ def restored(folder: Path, place: Path) -> tuple[Trainer, dict[str, Pairs]]:
     return clip_runs.prepare(Recipe(**state["recipe"]), folder, place / "data")
 
 
+@pytest.mark.thorough
 def test_a_run_that_stopped_says_so_in_one_sentence_and_keeps_its_state(run: Run):
     assert run.told.splitlines()[-1] == (
         "Training stopped: [Errno 28] No space left on device; "
@@ -451,6 +452,7 @@ def test_the_command_in_the_card_repeats_the_recipe(run: Run, monkeypatch: pytes
     assert prepared == [RECIPE]
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_from_the_weights_and_the_words_of_another(
     run: Run, place: Path, tmp_path: Path
 ):

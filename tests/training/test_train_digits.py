@@ -230,6 +230,7 @@ def test_loss_errors_and_samples_are_logged_once_a_step(run: Run):
     assert sheet.size == (10 * (3 * 28 + 2) - 2, 3 * (3 * 28 + 2) - 2)
 
 
+@pytest.mark.thorough
 def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -260,6 +261,7 @@ def bundled(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     checkpoints.unload_all()
 
 
+@pytest.mark.thorough
 def test_an_exported_run_is_a_complete_checkpoint_with_the_averaged_weights(
     run: Run, bundled: Path
 ):
@@ -275,6 +277,7 @@ def test_an_exported_run_is_a_complete_checkpoint_with_the_averaged_weights(
     assert all(path.stat().st_size < 9_000_000 for path in bundled.rglob("*"))
 
 
+@pytest.mark.thorough
 def test_the_code_of_the_card_runs(bundled: Path):
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", (bundled / model_card.CARD_FILE).read_text(), re.S)
@@ -344,6 +347,7 @@ def test_figures_are_kept_for_the_same_weights_and_dropped_for_others(tmp_path: 
     assert "10 %" not in (tmp_path / model_card.CARD_FILE).read_text()
 
 
+@pytest.mark.thorough
 def test_an_unfinished_run_is_exported_as_far_as_it_came(tmp_path: Path):
     run = trainer()
     run.train_step()
@@ -459,6 +463,7 @@ def test_what_stops_a_run_is_told_in_one_sentence(
     assert load_state(tmp_path) == {"step": 1}
 
 
+@pytest.mark.thorough
 def test_a_share_of_the_labels_is_dropped(monkeypatch: pytest.MonkeyPatch):
     seen: list[Tensor] = []
     run = trainer(replace(RECIPE, batch_size=40, label_dropout=0.25))

@@ -148,6 +148,7 @@ def test_the_judge_is_small_and_was_right_on_more_than_99_3_percent() -> None:
 
 
 @needs_mnist
+@pytest.mark.thorough
 def test_the_judge_is_as_good_as_its_file_says(
     trained: judges.DigitJudge, mnist_test: Digits
 ) -> None:
@@ -197,6 +198,7 @@ def test_training_the_judge_stores_accuracy_with_weights_that_load(
 
 
 @needs_mnist
+@pytest.mark.thorough
 def test_real_digits_score_as_real_and_swapped_labels_as_wrong(
     trained: judges.DigitJudge, mnist_test: Digits
 ) -> None:
@@ -456,6 +458,7 @@ def test_both_arms_are_trained_and_compared_at_equal_steps(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.thorough
 def test_arms_of_different_networks_are_not_compared(tmp_path: Path) -> None:
     data = write_landscapes(tmp_path / "data", 12)
     shared = [f"--dataset-name={data}", "--max-steps=1", "--image-size=16", "--batch-size=2"]

@@ -104,6 +104,7 @@ def test_a_scale_of_zero_gives_the_unguided_pictures_bit_for_bit(options: dict[s
     ],
     ids=lambda options: ", ".join(options.values()) if "method" in options else ", ".join(options),
 )
+@pytest.mark.thorough
 def test_a_picture_is_the_same_alone_and_in_a_batch(options: dict[str, Any]):
     together = paint(seed=20, num_images=3, **options)
     alone = paint(seed=22, **options)
@@ -341,6 +342,7 @@ def test_a_region_reaches_the_colour_and_the_rest_keeps_its_distance(part: dict[
     assert right > left + 6
 
 
+@pytest.mark.thorough
 def test_a_palette_halves_the_distance_to_its_colours_at_least():
     last = bundled(palette="#102040 60, gold 40", num_inference_steps=16)
     assert last.score_after[0] < last.score_before[0] / 2

@@ -73,6 +73,7 @@ def test_class_weights_are_one_hot_and_a_blend_mixes_two_classes():
 
 
 @pytest.mark.parametrize("conditioning", ["embedding", "cross-attention", "channels"])
+@pytest.mark.thorough
 def test_a_bundled_image_is_the_same_alone_and_in_a_batch(conditioning: str):
     together = pixels(draw(digits="4711", seed=20, conditioning=conditioning))
     alone = pixels(draw(digits="1", seed=22, conditioning=conditioning))
@@ -95,6 +96,7 @@ def test_the_ends_of_a_blend_are_the_two_digits(conditioning: str):
     assert np.abs(middle - second).max() > 30
 
 
+@pytest.mark.thorough
 def test_ddim_with_fresh_noise_is_reproducible_and_differs_from_without():
     options = {"digits": "5", "solver": "ddim", "num_inference_steps": 15}
     fresh, again = pixels(draw(eta=1.0, **options)), pixels(draw(eta=1.0, **options))

@@ -76,6 +76,7 @@ def test_samples_have_the_moments_that_the_mixture_says(paintings: Mixture):
     assert frechet.between(drawn, paintings.moments()) < 0.05
 
 
+@pytest.mark.thorough
 def test_pictures_of_one_mean_colour_are_those_that_come_out_of_all_with_that_colour():
     """Bayes by counting: of many pictures, those near the colour have the predicted moments."""
     whole = small_mixture()

@@ -135,6 +135,7 @@ print(before - resident())
 """
 
 
+@pytest.mark.thorough
 def test_freed_memory_goes_back_to_the_system():
     command = [sys.executable, "-c", RETURNS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -34,6 +34,7 @@ def pixels_of(preview: digits.Preview) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("conditioning", ["embedding", "channels", "cross-attention"])
+@pytest.mark.thorough
 def test_a_class_conditional_digit_is_steered_by_a_loss_and_stays_the_digit(conditioning: str):
     steered = {"symmetry": "top-bottom", "guidance_scale": 0.3, "conditioning": conditioning}
     plain, guided = last_of(conditioning=conditioning), last_of(**steered)
@@ -47,6 +48,7 @@ def test_a_class_conditional_digit_is_steered_by_a_loss_and_stays_the_digit(cond
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["dpm++", "ddim", "heun"])
+@pytest.mark.thorough
 def test_every_solver_that_is_offered_draws_digits_in_few_steps(solver: str):
     last = last_of(solver=solver, digits="0123456789", num_inference_steps=6, cfg_scale=2.2)
     assert sum(last.score_after) / 10 > 0.9
@@ -63,6 +65,7 @@ def test_brightness_and_contrast_steer_digits_where_they_are_asked_to():
 
 
 @pytest.mark.usefixtures("tiny_checkpoints")
+@pytest.mark.thorough
 def test_strength_0_or_nothing_to_steer_towards_leaves_every_pixel():
     pictures = [
         [picture.tobytes() for picture in last_of(**options).pictures]

@@ -381,6 +381,7 @@ def test_the_score_is_the_weighted_mean_of_the_cosines():
 
 
 @pytest.mark.parametrize("method", ["fast", "balanced"])
+@pytest.mark.thorough
 def test_a_colour_is_reached_as_well_as_without_words(method: str):
     # With the bundled networks: an untrained one cannot draw a picture of any colour.
     common = {"method": method, "num_inference_steps": 8, "seed": 11, "color": "#C8452F"}

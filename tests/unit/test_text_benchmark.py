@@ -102,6 +102,7 @@ def test_guided_and_unguided_pictures_of_the_benchmark_begin_at_the_same_noise()
     assert not torch.equal(lab.guided(settings, "a city street"), plain)
 
 
+@pytest.mark.thorough
 def test_the_command_prints_every_table_and_writes_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
