@@ -276,19 +276,12 @@ def _failed_status(state: Sweep | None, language: str, error: Exception) -> str:
 
 def save(product: Product, state: Sweep) -> str:
     """Saves the grid as one picture with metadata; returns the path."""
-    facts = {
-        "tab": product.name,
-        "model": state.model,
-        "revision": state.revision,
-        "revisions": state.revisions,
-        "settings": dataclasses.asdict(state.settings),
-        "versions": provenance.versions(),
-        "sweep": {
-            "rows": dataclasses.asdict(state.rows),
-            "columns": dataclasses.asdict(state.columns),
-            "scores": state.scores,
-        },
+    axes = {
+        "rows": dataclasses.asdict(state.rows),
+        "columns": dataclasses.asdict(state.columns),
+        "scores": state.scores,
     }
+    facts = provenance.facts_of(state) | {"sweep": axes}
     picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
     return common.save_png(picture, f"{product.file_name}-sweep")
 

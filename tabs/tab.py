@@ -174,9 +174,9 @@ def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], languag
     """
     weights = ", ".join(
         i18n.translate(
-            language, "status.weights", key=other.key, needed=other.needed, here=other.here
+            language, "status.weights", key=found.key, needed=found.needed, here=found.here
         )
-        for other in provenance.other_weights(revisions)
+        for found in provenance.other_weights(revisions)
     )
     same, other = keys
     return common.status_line(i18n.translate(language, other if weights else same, weights=weights))

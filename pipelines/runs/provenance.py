@@ -102,6 +102,19 @@ class Recorded(Protocol):
     def checkpoints(self) -> Callable[[Any], tuple[str, ...]]: ...
 
 
+class Drawn(Protocol):
+    """What was drawn, as far as a record tells: a preview, or a sweep."""
+
+    @property
+    def settings(self) -> Any: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def revisions(self) -> Mapping[str, str]: ...
+
+
 _products: Mapping[str, Recorded] = {}
 
 
@@ -127,16 +140,16 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def facts_of(preview: Preview) -> dict[str, Any]:
-    """Returns the metadata of a run's pictures, without their scores."""
+def facts_of(drawn: Drawn) -> dict[str, Any]:
+    """Returns the metadata of the pictures of a run or a sweep, without their scores."""
     return {
-        "tab": tab_of(preview.settings),
-        "model": preview.model,
-        "revision": preview.revision,
-        "revisions": preview.revisions,
-        "settings": _without_idle_plugins(preview.settings),
+        "tab": tab_of(drawn.settings),
+        "model": drawn.model,
+        "revision": drawn.revision,
+        "revisions": drawn.revisions,
+        "settings": _without_idle_plugins(drawn.settings),
         "versions": versions(),
-    } | ({"plugins": used} if (used := plugins.used_by(preview.settings)) else {})
+    } | ({"plugins": used} if (used := plugins.used_by(drawn.settings)) else {})
 
 
 def _without_idle_plugins(settings: Any) -> dict[str, Any]:
@@ -265,9 +278,9 @@ def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
         if f.name == "seed" or getattr(settings, f.name) != f.default
     }
     entries = {"tab": tab_of(settings), **changed}
-    if revisions:
-        keys = _checkpoints(entries["tab"], settings)
-        entries["rev"] = _BETWEEN_REVISIONS.join(revisions.get(key, "") for key in keys)
+    told = [(revisions or {}).get(key, "") for key in _checkpoints(entries["tab"], settings)]
+    if any(told):
+        entries["rev"] = _BETWEEN_REVISIONS.join(told)
     if used := plugins.used_by(settings):
         entries["plugins"] = " ".join(used)
     query = urlencode(entries)

@@ -126,8 +126,8 @@ from pipelines.diffusion import plugins
 from pipelines.products import PRODUCTS, color, text
 from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs import provenance
-from pipelines.runs.sweep import parameters, parse_axis
-from tabs import about
+from pipelines.runs.sweep import Axis, parse_axis, sweep
+from tabs import about, sweeps
 
 broken, mine = plugins.PLUGINS
 assert not mine.problem, mine.problem
@@ -156,6 +156,11 @@ assert "warmth" not in color.PRODUCT.metadata(plain)["settings"]
 assert provenance.from_facts(facts).settings == own.settings
 query = dict(parse_qsl(provenance.to_query(own.settings)))
 assert provenance.from_query(query).settings == own.settings
+*_, grid = sweep(given, parse_axis(ColorSettings, "seed", "1"), Axis("", (None,)), color.generate)
+saved = provenance.read_facts(sweeps.save(color.PRODUCT, grid))
+assert saved["plugins"] == facts["plugins"]
+assert saved["revisions"] == facts["revisions"]
+assert provenance.from_facts(saved).settings == grid.settings
 
 def refusal(function, argument):
     try:

@@ -494,6 +494,11 @@ def test_a_picture_of_words_of_version_0_2_names_the_revisions_of_model_and_clip
     assert found.revisions == {"paintings": "aa11", "clip-small": "bb22"}
 
 
+def test_a_link_of_unknown_weights_says_nothing_of_them():
+    for unknown in ({}, {"paintings": ""}, {"another": "ffff"}):
+        assert provenance.to_query(ColorSettings(), unknown) == "tab=color&seed=0"
+
+
 def test_a_link_without_the_revision_of_the_clip_still_names_that_of_the_model():
     found = followed("tab=text&prompt=the+sea&rev=aa11")
     assert found.revisions == {"paintings": "aa11"}
