@@ -1,6 +1,8 @@
 """Random numbers: one CPU generator per image.
 
-So an image depends neither on its batch nor on its device.
+So the noise of an image depends neither on its batch nor on its device. Networks still round
+differently in other batches: steered by words, an image differs visibly when it is drawn alone; see
+`benchmarks.batches`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from torch import Tensor
 def image_generators(seed: int, num_images: int) -> list[torch.Generator]:
     """Returns one generator per image; image i is seeded with `seed + i`.
 
-    Image 3 of seed 10 is image 0 of seed 13.
+    Image 3 of seed 10 has the noise of image 0 of seed 13.
     """
     return seeded([seed + i for i in range(num_images)])
 

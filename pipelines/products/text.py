@@ -63,7 +63,8 @@ class TextSettings(shared.SeveralPictures):
             the course's own scale, about 8.
         num_inference_steps: number of denoising steps.
         num_images: number of pictures, with consecutive seeds.
-        seed: of the first picture; picture i takes seed + i. -1 draws one at random.
+        seed: of the first picture; picture i takes seed + i, but drawn alone it may look different.
+            -1 draws one at random.
         model: key of an unconditional checkpoint.
         method: one of `methods`.
         clip_model: key of the CLIP that compares picture and words.
