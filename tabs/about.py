@@ -68,8 +68,11 @@ def _plugins(language: str) -> list[str]:
     rows = []
     for plugin in plugins.PLUGINS:
         adds = ", ".join((*plugin.losses, *plugin.methods))
-        known = f"`{Path(plugin.path).name}` `{plugin.sha256[:16]}`"
+        known = f"`{Path(plugin.path).name}`" + (plugin.sha256 and f" `{plugin.sha256[:16]}`")
         rows.append(f"- {known}: {_cell(plugin.problem or adds)}")
+        if clashing := plugins.clashes(plugin):
+            names = ", ".join(clashing)
+            rows.append(f"  - {i18n.translate(language, 'about.plugins_clash', names=names)}")
     return [_heading(language, "plugins"), "\n".join(rows)] if rows else []
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -29,10 +30,9 @@ _TRANSLATED_ARGS = ("label", "info", "placeholder", "value", "choices")
 
 def _languages() -> dict[str, str]:
     """Returns the name of every language that has a folder, English first."""
-    codes = sorted(
-        (path.name for path in FOLDER.iterdir()), key=lambda code: (code != DEFAULT, code)
-    )
-    return {code: _read(code)["page.language"] for code in codes}
+    folders = (path.name for path in FOLDER.iterdir() if path.is_dir() and any(path.glob("*.toml")))
+    codes = sorted(folders, key=lambda code: (code != DEFAULT, code))
+    return {code: _read(code).get("page.language", code) for code in codes}
 
 
 class Translatable(str):
@@ -63,8 +63,19 @@ def _english(products: tuple[Product, ...]) -> Mapping[str, str]:
 @cache
 def _read(language: str) -> dict[str, str]:
     paths = sorted((FOLDER / language).glob("*.toml"))
-    tables = (tomllib.loads(path.read_text(encoding="utf-8")) for path in paths)
-    return {key: text for table in tables for key, text in _flatten(table, "")}
+    return {key: text for path in paths for key, text in _flatten(_parsed(path), "")}
+
+
+def _parsed(path: Path) -> Mapping[str, Any]:
+    """Returns the entries of a file of texts.
+
+    Raises:
+        ValueError: naming the file, if it is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be TOML, got {error}") from error
 
 
 def _declared(products: Iterable[Product]) -> dict[str, str]:
@@ -126,8 +137,15 @@ def text_of(product: Product, language: str, key: str, **values: Any) -> str:
 def preferred_language(accepted: str) -> str:
     """Returns the first known language that a browser accepts (`Accept-Language`)."""
     tags = [part.partition(";")[0].strip().lower() for part in (accepted or "").split(",")]
-    known = (next((k for k in LANGUAGES if tag.split("-")[0] == k), None) for tag in tags)
-    return next((language for language in known if language), DEFAULT)
+    return next((language for tag in tags if (language := _nearest(tag))), DEFAULT)
+
+
+def _nearest(tag: str) -> str:
+    """Returns the language of a tag such as `pt-br`: that one, or else one of the same family."""
+    exact = [code for code in LANGUAGES if code.lower() == tag]
+    plain = [code for code in LANGUAGES if code.lower() == tag.split("-")[0]]
+    family = [c for c in LANGUAGES if tag and c.lower().split("-")[0] == tag.split("-")[0]]
+    return next(iter([*exact, *plain, *family]), "")
 
 
 def translatable_blocks(blocks: Iterable[Block]) -> list[Block]:

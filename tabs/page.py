@@ -146,9 +146,9 @@ def _restore_file(
         if path is None:
             raise provenance.RecordError("record_no_png")
         run = provenance.read(path)
+        updates = restore_run(tabs, run, language)
     except UserError as error:
         return {header.notice: _notice(i18n.error_message(language, error))}
-    updates = restore_run(tabs, run, language)
     return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
 
 
@@ -160,12 +160,12 @@ def _restore_link(
         return {}
     try:
         run = provenance.from_query(query)
+        return restore_run(tabs, run, language) if run else {}
     except UserError as error:
         message = (
             f"{i18n.translate(language, 'page.bad_link')} {i18n.error_message(language, error)}"
         )
         return {header.notice: _notice(message)}
-    return restore_run(tabs, run, language) if run else {}
 
 
 def _merged(update: Any, other: Any) -> Any:

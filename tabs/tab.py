@@ -150,7 +150,11 @@ def restore_run(
         tabs: tabs by name.
         record: record of the run.
         language: language of the status.
+
+    Raises:
+        RecordError: if the product that drew it has no tab.
     """
+    provenance.check_has_tab(record, tabs)
     tab = tabs[record.tab]
     return {
         **tab.control_updates(record.settings),

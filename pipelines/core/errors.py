@@ -60,6 +60,7 @@ MESSAGES: dict[str, str] = {
     "course_color": (
         "color must be left empty when method is course, which knows only words, got {got}"
     ),
+    "course_own": "{name} must be 0 when method is course, which knows only words, got {got}",
     "prompt_missing": (
         "prompt must be words such as a landscape with trees, or come with an image_prompt, "
         "got nothing"
@@ -107,6 +108,7 @@ MESSAGES: dict[str, str] = {
     "fits_cells": "{count} cells",
     "fits_cells_of_steps": "{cells} cells of {count} steps",
     "fits_or": "{first}, or {second}",
+    "own_failed": "{name}, a loss or method of {path}, failed: {reason}",
     # Checkpoints.
     "files_missing": (
         "Checkpoint {key} cannot be loaded, files are missing: {files}; "
@@ -219,6 +221,7 @@ MESSAGES: dict[str, str] = {
     ),
     "record_damaged": "What the picture says of how it was made is damaged.",
     "record_tab": "tab must be one of {accepted}, got {got}.",
+    "record_without_tab": "This was drawn by {got}, which has no tab here; call it over the API.",
     "record_plugin": (
         "This run used {got}, a loss or method of somebody's own that is not installed here: "
         "name its file in STUDIO_PLUGINS."

@@ -123,8 +123,9 @@ class ColorSettings(shared.SeveralPictures):
 
     def only_ours(self) -> list[str]:
         """Returns the names of settings in use that the course's notebook does not have."""
-        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry", *plugins.LOSSES)
-        return [n for n in names if getattr(self, n) != getattr(type(self), n)]
+        names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
+        own = plugins.losses_of(self)
+        return [n for n in (*names, *own) if getattr(self, n) != getattr(type(self), n)]
 
 
 @dataclass(frozen=True)

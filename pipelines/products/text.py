@@ -142,6 +142,8 @@ class TextSettings(shared.SeveralPictures):
         check_guidance(self)
         if method_of(self).is_bare and self.color:
             raise SettingsError("course_color", got=show(self.color))
+        if method_of(self).is_bare and (own := plugins.losses_used_by(self)):
+            raise SettingsError("course_own", name=own[0], got=show(getattr(self, own[0])))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -149,13 +149,18 @@ def facts_of(drawn: Drawn) -> dict[str, Any]:
         "revisions": drawn.revisions,
         "settings": _without_idle_plugins(drawn.settings),
         "versions": versions(),
-    } | ({"plugins": used} if (used := plugins.used_by(drawn.settings)) else {})
+    } | _own(plugins.used_by(drawn.settings))
+
+
+def _own(used: Sequence[str]) -> dict[str, Any]:
+    """Returns what metadata says of losses and methods of the user's own; nothing without."""
+    return {"plugins": used, "plugin_files": plugins.files_of(used)} if used else {}
 
 
 def _without_idle_plugins(settings: Any) -> dict[str, Any]:
     """Returns settings by name, without losses of the user's own that are off."""
-    values = dataclasses.asdict(settings)
-    return {name: v for name, v in values.items() if name not in plugins.LOSSES or v}
+    values, own = dataclasses.asdict(settings), plugins.losses_of(settings)
+    return {name: v for name, v in values.items() if name not in own or v}
 
 
 def _check_plugins(used: Any) -> None:
@@ -313,6 +318,16 @@ def _known_tab(tab: Any) -> str:
     if not isinstance(tab, str) or tab not in _products:
         raise RecordError("record_tab", accepted=", ".join(_products), got=show(tab))
     return tab
+
+
+def check_has_tab(record: Record, tabs: Container[str]) -> None:
+    """Checks that one of the tabs shown can show a run.
+
+    Raises:
+        RecordError: if its product has none.
+    """
+    if record.tab not in tabs:
+        raise RecordError("record_without_tab", got=record.tab)
 
 
 def _settings(tab: str, values: Mapping[str, Any]) -> Any:

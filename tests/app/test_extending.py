@@ -192,6 +192,13 @@ def test_losses_and_methods_of_ones_own_are_found_everywhere(tmp_path: Path):
     assert done.stdout.endswith("found\n"), done.stderr
 
 
+METHOD = """
+from dataclasses import replace
+from pipelines.diffusion.methods import METHODS
+B = METHODS['fast']"""
+LOSS = "class L:\n    polyak = 1.0\n    def __call__(self, x0):\n        return x0"
+
+
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
@@ -202,6 +209,26 @@ def test_losses_and_methods_of_ones_own_are_found_everywhere(tmp_path: Path):
         ("LOSSES = {'warm': lambda x0: 1.0}", "loss must return a tensor of shape (2,), got float"),
         ("x = 1", "the file must have LOSSES or METHODS, by name, got neither"),
         ("def", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError", "RuntimeError"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("LOSSES = [abs]", "LOSSES must be a dictionary by name, got list"),
+        ("METHODS = None", "METHODS must be a dictionary by name, got NoneType"),
+        (f"LOSSES = {{'{'w' * 41}': abs}}", "names must be at most 40 letters, got 41"),
+        ("LOSSES = {'class': abs}", "names must not be words of Python or of a link, got 'class'"),
+        ("LOSSES = {'tab': abs}", "names must not be words of Python or of a link, got 'tab'"),
+        (f"{METHOD}\nLOSSES = {{'m': abs}}\nMETHODS = {{'m': B}}", "names must be new, got 'm'"),
+        (f"{METHOD}\nMETHODS['m'] = B", "not in the studio's"),
+        (f"{METHOD}\nMETHODS = {{'m': replace(B, solver='x')}}", "solver of m must be one of"),
+        (f"{METHOD}\nMETHODS = {{'m': replace(B, max_scale=-1)}}", "scales of m must be 0 <"),
+        (f"{METHOD}\nMETHODS = {{'m': replace(B, eta=7)}}", "eta of m must be a number"),
+        (f"{METHOD}\nMETHODS = {{'m': replace(B, step=lambda *a: 1)}}", "m fails: it must return"),
+        (f"{LOSS}.sum()\nLOSSES = {{'warm': L()}}", "must give one value per image, (2,)"),
+        (f"{LOSS}.mean((1, 2, 3)) * float('nan')\nLOSSES = {{'warm': L()}}", "got nan"),
+        (
+            "LOSSES = {'warm': lambda x0: x0.reshape(2, -1, 256).mean((1, 2))}",
+            "warm fails: loss must give",
+        ),
         (None, "the file cannot be read: No such file or directory"),
     ],
 )
@@ -213,3 +240,58 @@ def test_a_broken_file_says_why(code: str | None, problem: str, tmp_path: Path):
     assert problem in found.problem
     assert not found.losses
     assert not found.methods
+
+
+IN_USE = """
+import torch
+from pipelines.core.errors import UserError
+from pipelines.diffusion import plugins
+from pipelines.products import color
+from pipelines.products.settings import ColorSettings, TextSettings
+from tabs import about
+
+plain = dict(model="emoji", num_inference_steps=2, num_images=1, color="gray")
+taken = ("brightness", "check_together", "methods", "seed")
+for name in taken:
+    assert name not in plugins.losses_of(ColorSettings), name
+assert plugins.losses_of(ColorSettings) == ("failing", "prompt")
+assert plugins.losses_of(TextSettings) == ("brightness", "failing")
+assert plugins.used_by(ColorSettings(seed=3, brightness=0.5)) == []
+assert "not everywhere" in about.text("en") and "brightness" in about.text("en")
+*_, drawn = color.generate(ColorSettings(seed=3, **plain))
+assert "plugins" not in color.PRODUCT.metadata(drawn)
+assert color.PRODUCT.metadata(drawn)["settings"]["seed"] == 3
+try:
+    list(color.generate(ColorSettings(failing=1, **plain)))
+except UserError as error:
+    told = str(error)
+assert told == "failing, a loss or method of FILE, failed: not today", told
+print("found")
+"""
+
+TAKEN = """
+def loss(x0):
+    return x0.square().mean((1, 2, 3))
+
+def failing(x0):
+    if not x0.requires_grad or x0.std() < 100 and len(calls) > 2:
+        raise RuntimeError("not today")
+    calls.append(0)
+    return loss(x0)
+
+calls = []
+LOSSES = dict.fromkeys(("brightness", "check_together", "methods", "seed", "prompt"), loss)
+LOSSES["failing"] = failing
+"""
+
+
+@pytest.mark.timeout(250)
+def test_names_that_a_tab_has_already_are_left_out_of_it(tmp_path: Path):
+    file = tmp_path / "taken.py"
+    file.write_text(TAKEN)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "STUDIO_PLUGINS": str(file)}
+    code = IN_USE.replace("FILE", str(file))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.endswith("found\n"), done.stderr
