@@ -26,7 +26,8 @@ from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
-from pipelines.models.names import CLIPS
+from pipelines.models.names import CLIPS as CLIP_NAMES
+from pipelines.models.table import CLIPS
 from pipelines.products import guided
 from pipelines.products import guided_settings as shared
 from pipelines.products.guided_settings import check_guidance, method_of
@@ -101,7 +102,7 @@ class TextSettings(shared.SeveralPictures):
     method: str = shared.method(TEXT_METHODS)
     clip_model: str = setting(
         "clip-small",
-        Choice(CLIPS),
+        Choice(CLIP_NAMES),
         "CLIP model",
         "clip-small is here; the others are fetched from the Hub",
         group="advanced",
@@ -152,7 +153,7 @@ class Preview(comparison.Preview):
         losses: per guided step, one value per image: distance of its crops to the prompt.
         similarities: per step, one value per image; see `similarity`.
         unguided_similarities: the same without guidance; empty without unguided pictures.
-        unseen_words: words of the prompts that are not in the CLIP's training data.
+        unseen_words: words of the prompts that are not in the CLIP's training data, in any script.
         seeds: of the pictures; during the seed search, the best so far.
         seconds_tried: duration of the seed search before the first step.
     """
@@ -169,6 +170,11 @@ class Preview(comparison.Preview):
     def revisions(self) -> dict[str, str]:
         """The revisions of the model and of the CLIP, by key."""
         return {**super().revisions, self.settings.clip_model: self.clip_revision}
+
+    @property
+    def unreadable_words(self) -> list[str]:
+        """The unseen words in a script that the CLIP never learned."""
+        return clip.unreadable_words(CLIPS[self.settings.clip_model], self.unseen_words)
 
     @property
     def seconds(self) -> float:
@@ -335,6 +341,7 @@ def details(preview: Preview) -> dict[str, Any]:
         "failed_steps": preview.failed_steps,
         "seeds": preview.seeds,
         "unseen_words": preview.unseen_words,
+        "unreadable_words": preview.unreadable_words,
     }
 
 
@@ -373,6 +380,7 @@ _TEXTS = {
         "its own work here, so trust your eyes."
     ),
     "unseen": "{clip} never saw these words, and can only guess: {words}",
+    "unreadable": "{clip} learned English; it cannot read these words: {words}",
     **EXPLANATION_TEXTS,
 }
 

@@ -114,6 +114,22 @@ def test_the_bounds_themselves_are_accepted_in_their_proper_type(name: str, valu
     assert type(found) is type(kept)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("seed", "−1", -1),
+        ("seed", "１２３", 123),
+        ("num_inference_steps", "＋２０", 20),
+        ("guidance_scale", "０．２", 0.2),
+        ("guidance_scale", "0。2", 0.2),
+        ("brightness", "–1", -1),
+        ("seed", "一二", "一二"),
+    ],
+)
+def test_a_number_of_a_link_is_read_as_keyboards_type_it(name: str, text: str, value: Any):
+    assert rule(ColorSettings, name).parse(text) == value
+
+
 def test_seed_minus_one_draws_a_seed_that_is_reported():
     seeds = {validate(DigitsSettings(seed=-1)).seed for _ in range(4)}
     assert len(seeds) > 1
