@@ -26,19 +26,19 @@ from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
-from pipelines.models.names import CLIPS as CLIP_NAMES
-from pipelines.models.table import CLIPS
+from pipelines.models.names import CLIPS
 from pipelines.products import guided
 from pipelines.products import guided_settings as shared
 from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.products.words import (
     EXPLANATION,
-    EXPLANATION_TEXTS,
+    TEXTS,
     Target,
     fit_of,
     similarity,
     target_of,
     terms_of,
+    unreadable_words,
     unseen_words,
 )
 from pipelines.runs import comparison, seed_search
@@ -102,7 +102,7 @@ class TextSettings(shared.SeveralPictures):
     method: str = shared.method(TEXT_METHODS)
     clip_model: str = setting(
         "clip-small",
-        Choice(CLIP_NAMES),
+        Choice(CLIPS),
         "CLIP model",
         "clip-small is here; the others are fetched from the Hub",
         group="advanced",
@@ -170,11 +170,6 @@ class Preview(comparison.Preview):
     def revisions(self) -> dict[str, str]:
         """The revisions of the model and of the CLIP, by key."""
         return {**super().revisions, self.settings.clip_model: self.clip_revision}
-
-    @property
-    def unreadable_words(self) -> list[str]:
-        """The unseen words in a script that the CLIP never learned."""
-        return clip.unreadable_words(CLIPS[self.settings.clip_model], self.unseen_words)
 
     @property
     def seconds(self) -> float:
@@ -341,7 +336,7 @@ def details(preview: Preview) -> dict[str, Any]:
         "failed_steps": preview.failed_steps,
         "seeds": preview.seeds,
         "unseen_words": preview.unseen_words,
-        "unreadable_words": preview.unreadable_words,
+        "unreadable_words": unreadable_words(preview.settings, preview.unseen_words),
     }
 
 
@@ -379,9 +374,7 @@ _TEXTS = {
         "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
         "its own work here, so trust your eyes."
     ),
-    "unseen": "{clip} never saw these words, and can only guess: {words}",
-    "unreadable": "{clip} learned English; it cannot read these words: {words}",
-    **EXPLANATION_TEXTS,
+    **TEXTS,
 }
 
 PRODUCT = Product(

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pipelines.products import text
+from pipelines.products import text, words
 from pipelines.products.text import PRODUCT, TextSettings
 from tabs import common, controls, i18n
 from tabs.guidance_view import MethodControls
@@ -70,18 +70,18 @@ def _goal(preview: text.Preview, language: str, name: str) -> str:
 
 def _unseen(preview: text.Preview, language: str) -> str:
     """Returns a sentence about the words that the CLIP cannot read, and one about the unseen."""
-    unreadable = preview.unreadable_words
+    unreadable = words.unreadable_words(preview.settings, preview.unseen_words)
     guessed = [word for word in preview.unseen_words if word not in unreadable]
     return _about_words(preview, language, "unreadable", unreadable) + _about_words(
         preview, language, "unseen", guessed
     )
 
 
-def _about_words(preview: text.Preview, language: str, name: str, words: Sequence[str]) -> str:
-    if not words:
+def _about_words(preview: text.Preview, language: str, name: str, found: Sequence[str]) -> str:
+    if not found:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    listed = f"<b>{', '.join(html.escape(word) for word in words)}</b>"
+    listed = f"<b>{', '.join(html.escape(word) for word in found)}</b>"
     return (
         f'<p class="unseen">{i18n.translate(language, f"text.{name}", clip=clip, words=listed)}</p>'
     )
