@@ -50,8 +50,8 @@ def _values_of_scale(text: str) -> str:
 
 WORDS = Section(
     "Words",
-    "For `prompt` and `negative_prompt`, on the page, over the API, in sweeps, links and files. "
-    "Bars part entries; the weight of each, from -5 to 5 and not 0, stands at its end after a colon.",
+    "For `prompt` and `negative_prompt`, on the page, by API, in sweeps, links and files. Bars "
+    "part entries; the weight of each, from -5 to 5 and not 0, stands at its end after a colon.",
     lambda text: Prompt().check("prompt", text),
     (
         ("words", "a red heart"),
