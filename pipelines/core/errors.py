@@ -35,6 +35,17 @@ MESSAGES: dict[str, str] = {
         "{name} must be sentences with weights from -{maximum:g} to {maximum:g} other than 0, "
         "got {got}"
     ),
+    "prompt_number": (
+        "{name} must end in words or in a weight such as 0.5 or -1 after the colon, got {got}"
+    ),
+    "prompt_brackets": (
+        "{name} must have each weight at the end of an entry, as in red:1.2 | heart, got {got}"
+    ),
+    "prompt_bar": "{name} must have | between weights, as in snow:1 | people:-0.5, got {got}",
+    "prompt_word_as_weight": (
+        "{name} must have a number after the colon, or :1 after the word, where others have "
+        "weights, got {got}"
+    ),
     "prompt_tokens": (
         "{name} must be at most {maximum} tokens for {clip_model}, about as many words, got {got}"
     ),

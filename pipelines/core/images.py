@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageColor, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
+
+from pipelines.core.css_colors import parse_color
 
 METADATA_KEY = "guided_diffusion_studio"
 """Name of the PNG text entry with a picture's settings as one JSON object."""
 
 _MAX_PIXELS = 4096 * 4096
-_RGB = re.compile(r"rgba?\((?P<parts>[^()]*)\)", re.IGNORECASE)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
@@ -157,38 +157,6 @@ def to_mask(picture: Image.Image) -> Tensor:
     values = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).float() / 255
     bands = values.view(grey.height, grey.width, len(grey.getbands()))  # (h, w, 1 or 2)
     return bands.prod(dim=-1)
-
-
-def parse_color(text: str) -> tuple[int, int, int]:
-    """Returns red, green and blue, 0 to 255, of a colour in CSS notation.
-
-    Args:
-        text: hex such as `#44CCAA` or `#4ca`, `rgb(68, 204, 170)` with numbers or percentages,
-            `rgba()` with an opacity that is ignored, `hsl(...)`, or a CSS name.
-
-    Raises:
-        ValueError: if it is none of these.
-    """
-    match = _RGB.fullmatch(text.strip())
-    if match:
-        return _parsed_rgb([part.strip() for part in match["parts"].split(",")])
-    red, green, blue, *_ = ImageColor.getrgb(text.strip())
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise ValueError("hsl() takes percentages from 0 to 100")
-    return red, green, blue
-
-
-def _parsed_rgb(parts: list[str]) -> tuple[int, int, int]:
-    """Parses `rgb()` and `rgba()`; colour pickers write fractions, which PIL does not accept."""
-    if len(parts) not in (3, 4):
-        raise ValueError("rgb() takes three numbers")
-    values = [
-        float(part[:-1]) * 255 / 100 if part.endswith("%") else float(part) for part in parts[:3]
-    ]
-    if not all(-0.5 <= value < 255.5 for value in values):
-        raise ValueError("rgb() takes numbers from 0 to 255")
-    red, green, blue = (int(value + 0.5) for value in values)  # halves up, as in CSS
-    return red, green, blue
 
 
 def to_hex(rgb: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ as guidance needs; text embeddings are cached.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,9 +237,20 @@ def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
 
 def unseen_words(clip: Clip, text: str) -> list[str]:
     """Returns the words of a text that are not in the model's training data, each once."""
-    if clip.words is None:
-        return []
-    return [word for word in words_of(text) if word not in clip.words]
+    words = words_of(text)
+    unreadable = unreadable_words(clip.checkpoint, words)
+    known = words if clip.words is None else clip.words
+    return [word for word in words if word in unreadable or word not in known]
+
+
+def unreadable_words(checkpoint: Checkpoint, words: Sequence[str]) -> list[str]:
+    """Returns the words in a script that the language of a CLIP is not written in."""
+    return [w for w in words if checkpoint.english_only and not _is_latin(w)]
+
+
+def _is_latin(word: str) -> bool:
+    names = (unicodedata.name(letter, "") for letter in word if letter.isalpha())
+    return all(name.startswith(("LATIN", "MODIFIER")) for name in names)
 
 
 def words_of(text: str) -> list[str]:

@@ -31,6 +31,7 @@ class Checkpoint:
         own: folder or Hub id of a model that `own_checkpoints` reads: a user's, or one of `HUB`;
             empty for all others.
         channels: of its pictures: 3 is RGB, 1 grey.
+        english_only: whether the sentences that it learned from were all English.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Checkpoint:
     weights: str = "unet/diffusion_pytorch_model*.safetensors"
     own: str = ""
     channels: int = 3
+    english_only: bool = False
 
     @property
     def folder(self) -> Path:
@@ -104,6 +106,7 @@ def _hub_clip(key: str, repo_id: str, licence: str, data: str) -> Checkpoint:
         repo_id=repo_id,
         needed=("open_clip_config.json", "open_clip_model.safetensors"),
         weights="open_clip_model.safetensors",
+        english_only=True,
     )
 
 
@@ -123,6 +126,7 @@ CLIPS: dict[str, Checkpoint] = {
                 "words.txt",
             ),
             weights="open_clip_model.safetensors",
+            english_only=True,
         ),
         _hub_clip(
             "ViT-B-32",

@@ -32,12 +32,13 @@ from pipelines.products import guided_settings as shared
 from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.products.words import (
     EXPLANATION,
-    EXPLANATION_TEXTS,
+    TEXTS,
     Target,
     fit_of,
     similarity,
     target_of,
     terms_of,
+    unreadable_words,
     unseen_words,
 )
 from pipelines.runs import comparison, seed_search
@@ -155,7 +156,7 @@ class Preview(comparison.Preview):
         losses: per guided step, one value per image: distance of its crops to the prompt.
         similarities: per step, one value per image; see `similarity`.
         unguided_similarities: the same without guidance; empty without unguided pictures.
-        unseen_words: words of the prompts that are not in the CLIP's training data.
+        unseen_words: words of the prompts that are not in the CLIP's training data, in any script.
         seeds: of the pictures; during the seed search, the best so far.
         seconds_tried: duration of the seed search before the first step.
     """
@@ -338,6 +339,7 @@ def details(preview: Preview) -> dict[str, Any]:
         "failed_steps": preview.failed_steps,
         "seeds": preview.seeds,
         "unseen_words": preview.unseen_words,
+        "unreadable_words": unreadable_words(preview.settings, preview.unseen_words),
     }
 
 
@@ -375,8 +377,7 @@ _TEXTS = {
         "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
         "its own work here, so trust your eyes."
     ),
-    "unseen": "{clip} never saw these words, and can only guess: {words}",
-    **EXPLANATION_TEXTS,
+    **TEXTS,
 }
 
 PRODUCT = Product(

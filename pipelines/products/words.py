@@ -18,6 +18,7 @@ from pipelines.diffusion.noise import seeded, spawn
 from pipelines.diffusion.views import VIEWS, random_views
 from pipelines.models import clip, zero_shot
 from pipelines.models.clip import Clip
+from pipelines.models.table import CLIPS
 from pipelines.products.guided_settings import method_of
 from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt, Explanation
 
@@ -128,6 +129,11 @@ def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
     return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
+def unreadable_words(settings: TextSettings, unseen: Sequence[str]) -> list[str]:
+    """Returns those of the unseen words whose script the CLIP never learned."""
+    return clip.unreadable_words(CLIPS[settings.clip_model], unseen)
+
+
 EXPLANATION = Explanation(
     equations=(
         r"g = \frac{\partial}{\partial x_0}\,\frac{\theta^2}{2}, \qquad " + RADIUS,
@@ -146,7 +152,9 @@ EXPLANATION = Explanation(
     ),
 )
 
-EXPLANATION_TEXTS = {
+TEXTS = {
+    "unseen": "{clip} never saw these words, and can only guess: {words}",
+    "unreadable": "{clip} learned English; it cannot read these words: {words}",
     "idea": (
         "The model that paints knows no words. A second network, a CLIP, puts sentences and "
         "pictures on one sphere, where what belongs together lies close together. In each "

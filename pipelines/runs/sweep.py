@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipelines.core import rules
 from pipelines.core.rules import SettingsError, show
+from pipelines.core.typed import plain
 
 MAX_CELLS = 36
 
@@ -121,8 +122,9 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
     """Returns the axis with the values that `text` lists for a setting.
 
     `;` and new lines separate values. Without any `;`, commas outside parentheses separate them
-    too, except in prompts and palettes. `1-6` means every integer from 1 to 6, `0..0.5 x 6` six
-    evenly spread numbers (default 5), `none` an empty value. A seed of -1 becomes a random one.
+    too, except in prompts and palettes. Full-width characters are the same. `1-6` means every
+    integer from 1 to 6, `0..0.5 x 6` six evenly spread numbers (default 5), `none` an empty value.
+    A seed of -1 becomes a random one.
 
     Args:
         settings: class of the settings.
@@ -158,11 +160,12 @@ def _unknown(settings: type, name: Any) -> SettingsError:
 
 def _entries(rule: rules.Rule, text: str) -> list[str]:
     """Returns the entries between separators, without empty ones."""
+    text = plain(text)
     semicolons = rule.contains_commas or ";" in text
     entries, depth = [""], 0
     for character in text:
         depth += (character == "(") - (character == ")")
-        comma = character == "," and depth <= 0 and not semicolons
+        comma = character in ",、" and depth <= 0 and not semicolons
         if comma or character in ";\n":
             entries.append("")
         else:

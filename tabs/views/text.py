@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipelines.products import text
+from pipelines.products import text, words
 from pipelines.products.text import PRODUCT, TextSettings
 from tabs import common, controls, i18n
 from tabs.guidance_view import MethodControls
 from tabs.i18n import Translatable
 from tabs.view import View, score_rows
 
-EXAMPLES = {
-    "paintings": (
-        "a portrait of a woman",
-        "a landscape with trees",
-        "a city street",
-        "a still life with fruit",
-        "ships on the sea",
-        "a pencil sketch",
-    ),
-    "scenes": ("a forest", "a glacier", "mountains", "the sea", "a city street", "buildings"),
-    "emoji": (
-        "a red heart",
-        "a green tree",
-        "a yellow face",
-        "a blue car",
-        "a purple heart",
-        "a yellow moon",
-    ),
+PROMPTS = {
+    "paintings": ("woman", "landscape", "street", "fruit", "ships", "sketch"),
+    "scenes": ("forest", "glacier", "mountains", "sea", "street", "buildings"),
+    "emoji": ("red-heart", "tree", "face", "car", "purple-heart", "moon"),
 }
+"""Names of the prompts to try, by model."""
+
+EXAMPLES = {
+    model: tuple(i18n.translate(i18n.DEFAULT, f"text.try.{name}") for name in names)
+    for model, names in PROMPTS.items()
+}
+"""What they say to the CLIP, which is English in every language."""
 
 
 def alt_texts(settings: TextSettings, language: str) -> list[str]:
@@ -75,28 +69,38 @@ def _goal(preview: text.Preview, language: str, name: str) -> str:
 
 
 def _unseen(preview: text.Preview, language: str) -> str:
-    if not preview.unseen_words:
+    """Returns a sentence about the words that the CLIP cannot read, and one about the unseen."""
+    unreadable = words.unreadable_words(preview.settings, preview.unseen_words)
+    guessed = [word for word in preview.unseen_words if word not in unreadable]
+    return _about_words(preview, language, "unreadable", unreadable) + _about_words(
+        preview, language, "unseen", guessed
+    )
+
+
+def _about_words(preview: text.Preview, language: str, name: str, found: Sequence[str]) -> str:
+    if not found:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    unseen = f"<b>{', '.join(html.escape(word) for word in preview.unseen_words)}</b>"
+    listed = f"<b>{', '.join(html.escape(word) for word in found)}</b>"
     return (
-        f'<p class="unseen">{i18n.translate(language, "text.unseen", clip=clip, words=unseen)}</p>'
+        f'<p class="unseen">{i18n.translate(language, f"text.{name}", clip=clip, words=listed)}</p>'
     )
 
 
 def _prompt() -> Component:
     """Lays out the prompt, and below it one row of prompts to try per model."""
-    prompt = controls.control(PRODUCT, "prompt")
-    for model, sentences in EXAMPLES.items():
+    prompt = controls.control(PRODUCT, "prompt", placeholder=Translatable("text.placeholder"))
+    for model, names in PROMPTS.items():
         is_chosen = model == TextSettings.model
         with gr.Row(elem_classes="examples", visible=is_chosen, elem_id=_row_id(model)):
             gr.Markdown(Translatable(f"text.try_{model}"), elem_classes="examples-label")
-            for sentence in sentences:
-                button = gr.Button(sentence, size="sm", min_width=0, elem_classes="wish-button")
+            for name in names:
+                label = Translatable(f"text.try.{name}")
+                button = gr.Button(label, size="sm", min_width=0, elem_classes="wish-button")
                 button.click(
                     None,
                     outputs=prompt,
-                    js=f"() => '{sentence}'",
+                    js=f"() => {json.dumps(str(label))}",
                     queue=False,
                     api_visibility="private",
                 )

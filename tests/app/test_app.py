@@ -256,7 +256,7 @@ def test_what_the_page_of_the_api_says_of_the_answer_is_in_it(client: Client):
     _, of_text = client.predict(num_inference_steps=1, api_name="/text")
     assert documented <= set(of_text)
     _, of_digits = client.predict(num_inference_steps=1, api_name="/digits")
-    of_words = {"unseen_words", "clip_revision", "seeds"}
+    of_words = {"unseen_words", "unreadable_words", "clip_revision", "seeds"}
     assert documented - of_words <= set(of_color)
     assert documented - of_words - {"loss"} <= set(of_digits)
 

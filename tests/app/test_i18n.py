@@ -185,6 +185,23 @@ def test_everything_on_the_page_that_speaks_is_a_phrase_or_is_said_anew_in_anoth
     assert left - allowed - prompts == set()
 
 
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_prompt_to_try_shows_the_english_words_that_it_fills_in(language: str):
+    for model, names in text.PROMPTS.items():
+        for name, prompt in zip(names, text.EXAMPLES[model], strict=True):
+            label = i18n.translate(language, f"text.try.{name}")
+            assert label.endswith(f" {prompt}")
+            assert not label.removesuffix(prompt).isascii()
+            assert prompt.isascii()
+
+
+def test_a_chinese_page_asks_for_english_prompts_and_gives_an_example():
+    for key in ("text.placeholder", "info.prompt", "info.negative_prompt"):
+        said = i18n.translate("zh", key)
+        assert "请用英文，例如 " in said
+        assert re.search(r"例如 [a-z]+", said)
+
+
 # --- every language says the same ----------------------------------------------------------------
 
 

@@ -198,6 +198,25 @@ def test_words_that_the_clip_does_not_know_are_text_too(previews: dict[str, Any]
     assert "quxling" in unseen.text
 
 
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "clip-small learned English; it cannot read these words: 雪景, снег"),
+        ("zh", "clip-small 只学过英文，读不懂这些词：雪景, снег"),
+    ],
+)
+def test_words_that_the_clip_cannot_read_have_a_sentence_of_their_own(
+    previews: dict[str, Any], language: str, sentence: str
+):
+    words = ["雪景", "quxling", "снег"]
+    preview = dataclasses.replace(previews["text"][-1], unseen_words=words)
+    page = read(results.updates(text.PRODUCT, preview, language)["scores"])
+    unreadable, unseen = page.all("p", class_="unseen")
+    assert unreadable.text == sentence
+    assert "quxling" in unseen.text
+    assert "雪景" not in unseen.text
+
+
 def test_the_name_of_a_model_is_text(previews: dict[str, Any]):
     preview = dataclasses.replace(previews["color"][-1], model=HOSTILE)
     (status,) = read(results.updates(color.PRODUCT, preview, "en")["status"]).all("p")

@@ -516,6 +516,22 @@ def test_a_clip_that_saw_nearly_every_word_has_no_unseen_ones(model: Clip):
     assert clip.unseen_words(dataclasses.replace(model, words=None), "zyzzyva") == []
 
 
+@pytest.mark.parametrize("key", CLIPS)
+def test_a_clip_that_learned_english_cannot_read_other_scripts(key: str):
+    text = "a café, Straße and ﬁeld; 雪景 снег ثلج 눈 χιόνι 🏔 123"
+    words = clip.words_of(text)
+    unreadable = ["雪景", "снег", "ثلج", "눈", "χιόνι"]
+    assert clip.unreadable_words(CLIPS[key], words) == unreadable
+    everywhere = dataclasses.replace(CLIPS[key], english_only=False)
+    assert clip.unreadable_words(everywhere, words) == []
+
+
+def test_what_a_clip_cannot_read_is_unseen_however_many_words_it_saw(model: Clip):
+    learned = dataclasses.replace(model, words=None)
+    assert clip.unseen_words(learned, "zyzzyva 雪景 trees") == ["雪景"]
+    assert clip.unseen_words(model, "zyzzyva 雪景 trees") == ["zyzzyva", "雪景"]
+
+
 # --- views ---------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,35 @@ def test_a_data_address_holds_the_same_picture():
         ("hsl(0, 0%, 100%)", (255, 255, 255)),
         ("Teal", (0, 128, 128)),
         ("rebeccapurple", (102, 51, 153)),
+        ("44CCAA", (68, 204, 170)),
+        ("＃４４ｃｃａａ", (68, 204, 170)),
+        ("#4ca8", (68, 204, 170)),
+        ("4CA", (68, 204, 170)),
+        ("ｒｇｂ（68，204、170）", (68, 204, 170)),
+        ("rgb(68 204 170)", (68, 204, 170)),
+        ("rgb(68 204 170 / 100%)", (68, 204, 170)),
+        ("rgb(68 204 170 / 20%)", (68, 204, 170)),
+        ("rgb(27% 80% 67%)", (69, 204, 171)),
+        ("rgb(100%, 50, 0)", (255, 50, 0)),
+        ("rgb(64.5 30% 0)", (65, 77, 0)),
+        ("hsl(160deg 57% 53%)", (67, 203, 158)),
+        ("HSL(160° 57％ 53%)", (67, 203, 158)),
+        ("hsl(0.5turn 100% 50%)", (0, 255, 255)),
+        ("hsl(200grad 100% 50%)", (0, 255, 255)),
+        ("hsla(180deg, 100%, 50%, 0.3)", (0, 255, 255)),
+        ("hsv(180, 100%, 50%)", (0, 128, 128)),
+        ("hwb(120 20% 40%)", (51, 153, 51)),
+        ("hwb(0 80% 80%)", (128, 128, 128)),
+        ("lab(100 0 0)", (255, 255, 255)),
+        ("lab(54.29 80.8 69.89)", (255, 0, 0)),
+        ("lch(54.29 106.84 40.86)", (255, 0, 0)),
+        ("oklab(62.8% 0.22486 0.12585)", (255, 0, 0)),
+        ("oklch(62.8% 0.25768 29.234)", (255, 0, 0)),
+        ("oklab(0.7 −.1 .02)", (85, 179, 147)),
+        ("color(srgb .2 .8 .6)", (51, 204, 153)),
+        ("color(srgb-linear 0 1 0)", (0, 255, 0)),
+        ("color(display-p3 1 1 1)", (255, 255, 255)),
+        ("lab(none none none)", (0, 0, 0)),
     ],
 )
 def test_a_colour_is_read_in_all_the_ways_people_write_it(text: str, rgb: tuple[int, int, int]):
@@ -89,7 +118,8 @@ def test_a_colour_is_read_in_all_the_ways_people_write_it(text: str, rgb: tuple[
         "",
         "#12",
         "#GGGGGG",
-        "44CCAA",
+        "4A",
+        "#44CCA",
         "notacolour",
         "rgb(1, 2)",
         "rgb(1, 2, 3, 4, 5)",
@@ -99,6 +129,19 @@ def test_a_colour_is_read_in_all_the_ways_people_write_it(text: str, rgb: tuple[
         "rgb(nan, 0, 0)",
         "rgb(inf, 0, 0)",
         "rgb(, , )",
+        "rgb(1 2)",
+        "rgb(300 0 0)",
+        "rgb(1e999 0 0)",
+        "hsl(0 500% 50%)",
+        "hsl(0 50% 150%)",
+        "hwb(0 500% 50%)",
+        "lab(50 1e300 0)",
+        "lab(50% 1e999 0)",
+        "color(srgb nan 0 0)",
+        "color(no-such-space 0 0 0)",
+        "transparent",
+        "currentcolor",
+        "rgb(0 0 0) 40",
         "hsl(0, 500%, 50%)",
         "#44CCAA #44CCAA",
         "red" * 1000,
@@ -107,6 +150,21 @@ def test_a_colour_is_read_in_all_the_ways_people_write_it(text: str, rgb: tuple[
 def test_anything_else_is_no_colour(text: str):
     with pytest.raises(ValueError, match=r"."):
         images.parse_color(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "color(display-p3 0 1 0)",
+        "color(rec2020 0 1 0)",
+        "oklch(0.85 0.4 145)",
+        "lab(88 -120 80)",
+    ],
+)
+def test_a_colour_outside_srgb_becomes_the_nearest_green_within_it(text: str):
+    red, green, blue = images.parse_color(text)
+    assert green > 200
+    assert max(red, blue) < 150
 
 
 def test_a_colour_as_hex_has_two_capital_digits_per_channel():

@@ -113,6 +113,17 @@ def test_everything_but_pictures_and_their_number_can_change():
         (of_digits("digits", "0-2, 7"), ("0", "1", "2", "7")),
         (of_digits("blend_with", "none, 8"), ("", "8")),
         (of_color("", "whatever"), (None,)),
+        (of_color("num_inference_steps", "１０，２０、３０"), (10, 20, 30)),
+        (of_color("num_inference_steps", "10；20"), (10, 20)),
+        (of_color("guidance_scale", "０．２、0.3"), (0.2, 0.3)),
+        (of_color("guidance_scale", "０‥０．４ × ３"), (0.0, 0.2, 0.4)),
+        (of_color("guidance_scale", "0…0.4 ｘ 3"), (0.0, 0.2, 0.4)),
+        (of_color("brightness", "−1，０．５"), (-1.0, 0.5)),
+        (of_color("seed", "１–３"), (1, 2, 3)),
+        (of_digits("digits", "０—２、７"), ("0", "1", "2", "7")),
+        (of_color("color", "ｔｅａｌ、rgb(1，2，3)"), ("#008080", "#010203")),
+        (of_color("model", "ｅｍｏｊｉ、scenes"), ("emoji", "scenes")),
+        (of_text("prompt", "snow：2；a、b︱c:−1"), ("snow:2", "a、b | c:-1")),
     ],
 )
 def test_values_are_read_as_they_are_written(found: Axis, values: tuple[Any, ...] | None):

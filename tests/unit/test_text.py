@@ -198,6 +198,14 @@ def test_words_that_the_clip_never_saw_are_told_of_both_prompts():
     assert paint(negative_prompt="people").unseen_words == []
 
 
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_words_in_a_script_that_the_clip_never_learned_are_told_apart_and_drawn():
+    last = paint(prompt="雪景：2｜quagga trees", negative_prompt="люди")
+    assert last.finished
+    assert last.unseen_words == ["雪景", "quagga", "люди"]
+    assert text.details(last)["unreadable_words"] == ["雪景", "люди"]
+
+
 # --- what must never change a picture ------------------------------------------------------------
 
 

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 from pipelines.core import images
 from pipelines.core.errors import SettingsError, show
 from pipelines.core.rules.base import Rule, with_current
+from pipelines.core.typed import plain_number
 
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
-_ENTRY_END = re.compile(r"[,;](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
-_SHARE = re.compile(r"\s(?P<share>\d+(?:\.\d+)?)\s*%?$")
+_ENTRY_END = re.compile(r"[,、;\n](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
+_SHARE = re.compile(r"(?:\s|(?<=\))|\s*:)\s*(?P<share>\d+(?:\.\d*)?|\.\d+)\s*%?$")
 _COLORS = ("#C8553D", "#2E6F95", "#E0B040", "#3F7D4E")
 _PALETTES = ("#102040 60, #FFD700 40", "#2F6B4F 50, #E8E0C8 30, #C8553D 20")
 
@@ -25,7 +26,7 @@ class Color(Rule):
 
     @property
     def accepts(self) -> str:
-        return "hex, rgb(68, 204, 170), hsl(...) or a CSS name"
+        return "a CSS colour: #44CCAA, rgb(68 204 170), hsl(...), lab(...) or a name"
 
     def check(self, name: str, value: Any) -> str:
         try:
@@ -57,7 +58,8 @@ class ColorOrNone(Color):
 class Palette(Rule):
     """Up to `maximum` colours with shares, `#102040 60, gold 40`; empty is off.
 
-    Shares are percentages that add up to 100. If none is given, all are equal.
+    Commas, semicolons or new lines part them. Shares, after a space or a colon, are percentages
+    that add up to 100. If none is given, all are equal.
     """
 
     maximum: int = 5
@@ -72,7 +74,8 @@ class Palette(Rule):
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:
             raise SettingsError("palette", name=name, maximum=self.maximum, got=show(value))
-        entries = [entry.strip() for entry in _ENTRY_END.split(value) if entry.strip()]
+        typed = _ENTRY_END.split(plain_number(value))
+        entries = [entry.strip() for entry in typed if entry.strip()]
         if not entries:
             return ""
         if len(entries) > self.maximum:

@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 
 from pipelines.core.errors import SettingsError, show
 from pipelines.core.rules.base import MAX_SEED, RANDOM_SEED, Rule
+from pipelines.core.typed import plain_number
 
 OFF = -1
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)"
 _FROM_TO = re.compile(r"(?P<first>\d+)\s*-\s*(?P<last>\d+)")
 _SPREAD = re.compile(
-    rf"(?P<first>{_NUMBER})\s*\.\.\s*(?P<last>{_NUMBER})(?:\s*[x×*]\s*(?P<count>\d{{1,6}}))?"
+    rf"(?P<first>{_NUMBER})\s*\.\.\.??\s*(?P<last>{_NUMBER})(?:\s*[x×*]\s*(?P<count>\d{{1,6}}))?"
 )
 _RANGE_LENGTH = 5
 
@@ -45,12 +46,13 @@ class Number(Rule):
     def parse(self, text: str) -> int | float | str:
         for convert in (int, float):
             try:
-                return convert(text)
+                return convert(plain_number(text))
             except ValueError:
                 continue
         return text
 
     def values(self, name: str, entry: str, most: int) -> list[Any]:
+        entry = plain_number(entry)
         match = _SPREAD.fullmatch(entry)
         if match is None:
             values = every(lambda text: self._read(name, text), name, entry, most)

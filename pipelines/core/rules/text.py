@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pipelines.core.errors import Message, SettingsError, show
+from pipelines.core.rules import weights
 from pipelines.core.rules.base import NONE, Rule, with_current
 from pipelines.core.rules.number import every
+from pipelines.core.typed import plain, plain_number
 
 MAX_PROMPT_LENGTH = 500
 
-_MAX_PROMPT_WEIGHT = 5.0
 _MAX_TYPED_LENGTH = 20 * MAX_PROMPT_LENGTH  # with spaces, which do not count otherwise
-_WEIGHT = re.compile(r":\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*$")
+_MAX_WRITTEN_LENGTH = 2 * MAX_PROMPT_LENGTH  # with weights, which do not count at the end
 _SENTENCES = ("a portrait of a woman", "a winter landscape with snow")
 
 
@@ -60,6 +60,7 @@ class DigitString(Rule):
         return f"{self.minimum} to {self.maximum} characters 0-9"
 
     def check(self, name: str, value: Any) -> str:
+        value = plain_number(value) if isinstance(value, str) else value
         are_digits = isinstance(value, str) and all(c in "0123456789" for c in value)
         if not are_digits or not self.minimum <= len(value) <= self.maximum:
             too_many = are_digits and len(value) > self.maximum
@@ -74,6 +75,7 @@ class DigitString(Rule):
     def values(self, name: str, entry: str, most: int) -> list[str]:
         if entry == NONE:
             return [self.check(name, "")]
+        entry = plain_number(entry)
         return every(lambda text: self._single(name, text), name, entry, most) or [
             self._single(name, entry)
         ]
@@ -97,7 +99,7 @@ class DigitString(Rule):
 class Prompt(Rule):
     """Sentences with weights, `snow:1 | people:-0.5`; a weight of 1 may be left out.
 
-    Empty is off.
+    Empty is off. `pipelines.core.rules.weights` is the grammar.
     """
 
     maximum: int = 8
@@ -112,34 +114,44 @@ class Prompt(Rule):
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=show(value))
-        # Spaces do not count: checking a prompt changes them, and it must still pass afterwards.
-        too_long = len(value) > _MAX_TYPED_LENGTH
-        length = len(value) if too_long else sum(not c.isspace() for c in value)
-        if length > MAX_PROMPT_LENGTH:
-            got = Message("that_many_characters", count=length)
-            raise SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=got)
+        if len(value) > _MAX_TYPED_LENGTH:
+            raise _too_long(name, len(value))
         value = _without_controls(name, value)
         if not value.strip():
             return ""
-        entries = value.split("|")
-        if len(entries) > self.maximum:
-            raise SettingsError("prompt_count", name=name, maximum=self.maximum, got=len(entries))
-        return " | ".join(self._entry(name, entry) for entry in entries)
+        if (length := _length(plain(value))) > _MAX_WRITTEN_LENGTH:
+            raise _too_long(name, length)
+        typed = weights.split(value)
+        if len(typed) > self.maximum:
+            raise SettingsError("prompt_count", name=name, maximum=self.maximum, got=len(typed))
+        entries = weights.read_all(name, typed)
+        for entry, as_typed in zip(entries, typed, strict=True):
+            _check_entry(name, entry, as_typed)
+        # Weights do not count: checking a prompt may write them anew, and it must still pass.
+        if (length := sum(_length(entry.text) for entry in entries)) > MAX_PROMPT_LENGTH:
+            raise _too_long(name, length)
+        return " | ".join(map(weights.write, entries))
 
     def suggestions(self, current: Any) -> Sequence[str]:
         return with_current(current, _SENTENCES)[:2]
 
-    def _entry(self, name: str, entry: str) -> str:
-        text, weight = _weighted(entry)
-        if not any(character.isalnum() for character in text):
-            raise SettingsError("prompt_words", name=name, got=show(entry))
-        if not 0 < abs(weight) <= _MAX_PROMPT_WEIGHT:
-            raise SettingsError(
-                "prompt_weight", name=name, maximum=_MAX_PROMPT_WEIGHT, got=show(entry)
-            )
-        # A text such as "time 12:30" keeps its weight of 1: else 30 would be read as its weight.
-        without_weight = weight == 1 and not _WEIGHT.search(text)
-        return text if without_weight else f"{text}:{weight:g}"
+
+def _check_entry(name: str, entry: weights.Entry, typed: str) -> None:
+    """Checks that an entry of a prompt has words, and a weight that is accepted."""
+    if not any(character.isalnum() for character in entry.text):
+        raise SettingsError("prompt_words", name=name, got=show(typed))
+    if not 0 < abs(entry.weight) <= weights.MAX_WEIGHT:
+        raise SettingsError("prompt_weight", name=name, maximum=weights.MAX_WEIGHT, got=show(typed))
+
+
+def _length(text: str) -> int:
+    """Returns the number of characters; spaces do not count, since checking changes them."""
+    return sum(not character.isspace() for character in text)
+
+
+def _too_long(name: str, length: int) -> SettingsError:
+    got = Message("that_many_characters", count=length)
+    return SettingsError("prompt", name=name, maximum=MAX_PROMPT_LENGTH, got=got)
 
 
 def _without_controls(name: str, text: str) -> str:
@@ -153,14 +165,7 @@ def _without_controls(name: str, text: str) -> str:
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) != "Cc")
 
 
-def _weighted(entry: str) -> tuple[str, float]:
-    """Returns the sentence and the weight of an entry."""
-    match = _WEIGHT.search(entry)
-    if match is None:
-        return " ".join(entry.split()), 1.0
-    return " ".join(entry[: match.start()].split()), round(float(match["weight"]), 4)
-
-
 def prompt_entries(prompt: str) -> list[tuple[str, float]]:
     """Returns the sentences and weights of a checked prompt."""
-    return [_weighted(entry) for entry in prompt.split("|") if entry.strip()]
+    typed = [entry for entry in weights.split(prompt) if entry.strip()]
+    return [(entry.text, entry.weight) for entry in weights.read_all("prompt", typed)]
