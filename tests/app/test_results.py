@@ -444,7 +444,7 @@ def test_the_saved_sheet_brings_its_run_back_and_says_what_was_reached(
 ):
     product, last = product_of(name), previews[name][-1]
     found = results.updates(product, last, "en")
-    path = found["download"].value
+    path = found["download"]["value"]
     back = provenance.read(path["path"] if isinstance(path, dict) else path)
     assert back.settings == last.settings
     assert back.facts["score_after"] == product.facts(last)["score_after"]
