@@ -100,9 +100,9 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
         warm_up.page_opened()
         query = dict(request.query_params)
         language = _visitor_language(query, request.headers.get("accept-language", ""))
-        updates: dict[Any, Any] = {header.language: language}
+        updates: dict[Any, Any] = {header.language: gr.update(value=language)}
         if language != i18n.DEFAULT:
-            updates |= translate_page(language, *[""] * len(tokens))
+            _merge(updates, translate_page(language, *[""] * len(tokens)))
         _merge(updates, _restore_link(header, tabs, query, language))
         if query.get("tab") in (*tabs, "about"):
             updates[tabs_row] = gr.Tabs(selected=query["tab"])

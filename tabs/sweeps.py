@@ -133,21 +133,12 @@ def wire(
     _wire_suggestions(panel, product, plain_inputs, settings_without_pictures)
 
     def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
-        state, axes, values, token = None, values[:4], values[4:], runs.announce(token)
+        token = runs.announce(token)
         runs.begin(token)
         try:
-            with common.as_gradio_errors(language_code):
-                turn = Turn(language_code, seconds=limits.deadline_seconds())
-                chosen = _axes(product, *axes)
-                states = _in_time(product, settings_of(values), *chosen, turn)
-                yield _begun(runs.language(token, language_code))
-                for state in common.throttle(states, _UPDATE_SECONDS):
-                    runs.remember(token, state)
-                    yield _update(product, state, runs.language(token, language_code))
-        except gr.Error as error:
-            status = _failed_status(state, runs.language(token, language_code), error)
-            yield [status, gr.skip(), gr.skip()]
-            raise
+            yield from _updates_of_sweep(
+                product, values[:4], lambda: settings_of(values[4:]), token, language_code
+            )
         finally:
             runs.end(token)
 
@@ -166,6 +157,41 @@ def wire(
         **common.DEVICE_QUEUE,
     )
     _wire_stop(panel, language, event)
+
+
+def _updates_of_sweep(
+    product: Product,
+    axes: Sequence[str],
+    settings: Callable[[], Any],
+    token: str,
+    language: str,
+) -> Iterator[list[Any]]:
+    """Yields the updates of status, grid and download, from the start of a sweep to its end.
+
+    Args:
+        product: product of the sweep.
+        axes: setting and values of rows and of columns, as the page has them.
+        settings: makes the settings that all cells share.
+        token: of the sweep, which takes the language of its page.
+        language: of the page, until it changes.
+
+    Raises:
+        gr.Error: if a value is wrong, or the sweep cannot end in time.
+    """
+    state = None
+    try:
+        with common.as_gradio_errors(language):
+            turn = Turn(language, seconds=limits.deadline_seconds())
+            chosen = _axes(product, *axes)
+            states = _in_time(product, settings(), *chosen, turn)
+            yield _begun(runs.language(token, language))
+            for state in common.throttle(states, _UPDATE_SECONDS):
+                runs.remember(token, state)
+                yield _update(product, state, runs.language(token, language))
+    except gr.Error as error:
+        status = _failed_status(state, runs.language(token, language), error)
+        yield [status, gr.skip(), gr.skip()]
+        raise
 
 
 def _wire_stop(panel: Panel, language: Component, event: Any) -> None:
