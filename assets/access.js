@@ -106,6 +106,7 @@
     for (const other of all('.sr-only[role=status]:not(#announcer)')) {
       other.removeAttribute('role');
       set(other, 'aria-live', 'off');
+      other.hidden = true;
     }
     all('[id$="-status"]').forEach(tell);
   };
