@@ -232,7 +232,9 @@ def test_a_screen_reader_hears_of_a_run_and_of_a_sweep_three_times(wide: Visit, 
     expect(wide.status).to_contain_text(re.compile(r"Step \d+ of 250"))
     wide.part("stop").click()
     expect(wide.status).to_contain_text("Stopped.")
-    assert [text[:7] for text in heard(wide)] == ["Startin", "Stopped"]
+    begins, *half, ends = heard(wide)
+    assert (begins, ends[:8]) == ("Starting…", "Stopped.")
+    assert len(half) <= 1
     wide.draw("x")
     expect(wide.status).to_contain_text("Nothing was drawn.")
     (sentence,) = heard(wide)
