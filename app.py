@@ -103,12 +103,18 @@ def build_demo(*, max_queue: int = MAX_QUEUE) -> gr.Blocks:
     return demo
 
 
+def _script(*names: str) -> str:
+    """Returns one JavaScript function that runs those of files in `assets`, in their order."""
+    functions = ((ASSETS / name).read_text(encoding="utf-8") for name in names)
+    return "() => {\n" + "\n".join(f"({function.rstrip()})();" for function in functions) + "\n}"
+
+
 def launch_options() -> dict[str, Any]:
     """Returns the options of `launch` besides the address, for the app, the tests and Spaces."""
     return {
         "theme": theme(),
         "css_paths": ASSETS / "style.css",
-        "js": (ASSETS / "studio.js").read_text(encoding="utf-8"),
+        "js": _script("studio.js", "access.js"),
         "ssr_mode": False,
         "max_file_size": "10mb",
         "run_history": False,

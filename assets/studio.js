@@ -174,13 +174,17 @@
     const before = wait?.sentence === line.textContent ? wait.before : line.textContent;
     const sentence = waitingSentence(found);
     waits[part.id] = {found, before, sentence};
+    line.dataset.place = found[1];
     if (line.textContent !== sentence) line.textContent = sentence;
   };
 
   const stopWaiting = part => {
     const line = part.querySelector('.status');
     const wait = waits[part.id];
-    if (wait && line?.textContent === wait.sentence) line.textContent = wait.before;
+    if (wait && line?.textContent === wait.sentence) {
+      delete line.dataset.place;
+      line.textContent = wait.before;
+    }
     delete waits[part.id];
   };
 

@@ -45,6 +45,9 @@ INSTANT_EVENT: dict[str, Any] = {
 }
 """Options of events that compute nothing: they skip the queue and show no progress overlay."""
 
+BEGINS, QUIET = "begins", "quiet"
+"""Kinds of a status line, see `status_line`."""
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
 
@@ -189,7 +192,8 @@ def run_status(preview: Preview, language: str) -> str:
         )
         return status_line(done)
     if preview.step == 0:
-        return status_line(i18n.translate(language, "status.trying", tries=preview.settings.tries))
+        trying = i18n.translate(language, "status.trying", tries=preview.settings.tries)
+        return status_line(trying, kind=QUIET)
     left = timing.remaining(preview.times, total)
     running = i18n.translate(
         language, "status.step", step=preview.step, total=total, left=f"{left:.1f}"
@@ -197,34 +201,54 @@ def run_status(preview: Preview, language: str) -> str:
     return status_line(running, done=preview.step, total=total)
 
 
-def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
-    """Returns text as HTML for the status component; screen readers read out its changes.
+def status_line(text: str, *, done: int = 0, total: int = 0, kind: str = "") -> str:
+    """Returns text as HTML for the status component.
+
+    `assets/access.js` announces it to screen readers: of lines with a bar, one in the middle.
 
     Args:
         text: one line.
         done: number of finished steps, for a progress bar.
         total: number of all steps; 0 shows no bar.
+        kind: `BEGINS` of a run's first line, `QUIET` of one that is not announced.
     """
-    line = f'<p class="status" role="status" aria-live="polite">{html.escape(text)}</p>'
+    of_kind = f' data-kind="{kind}"' if kind else ""
+    line = f'<p class="status"{of_kind}>{html.escape(text)}</p>'
     bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
     return line + bar
 
 
 def translated_status(status: str) -> str:
-    """Marks a status line as one that another language replaced, for `assets/studio.js`."""
+    """Marks a status line as one that another language replaced, for `assets/*.js`."""
     return status.replace('class="status"', 'class="status translated"', 1)
 
 
-def stopped_status(status: str | None, language: str) -> str:
-    """Returns the status line after Stop, with the step that the run had reached."""
+def stopped_status(status: str | None, language: str, *, kind: str = "") -> str:
+    """Returns the status line after Stop, with the step that the run had reached.
+
+    Args:
+        status: the line before.
+        language: of the line.
+        kind: see `status_line`.
+    """
     if not isinstance(status, str):
         return ""
     progress = _PROGRESS.search(status)
     if progress is None:
         return status
     return status_line(
-        i18n.translate(language, "status.stopped", step=progress[1], total=progress[2])
+        i18n.translate(language, "status.stopped", step=progress[1], total=progress[2]), kind=kind
     )
+
+
+def press_script(page: str) -> str:
+    """Returns JavaScript that numbers a press, and replaces the first input by its token.
+
+    Args:
+        page: name of what is pressed, a tab or a part of one.
+    """
+    number = f"window.studio?.pressed('{page}') ?? token"  # `studio` may not be loaded yet
+    return f"(token, ...others) => [{number}, ...others]"
 
 
 def wire_stop_button(

@@ -19,14 +19,14 @@ def page(product: Product, language: str) -> str:
     explanation, translate = product.explanation, _translator(language)
     parts = [i18n.text_of(product, language, "idea")]
     if explanation.equations:
-        parts += [f"**{translate('step')}**", *(f"$$ {e} $$" for e in explanation.equations)]
+        parts += [f"### {translate('step')}", *(f"$$ {e} $$" for e in explanation.equations)]
         parts.append(i18n.text_of(product, language, "symbols"))
     if explanation.excerpts:
-        parts.append(f"**{translate('code')}**")
+        parts.append(f"### {translate('code')}")
         parts += [_code_block(product, excerpt, language) for excerpt in explanation.excerpts]
     if explanation.links:
         links = (translate(f"link.{name}", url=ADDRESSES[name]) for name in explanation.links)
-        parts += [f"**{translate('links')}**", "\n".join(f"- {link}" for link in links)]
+        parts += [f"### {translate('links')}", "\n".join(f"- {link}" for link in links)]
     return "\n\n".join(parts)
 
 

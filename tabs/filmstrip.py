@@ -45,7 +45,7 @@ def filmstrip(preview: Preview, language: str, *, crisp: bool) -> str:
         f'<label class="scrub"><span>{_translate(language, "moment")}</span>'
         f'<input type="range" min="0" max="{last}" value="{start}" step="1" '
         f'aria-valuetext="{html.escape(labels[start])}">'
-        f'<output aria-live="polite">{html.escape(labels[start])}</output></label>'
+        f'<output aria-live="off">{html.escape(labels[start])}</output></label>'
         f"{_legend(preview, language)}</div>"
     )
 

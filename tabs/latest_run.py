@@ -27,11 +27,15 @@ _TOKEN = re.compile(r"(?P<page>[0-9a-f]{16}):(?P<number>[0-9]{1,18})")
 
 @dataclass
 class _Page:
-    """Numbers of a page: of its latest press, of its latest begun run, and of its ended one."""
+    """Numbers of a page: of its latest press, of its latest begun run, and of its ended one.
+
+    And the language that it is in; empty until it is told.
+    """
 
     latest: int = 0
     started: int = 0
     ended: int = 0
+    language: str = ""
 
     @property
     def is_idle(self) -> bool:
@@ -99,8 +103,27 @@ class Runs:
             if name in self._pages:
                 self._pages[name].ended = max(self._pages[name].ended, number)
 
+    def goes_on(self, token: str | None) -> bool:
+        """Returns whether a run of the page of a token is being drawn."""
+        name, _ = _parse_token(token)
+        with self._lock:
+            return name in self._pages and self._pages[name].ended < self._pages[name].started
+
+    def set_language(self, token: str | None, language: str) -> None:
+        """Notes the language of a page, which its run takes from then on."""
+        name, _ = _parse_token(token)
+        with self._lock:
+            if name in self._pages:
+                self._pages[name].language = language
+
+    def language(self, token: str, default: str) -> str:
+        """Returns the language of a page; `default` if it is not known."""
+        name, _ = _parse_token(token)
+        with self._lock:
+            return (name in self._pages and self._pages[name].language) or default
+
     def remember(self, token: str, preview: Any) -> None:
-        """Stores the preview that a page shows, to show it again in another language."""
+        """Stores what a page shows, to show it again in another language."""
         name = _parse_token(token)[0]
         if not name:
             return

@@ -13,13 +13,23 @@ from gradio.blocks import Block, Blocks
 from pipelines.core.errors import UserError
 from pipelines.products import PRODUCTS
 from pipelines.runs import provenance, timing
-from tabs import common, i18n, warm_up
+from tabs import common, i18n, sweeps, warm_up
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
 from tabs.tab import Tab, estimate_of, restore_run
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
 _TICK_SECONDS = 3.0
+
+# Texts that scripts fill in: `assets/studio.js` while a run waits, `assets/access.js` names.
+_TEMPLATES = (
+    ("queue", "next"),
+    ("queue", "many"),
+    ("queue", "about"),
+    ("access", "number"),
+    ("access", "reset"),
+    ("access", "copy"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,15 @@ def build_header(title: str) -> Header:
                 [(name, code) for code, name in i18n.LANGUAGES.items()],
                 value=i18n.DEFAULT,
                 show_label=False,
-                label="Language",
+                label=Translatable("page.languages"),
                 container=False,
                 elem_id="language",
                 min_width=140,
             )
     names = " ".join(name for name, product in PRODUCTS.items() if product.has_tab)
     gr.HTML(f'<i data-names="{names}"></i>', elem_id="products", elem_classes="template")
-    for name in ("next", "many", "about"):  # `assets/studio.js` shows them while a run waits
-        gr.HTML(Translatable(f"queue.{name}"), elem_id=f"queue-{name}", elem_classes="template")
+    for part, name in _TEMPLATES:
+        gr.HTML(Translatable(f"{part}.{name}"), elem_id=f"{part}-{name}", elem_classes="template")
     return Header(language, upload, gr.HTML(elem_id="notice"))
 
 
@@ -73,14 +83,16 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
     """
     gr.api(runs.halt, api_name="leave", queue=False, api_visibility="undocumented")
     translatable = i18n.translatable_blocks(demo.blocks.values())
-    tokens = [tab.token for tab in tabs.values()]
+    tokens = [token for tab in tabs.values() for token in tab.tokens()]
     outputs = _outputs(header, tabs_row, tabs, translatable)
 
     def translate_page(language: str, *run_tokens: str) -> dict[Any, Any]:
         """Returns the updates that translate the whole page."""
         updates: dict[Any, Any] = {b: i18n.translation_update(b, language) for b in translatable}
-        for tab, token in zip(tabs.values(), run_tokens, strict=True):
-            updates |= tab.translated(language, token)
+        pairs = zip(run_tokens[::2], run_tokens[1::2], strict=True)
+        for tab, (token, sweep_token) in zip(tabs.values(), pairs, strict=True):
+            _merge(updates, tab.translated(language, token))
+            _merge(updates, sweeps.translated(tab.sweep, tab.product, language, sweep_token))
         return updates
 
     def open_page(request: gr.Request) -> dict[Any, Any]:
@@ -88,11 +100,10 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
         warm_up.page_opened()
         query = dict(request.query_params)
         language = _visitor_language(query, request.headers.get("accept-language", ""))
-        updates: dict[Any, Any] = {header.language: language}
+        updates: dict[Any, Any] = {header.language: gr.update(value=language)}
         if language != i18n.DEFAULT:
-            updates |= translate_page(language, *[""] * len(tabs))
-        for name, update in _restore_link(header, tabs, query, language).items():
-            updates[name] = _merged(updates.get(name), update)
+            _merge(updates, translate_page(language, *[""] * len(tokens)))
+        _merge(updates, _restore_link(header, tabs, query, language))
         if query.get("tab") in (*tabs, "about"):
             updates[tabs_row] = gr.Tabs(selected=query["tab"])
         return updates
@@ -121,7 +132,9 @@ def _outputs(
 ) -> list[Any]:
     """Returns all components that are translated or restored, each once."""
     generated = [
-        c for tab in tabs.values() for c in (tab.explanation, tab.examples, *tab.result.outputs())
+        c
+        for tab in tabs.values()
+        for c in (tab.explanation, tab.examples, *tab.result.outputs(), *tab.sweep.generated())
     ]
     controls = [c for tab in tabs.values() for c in (*tab.inputs(), *tab.sweep.axes())]
     others = [header.language, header.notice, tabs_row]
@@ -168,11 +181,13 @@ def _restore_link(
         return {header.notice: _notice(message)}
 
 
-def _merged(update: Any, other: Any) -> Any:
-    """Merges two updates of one component."""
-    if isinstance(update, dict) and isinstance(other, dict):
-        return update | other
-    return other
+def _merge(updates: dict[Any, Any], others: Mapping[Any, Any]) -> None:
+    """Adds other updates; of a component that has one already, what both say counts."""
+    for component, other in others.items():
+        update = updates.get(component)
+        if isinstance(update, dict) and isinstance(other, dict):
+            other = update | other
+        updates[component] = other
 
 
 def _wire_first_estimates(header: Header, tabs: Mapping[str, Tab]) -> None:

@@ -73,8 +73,8 @@ def _final_updates(product: Product, preview: Any, language: str) -> dict[str, A
     animation_path = temp_files.files.save_bytes(animation, f"{product.file_name}s.webp")
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
-        "download": gr.DownloadButton(value=sheet_path, interactive=True),
-        "animation": gr.DownloadButton(value=animation_path, interactive=True),
+        "download": gr.update(value=sheet_path, interactive=True),
+        "animation": gr.update(value=animation_path, interactive=True),
         "link": _link(preview),
     }
 
@@ -90,10 +90,10 @@ def _link(preview: Any) -> str:
 def start_updates(language: str) -> dict[str, Any]:
     """Returns the updates of the components when a run starts."""
     return {
-        "status": common.status_line(i18n.translate(language, "status.begins")),
+        "status": common.status_line(i18n.translate(language, "status.begins"), kind=common.BEGINS),
         "filmstrip": "",
-        "download": gr.DownloadButton(interactive=False),
-        "animation": gr.DownloadButton(interactive=False),
+        "download": gr.update(interactive=False),
+        "animation": gr.update(interactive=False),
         "link": "",
     }
 
@@ -101,13 +101,16 @@ def start_updates(language: str) -> dict[str, Any]:
 def failure_updates(language: str, error: Exception | None = None) -> dict[str, Any]:
     """Returns the updates of the components when a run fails.
 
+    The status is not announced, because the error's message is.
+
     Args:
         language: language of the status.
         error: of the run; a passed deadline is shown, because its picture is.
     """
     if isinstance(error, lane.Overtime):
-        return {"status": common.status_line(error.message)}
-    return {"status": common.status_line(i18n.translate(language, "status.failed"))}
+        return {"status": common.status_line(error.message, kind=common.QUIET)}
+    failed = i18n.translate(language, "status.failed")
+    return {"status": common.status_line(failed, kind=common.QUIET)}
 
 
 def in_output_order(updates: Mapping[str, Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from tabs.tab import (
     Tab,
     estimate_of,
     example_status,
+    restore_run,
     settings_of,
     settings_without_pictures,
 )
@@ -50,9 +51,10 @@ def build(product: Product, language: gr.Radio) -> Tab:
         language,
         halt=runs.halt,
         token=tab.token,
-        press_script=_press_script(product),
+        press_script=common.press_script(product.name),
     )
     _wire_copy(tab, language, copy)
+    _wire_cells(tab, language)
     _wire_examples(tab, language)
     _wire_estimate(tab, language)
     sweeps.wire(
@@ -70,11 +72,12 @@ def build(product: Product, language: gr.Radio) -> Tab:
 
 def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
     """Lays out a tab; returns it with its buttons: Paint, Stop and Copy link."""
-    prefix, custom = product.prefix, view_of(product).controls
+    custom = view_of(product).controls
     gr.Markdown(Translatable(f"{product.name}.introduction"), elem_classes="introduction")
     # On a narrow page the style sheet dissolves the columns and orders their parts.
     with gr.Row(elem_classes="workspace"):
         with gr.Column(elem_classes="hands", min_width=0):
+            heading(product, "shared.settings", classes="sr-only")
             with gr.Column(elem_classes="wish", min_width=0):
                 laid_out = controls.layout(product, controls.WISH, custom)
                 run, stop, estimate = _buttons(product)
@@ -83,14 +86,24 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
                     laid_out |= controls.layout(product, group, custom)
         with gr.Column(elem_classes="eyes", min_width=0):
             with gr.Column(elem_classes="shown", min_width=0):
+                heading(product, "shared.result", classes="sr-only")
                 result, copy = _result_components(product)
             with gr.Column(elem_classes="shelf", min_width=0):
-                gr.Markdown(Translatable("shared.examples"), elem_classes="shelf-title")
+                heading(product, "shared.examples")
                 shelf = examples.build(product)
             with gr.Column(elem_classes="look", min_width=0):
-                gr.Markdown(Translatable("inside.title"), elem_classes="look-title")
+                heading(product, "inside.title")
                 result.charts.render()
                 result.filmstrip.render()
+    sweep, explanation = _unfolding(product)
+    token = gr.Textbox(visible=False)
+    tab = Tab(product, laid_out, result, token, estimate, explanation, shelf, sweep)
+    return tab, run, stop, copy
+
+
+def _unfolding(product: Product) -> tuple[sweeps.Panel, gr.Markdown]:
+    """Lays out the parts below a tab that unfold: the sweep, and how the product works."""
+    prefix = product.prefix
     with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
     with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
@@ -99,9 +112,23 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
-    token = gr.Textbox(visible=False)
-    tab = Tab(product, laid_out, result, token, estimate, explanation, shelf, sweep)
-    return tab, run, stop, copy
+    return sweep, explanation
+
+
+def heading(product: Product, key: str, *, classes: str = "") -> gr.HTML:
+    """Lays out the heading of a part of a tab.
+
+    Args:
+        product: that the tab generates.
+        key: of the text.
+        classes: of the element; "sr-only" is for screen readers alone.
+    """
+    return gr.HTML(
+        Translatable(key),
+        html_template="<h2>${value}</h2>",
+        elem_id=f"{product.prefix}{key.replace('.', '-')}-heading",
+        elem_classes=["heading", classes],
+    )
 
 
 def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
@@ -177,12 +204,6 @@ def _take_away(prefix: str) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.Bu
     return download, animation, copy
 
 
-def _press_script(product: Product) -> str:
-    """Returns JavaScript that numbers a press, and replaces the first input by its token."""
-    number = f"window.studio?.pressed('{product.name}') ?? token"  # `studio` may not be loaded yet
-    return f"(token, ...others) => [{number}, ...others]"
-
-
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     """Makes a press announce a new run, which ends the current one, and then generate it."""
 
@@ -208,7 +229,7 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         runs.announce,
         inputs=tab.token,
         outputs=tab.token,
-        js=_press_script(tab.product),
+        js=common.press_script(tab.product.name),
         trigger_mode="multiple",
         **common.INSTANT_EVENT,
     )
@@ -235,8 +256,8 @@ def _updates_of_run(
     turn, limit = Turn(language), lane.deadline_seconds()
     settings = validate(settings_of(product, values))
     product.check_time(settings, limit)
-    yield results.start_updates(language)
-    for status in load_checkpoints(product, settings, language, turn):
+    yield results.start_updates(runs.language(token, language))
+    for status in load_checkpoints(product, settings, runs.language(token, language), turn):
         yield {"status": status}
     stream = common.throttle_previews(
         product.run(settings, limit_seconds=limit),
@@ -244,9 +265,8 @@ def _updates_of_run(
         should_continue=lambda: runs.is_latest(token),
     )
     for preview in stream:
-        if preview.finished:
-            runs.remember(token, preview)
-        yield results.updates(product, preview, language)
+        runs.remember(token, preview)
+        yield results.updates(product, preview, runs.language(token, language))
 
 
 def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:
@@ -269,7 +289,7 @@ def _loading_status(product: Product, settings: Any, language: str) -> str:
                 language, "status.fetching", name=key, done=f"{done:.0f}", total=f"{total:.0f}"
             )
             return common.status_line(text, done=download.done, total=download.total)
-    return common.status_line(i18n.translate(language, "status.loading"))
+    return common.status_line(i18n.translate(language, "status.loading"), kind=common.QUIET)
 
 
 def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
@@ -313,9 +333,26 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
         show,
         inputs=[tab.token, language],
         outputs=outputs,
-        js=_press_script(tab.product),
+        js=common.press_script(tab.product.name),
         **common.INSTANT_EVENT,
     )
+
+
+def _wire_cells(tab: Tab, language: gr.Radio) -> None:
+    """Makes a press on a picture of the sweep set the tab to its settings, and go there."""
+    outputs: list[Any] = [*tab.inputs(), tab.result.status]
+
+    def open_cell(token: str, language_code: str, event: gr.EventData) -> dict[Any, Any]:
+        with common.as_gradio_errors(language_code):
+            record = sweeps.record_of_cell(tab.product, token, event._data, language_code)
+        return restore_run({tab.product.name: tab}, record, language_code)
+
+    tab.sweep.grid.click(
+        open_cell,
+        inputs=[tab.sweep.token, language],
+        outputs=outputs,
+        **common.INSTANT_EVENT,
+    ).success(None, js=f"() => studio.focusResult('{tab.product.name}')", **common.INSTANT_EVENT)
 
 
 def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
@@ -327,7 +364,8 @@ def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
     inputs: list[Any] = tab.inputs_without_pictures()
     changes = [component.change for component in inputs]
     gr.on(
-        [*changes, tab.result.link.change],  # every finished run improves the estimate
+        # Every finished run improves the estimate, and another language says it anew.
+        [*changes, tab.result.link.change, language.change],
         update_estimate,
         inputs=[language, *tab.inputs_without_pictures()],
         outputs=tab.estimate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import html
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,6 @@ from pipelines.runs.sweep import (
     Axis,
     Sweep,
     check,
-    label,
     parameters,
     parse_axis,
     suggestion,
@@ -30,8 +29,10 @@ from pipelines.runs.sweep import (
 from tabs import common, i18n
 from tabs.i18n import Translatable
 from tabs.lane import Overtime, Turn
+from tabs.latest_run import runs
 from tabs.results import failure_updates
 from tabs.server import limits
+from tabs.sweep_table import SCRIPT, table
 
 _UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
 _CELL_PX = 128
@@ -39,7 +40,7 @@ _CELL_PX = 128
 
 @dataclass(frozen=True)
 class Panel:
-    """Components of a sweep."""
+    """Components of a sweep; `token` holds that of the latest one."""
 
     rows: gr.Dropdown
     row_values: gr.Textbox
@@ -50,6 +51,11 @@ class Panel:
     status: gr.HTML
     grid: gr.HTML
     download: gr.DownloadButton
+    token: gr.Textbox
+
+    def generated(self) -> list[Component]:
+        """Returns the components whose texts a sweep generates."""
+        return [self.status, self.grid]
 
     def axes(self) -> list[Component]:
         """Returns the components that choose the two axes."""
@@ -68,14 +74,14 @@ def layout(product: Product) -> Panel:
     with gr.Row(elem_classes="run-row"):
         run = gr.Button(Translatable("sweep.run"), variant="primary", elem_id=f"{prefix}draw")
         stop = gr.Button(Translatable("shared.stop"), elem_id=f"{prefix}stop")
-    status = gr.HTML(elem_id=f"{prefix}status")
-    grid = gr.HTML(elem_id=f"{prefix}grid")
+    status = gr.HTML(common.status_line(""), elem_id=f"{prefix}status")
+    grid = gr.HTML(elem_id=f"{prefix}grid", js_on_load=SCRIPT)
     download = gr.DownloadButton(
         Translatable("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
     )
-    return Panel(
-        row_choice, row_values, column_choice, column_values, run, stop, status, grid, download
-    )
+    token = gr.Textbox(visible=False)
+    axes = (row_choice, row_values, column_choice, column_values)
+    return Panel(*axes, run, stop, status, grid, download, token)
 
 
 def _axis(product: Product, name: str, setting: str) -> tuple[gr.Dropdown, gr.Textbox]:
@@ -126,28 +132,70 @@ def wire(
 
     _wire_suggestions(panel, product, plain_inputs, settings_without_pictures)
 
-    def draw(language_code: str, *values: Any) -> Iterator[list[Any]]:
-        state, axes, values = None, values[:4], values[4:]
+    def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
+        token = runs.announce(token)
+        runs.begin(token)
         try:
-            with common.as_gradio_errors(language_code):
-                turn = Turn(language_code, seconds=limits.deadline_seconds())
-                chosen = _axes(product, *axes)
-                states = _in_time(product, settings_of(values), *chosen, turn)
-                yield _begun(language_code)
-                for state in common.throttle(states, _UPDATE_SECONDS):
-                    yield _update(product, state, language_code)
-        except gr.Error as error:
-            yield [_failed_status(state, language_code, error), gr.skip(), gr.skip()]
-            raise
+            yield from _updates_of_sweep(
+                product, values[:4], lambda: settings_of(values[4:]), token, language_code
+            )
+        finally:
+            runs.end(token)
 
     event = panel.run.click(
+        runs.announce,
+        inputs=panel.token,
+        outputs=panel.token,
+        js=common.press_script(f"{product.prefix}sweep"),
+        **common.INSTANT_EVENT,
+    ).then(
         draw,
-        inputs=[language, *panel.axes(), *inputs],
-        outputs=[panel.status, panel.grid, panel.download],
+        inputs=[panel.token, language, *panel.axes(), *inputs],
+        outputs=[*panel.generated(), panel.download],
         show_progress_on=panel.status,
         api_visibility="private",
         **common.DEVICE_QUEUE,
     )
+    _wire_stop(panel, language, event)
+
+
+def _updates_of_sweep(
+    product: Product,
+    axes: Sequence[str],
+    settings: Callable[[], Any],
+    token: str,
+    language: str,
+) -> Iterator[list[Any]]:
+    """Yields the updates of status, grid and download, from the start of a sweep to its end.
+
+    Args:
+        product: product of the sweep.
+        axes: setting and values of rows and of columns, as the page has them.
+        settings: makes the settings that all cells share.
+        token: of the sweep, which takes the language of its page.
+        language: of the page, until it changes.
+
+    Raises:
+        gr.Error: if a value is wrong, or the sweep cannot end in time.
+    """
+    state = None
+    try:
+        with common.as_gradio_errors(language):
+            turn = Turn(language, seconds=limits.deadline_seconds())
+            chosen = _axes(product, *axes)
+            states = _in_time(product, settings(), *chosen, turn)
+            yield _begun(runs.language(token, language))
+            for state in common.throttle(states, _UPDATE_SECONDS):
+                runs.remember(token, state)
+                yield _update(product, state, runs.language(token, language))
+    except gr.Error as error:
+        status = _failed_status(state, runs.language(token, language), error)
+        yield [status, gr.skip(), gr.skip()]
+        raise
+
+
+def _wire_stop(panel: Panel, language: Component, event: Any) -> None:
+    """Makes Stop end the event of a sweep, and the status say how far it got."""
     panel.stop.click(None, cancels=[event], **common.INSTANT_EVENT).then(
         common.stopped_status,
         inputs=[panel.status, language],
@@ -190,7 +238,7 @@ def _axes(
 
 def _begun(language: str) -> list[Any]:
     """Returns the updates of a sweep that begins."""
-    status = common.status_line(i18n.translate(language, "status.begins"))
+    status = common.status_line(i18n.translate(language, "status.begins"), kind=common.BEGINS)
     return [status, gr.skip(), gr.DownloadButton(interactive=False)]
 
 
@@ -248,17 +296,72 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:
-    if not state.finished:
-        return [_progress(state, language), table(product, state, language), gr.skip()]
-    done = i18n.translate(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
-    return [
-        common.status_line(done),
-        table(product, state, language),
-        gr.DownloadButton(value=save(product, state), interactive=True),
-    ]
+    download: Any = gr.skip()
+    if state.finished:
+        download = gr.DownloadButton(value=save(product, state), interactive=True)
+    return [_status(state, language), table(product, state, language), download]
 
 
-def _progress(state: Sweep, language: str) -> str:
+def translated(
+    panel: Panel, product: Product, language: str, token: str | None
+) -> dict[Component, Any]:
+    """Returns the updates that translate a sweep; empty if there is none, or it was dropped."""
+    state = _kept(product, token)
+    runs.set_language(token, language)
+    if state is None:
+        return {panel.status: common.translated_status(common.status_line(""))}
+    status = _status(state, language)
+    if not state.finished and not runs.goes_on(token):
+        status = common.stopped_status(status, language)
+    return {
+        panel.status: common.translated_status(status),
+        panel.grid: table(product, state, language),
+    }
+
+
+def _kept(product: Product, token: str | None) -> Sweep | None:
+    """Returns the sweep of a token; None if there is none of the product, or it was dropped."""
+    state = runs.preview(token)
+    is_own = isinstance(state, Sweep) and isinstance(state.settings, product.settings)
+    return state if is_own else None
+
+
+def record_of_cell(
+    product: Product, token: str | None, event: Any, language: str
+) -> provenance.Record:
+    """Returns the record of the picture in a cell of a sweep.
+
+    Args:
+        product: product that the tab generates.
+        token: of the sweep.
+        event: what the page sent, `row` and `column` of the cell; anyone can send an event.
+        language: of the error.
+
+    Raises:
+        gr.Error: if there is no such sweep any more, or no such picture in it.
+    """
+    state = _kept(product, token)
+    place = _place(state, event) if state else None
+    if state is None or place is None:
+        raise gr.Error(i18n.translate(language, "sweep.gone"), print_exception=False)
+    return provenance.Record(product.name, state.cell(*place), state.revisions)
+
+
+def _place(state: Sweep, event: Any) -> tuple[int, int] | None:
+    """Returns row and column of the cell that an event names; None if it has no picture."""
+    named = (event.get("row"), event.get("column")) if isinstance(event, dict) else None
+    places = itertools.product(range(len(state.rows.values)), range(len(state.columns.values)))
+    drawn = (place for place in places if state.pictures[place[0]][place[1]] is not None)
+    return next((place for place in drawn if place == named), None)
+
+
+def _status(state: Sweep, language: str) -> str:
+    """Returns the status line of a sweep: cell, total and time left; at the end, the time."""
+    if state.finished:
+        seconds = f"{state.seconds:.1f}"
+        return common.status_line(
+            i18n.translate(language, "sweep.done", total=state.total, seconds=seconds)
+        )
     left = state.seconds / state.done * (state.total - state.done) if state.done else None
     key = "sweep.progress" if left is not None else "sweep.first"
     text = i18n.translate(
@@ -271,7 +374,7 @@ def _failed_status(state: Sweep | None, language: str, error: Exception) -> str:
     """Returns the status of a failed sweep, with the cell that it had reached, if any."""
     if isinstance(error, Overtime) or state is None or not state.done:
         return failure_updates(language, error)["status"]
-    return common.stopped_status(_progress(state, language), language)
+    return common.stopped_status(_status(state, language), language, kind=common.QUIET)
 
 
 def save(product: Product, state: Sweep) -> str:
@@ -284,52 +387,3 @@ def save(product: Product, state: Sweep) -> str:
     facts = provenance.facts_of(state) | {"sweep": axes}
     picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
     return common.save_png(picture, f"{product.file_name}-sweep")
-
-
-def table(product: Product, state: Sweep, language: str) -> str:
-    """Returns the grid as an HTML table."""
-    heads = "".join(f"<th scope='col'>{html.escape(label(v))}</th>" for v in state.columns.values)
-    rows = "".join(
-        f"<tr><th scope='row'>{html.escape(label(value))}</th>"
-        f"{_cells(product, state, i, language)}</tr>"
-        for i, value in enumerate(state.rows.values)
-    )
-    rows_name, columns_name = (
-        html.escape(_name_of(product, axis, language)) for axis in (state.rows, state.columns)
-    )
-    corner = f"{rows_name} ↓ &nbsp; {columns_name} →"
-    crisp = " crisp" if product.crisp else ""
-    return (
-        f'<div class="sweep{crisp}" tabindex="0" role="region" '
-        f'aria-label="{html.escape(i18n.translate(language, "sweep.title"))}"><table>'
-        f"<caption>{corner}</caption><thead><tr><td></td>{heads}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _name_of(product: Product, axis: Axis, language: str) -> str:
-    """Returns the name of the setting of an axis."""
-    return i18n.translate(language, i18n.key_of(product, "setting", axis.name))
-
-
-def _cells(product: Product, state: Sweep, row: int, language: str) -> str:
-    return "".join(
-        _cell(product, state, row, column, language) for column in range(len(state.columns.values))
-    )
-
-
-def _cell(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
-    picture = state.pictures[row][column]
-    if picture is None:
-        return '<td class="empty"></td>'
-    alt = i18n.translate(
-        language,
-        "sweep.alt",
-        rows=_name_of(product, state.rows, language),
-        row=label(state.rows.values[row]),
-        columns=_name_of(product, state.columns, language),
-        column=label(state.columns.values[column]),
-    )
-    score = state.scores[row][column]
-    below = f"<small>{round(score, 2):g}</small>" if score is not None else ""
-    return f'<td><img src="{images.to_data_uri(picture)}" alt="{html.escape(alt)}">{below}</td>'

@@ -76,13 +76,21 @@ class Tab:
             self.examples: examples.gallery(self.product, language),
         }
         preview = runs.preview(token)
-        if preview is None:
+        runs.set_language(token, language)
+        if not isinstance(preview, self.product.preview):
             ready = common.status_line(i18n.translate(language, READY))
             return updates | {self.result.status: common.translated_status(ready)}
         updates_by_name = results.updates(self.product, preview, language)
-        updates_by_name["status"] = common.translated_status(updates_by_name["status"])
+        status = updates_by_name["status"]
+        if not preview.finished and not runs.goes_on(token):
+            status = common.stopped_status(status, language)
+        updates_by_name["status"] = common.translated_status(status)
         values = results.in_output_order(updates_by_name)
         return updates | dict(zip(self.result.outputs(), values, strict=True))
+
+    def tokens(self) -> list[Component]:
+        """Returns the components with the tokens of what the tab shows: the run, the sweep."""
+        return [self.token, self.sweep.token]
 
 
 def settings_of(product: Product, values: Sequence[Any]) -> Any:

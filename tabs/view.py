@@ -23,6 +23,10 @@ class View:
             the product's text `alt` for each.
         scores: function from preview and language to the scores as HTML; None is one line per
             picture, with and without guidance.
+        cell: function from settings, score and language to the score of a cell of a sweep, with its
+            unit; None is the number alone.
+        cell_note: function from settings and language to the sentence which scores are better;
+            None is no sentence.
         controls: functions that lay out the controls of settings, by name, in place of the usual.
         extra_updates: function from settings to further updates of controls, by name, when these
             are set to the settings.
@@ -32,6 +36,8 @@ class View:
 
     alt_texts: Callable[[Any, str], Sequence[str]] | None = None
     scores: Callable[[Any, str], str] | None = None
+    cell: Callable[[Any, float, str], str] | None = None
+    cell_note: Callable[[Any, str], str] | None = None
     controls: Mapping[str, Callable[[], Component]] = field(default_factory=dict)
     extra_updates: Callable[[Any], Updates] = field(default=lambda _: {})
     adjusted: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda values: values)

@@ -316,6 +316,8 @@ _TEXTS = {
     "reached": "reached",
     "delta_e": "ΔE tells how different two colours look: below 2 is hard to see.",
     "palette_distance": "Distance to the palette, in steps of 255.",
+    "cell_note": "ΔE to the wanted colour: lower is better.",
+    "cell_note_palette": "Distance to the palette, in steps of 255: lower is better.",
     "curve": "Distance of the predicted picture to the target, in steps of 255",
     "swatch.turquoise": "Turquoise",
     "swatch.sky": "Sky",

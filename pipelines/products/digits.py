@@ -323,6 +323,7 @@ _TEXTS = {
         "in the last"
     ),
     "judge": "The judge is a classifier that generation never sees; 99.7 % right on real digits.",
+    "cell_note": "How sure the judge is of the digit: higher is better.",
     "curve": "How sure the judge is of what the network predicts",
     "idea": (
         "This model was trained with labels: in every step it is told which digit to find in "

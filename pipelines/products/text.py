@@ -373,6 +373,8 @@ _TEXTS = {
     "score_of_picture": "Similarity to the picture",
     "curve_words": "Similarity of the predicted picture to the words",
     "curve_picture": "Similarity of the predicted picture to the picture",
+    "cell": "similarity {score}",
+    "cell_note": "Similarity to what was asked for, 0 to 1: higher is better.",
     "judge": (
         "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
         "its own work here, so trust your eyes."

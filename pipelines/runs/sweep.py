@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from pipelines.core import rules
+from pipelines.core import images, rules
 from pipelines.core.rules import SettingsError, show
 from pipelines.core.typed import plain
 
@@ -82,6 +82,20 @@ class Sweep:
     @property
     def finished(self) -> bool:
         return self.done == self.total
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all pictures."""
+        return sum(images.num_bytes(p) for row in self.pictures for p in row if p is not None)
+
+    def cell(self, row: int, column: int) -> Any:
+        """Returns the checked settings of a cell.
+
+        Args:
+            row: from 0, from the top.
+            column: from 0, from the left.
+        """
+        return rules.validate(_cell(self.settings, (self.rows, row), (self.columns, column)))
 
 
 def parameters(settings: type) -> list[str]:
@@ -196,13 +210,14 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
     one = settings.of_one_picture()
     shared = replace(one, seed=rules.drawn_seed(one.seed))
     return [
-        [rules.validate(_cell(shared, (rows, i), (columns, j))) for j in columns.values]
-        for i in rows.values
+        [rules.validate(_cell(shared, (rows, i), (columns, j))) for j in range(num_columns)]
+        for i in range(num_rows)
     ]
 
 
-def _cell(shared: Any, *chosen: tuple[Axis, Any]) -> Any:
-    return replace(shared, **{axis.name: value for axis, value in chosen if axis.name})
+def _cell(shared: Any, *chosen: tuple[Axis, int]) -> Any:
+    """Returns settings with the chosen values of axes, each by its number."""
+    return replace(shared, **{axis.name: axis.values[i] for axis, i in chosen if axis.name})
 
 
 def sweep(

@@ -86,6 +86,20 @@ def _palette_scores(preview: color.Preview, language: str) -> str:
     )
 
 
+def cell(settings: ColorSettings, score: float, language: str) -> str:
+    """Returns the distance of a cell's picture to the target, with its unit."""
+    if settings.palette:
+        return f"{score:.1f} / 255"
+    return f"ΔE {score:.1f}"
+
+
+def cell_note(settings: ColorSettings, language: str) -> str:
+    """Returns the sentence which distances are better."""
+    if settings.palette:
+        return i18n.translate(language, "color.cell_note_palette")
+    return i18n.translate(language, "color.cell_note")
+
+
 def _color_row() -> gr.Textbox:
     """Lays out text field, picker and swatches, which follow each other; runs use the text."""
     with gr.Row(equal_height=True):
@@ -124,6 +138,8 @@ _METHODS = MethodControls(PRODUCT, course_max=200)
 VIEW = View(
     alt_texts=alt_texts,
     scores=scores,
+    cell=cell,
+    cell_note=cell_note,
     controls={"color": _color_row, **_METHODS.custom()},
     extra_updates=_METHODS.extra_updates,
     adjusted=_adjusted,

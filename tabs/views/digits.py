@@ -35,6 +35,16 @@ def scores(preview: digits.Preview, language: str) -> str:
     )
 
 
+def cell(settings: DigitsSettings, score: float, language: str) -> str:
+    """Returns how sure the judge is of the digit of a cell, as a percentage."""
+    return f"{100 * score:.1f} %"
+
+
+def cell_note(settings: DigitsSettings, language: str) -> str:
+    """Returns the sentence which percentages are better."""
+    return i18n.translate(language, "digits.cell_note")
+
+
 def _loss_line(preview: digits.Preview, language: str) -> str:
     """Returns how far the loss of symmetry, brightness and contrast fell; empty without one."""
     if not preview.losses:
@@ -62,6 +72,8 @@ def _adjusted(values: dict[str, Any]) -> dict[str, Any]:
 VIEW = View(
     alt_texts=alt_texts,
     scores=scores,
+    cell=cell,
+    cell_note=cell_note,
     controls={"blend_with": _second_digit},
     adjusted=_adjusted,
 )

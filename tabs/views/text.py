@@ -61,6 +61,16 @@ def scores(preview: text.Preview, language: str) -> str:
     )
 
 
+def cell(settings: TextSettings, score: float, language: str) -> str:
+    """Returns the similarity of a cell's picture to the prompt, with what it is."""
+    return i18n.translate(language, "text.cell", score=f"{score:.2f}")
+
+
+def cell_note(settings: TextSettings, language: str) -> str:
+    """Returns the sentence which similarities are better."""
+    return i18n.translate(language, "text.cell_note")
+
+
 def _goal(preview: text.Preview, language: str, name: str) -> str:
     """Returns a text about the similarity to the prompt, or else to the image prompt."""
     return i18n.translate(
@@ -128,6 +138,8 @@ _METHODS = MethodControls(PRODUCT, course_max=100)
 VIEW = View(
     alt_texts=alt_texts,
     scores=scores,
+    cell=cell,
+    cell_note=cell_note,
     controls={"prompt": _prompt, **_METHODS.custom()},
     extra_updates=_METHODS.extra_updates,
     wire=_wire,

@@ -463,11 +463,11 @@ def test_the_saved_sheet_brings_its_run_back_and_says_what_was_reached(
 ):
     product, last = product_of(name), previews[name][-1]
     found = results.updates(product, last, "en")
-    path = found["download"].value
+    path = found["download"]["value"]
     back = provenance.read(path["path"] if isinstance(path, dict) else path)
     assert back.settings == last.settings
     assert back.facts["score_after"] == product.facts(last)["score_after"]
-    animated = found["animation"].value
+    animated = found["animation"]["value"]
     moving = Image.open(animated["path"] if isinstance(animated, dict) else animated)
     assert (moving.format, moving.info["loop"]) == ("WEBP", 0)
     linked = provenance.from_query(dict(pair.split("=") for pair in found["link"].split("&")[:1]))

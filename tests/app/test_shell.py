@@ -421,7 +421,7 @@ def test_a_page_speaks_the_language_of_its_address_or_else_of_the_browser(
     built: Built, query: dict[str, str], accepted: str, expected: str
 ):
     found = built.opened(accepted, **query)
-    assert found[built.head.language] == expected
+    assert found[built.head.language]["value"] == expected
     assert (len(found) > 1) is (expected != "en"), "English stands there already"
 
 

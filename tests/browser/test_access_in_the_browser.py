@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from pipelines.products.settings import MAX_IMAGES
+from tabs import i18n
 from tests.browser.test_studio_in_the_browser import violations
 from tests.browser.visits import (
     DRAWING,
@@ -13,10 +18,13 @@ from tests.browser.visits import (
     TABS,
     WIDE,
     Visit,
+    arrive,
+    facts_in,
     hasten,
     set_slider,
     visit,
 )
+from tests.conftest import Meter
 
 WISHES = {"Colour": "gold", "Text": "a spaceship and snow", "Digits": "0123456789" * 2}
 
@@ -80,10 +88,11 @@ REACHABLE = """() => [...document.querySelectorAll('a, button, input, select, te
   .filter(e => e.type !== 'radio' || e.checked)
   .map(e => (e.dataset.reach = String(Math.random()), [e.dataset.reach, e.outerHTML.slice(0, 160)]))
 """
-FOCUSED = """() => {
+FOCUSED = """selector => {
   const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
   return {
     at: e.dataset.reach ?? null,
+    there: e.matches(selector),
     seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2
       && box.width > 0 && box.height > 0 && box.top < innerHeight && box.bottom > 0,
     tag: e.outerHTML.slice(0, 160),
@@ -106,7 +115,7 @@ def test_the_tab_key_reaches_every_control_and_one_sees_where_one_is(
     unseen, reached = [], set()
     for _ in range(2 * len(wanted)):
         found.page.keyboard.press("Tab")
-        focus = found.page.evaluate(FOCUSED)
+        focus = found.page.evaluate(FOCUSED, "*")
         if focus["at"] in reached:
             break
         if focus["at"]:
@@ -118,16 +127,185 @@ def test_the_tab_key_reaches_every_control_and_one_sees_where_one_is(
     found.leave()
 
 
+def go(found: Visit, selector: str, key: str = "Tab") -> Locator:
+    """Presses a key until an element has the focus, which is seen all the way."""
+    for _ in range(120):
+        found.page.keyboard.press(key)
+        focus = found.page.evaluate(FOCUSED, selector)
+        assert focus["seen"], focus["tag"]
+        if focus["there"]:
+            return found.page.locator(selector).first
+    raise AssertionError(f"{key} does not reach {selector}")
+
+
+GROUPS = {"Colour": "model", "Text": "model", "Digits": "conditioning"}
+
+
 @pytest.mark.usefixtures("tiny_checkpoints")
-def test_axe_finds_nothing_serious_before_a_run_and_on_a_chinese_telephone(
-    browser: Browser, served: str
+@pytest.mark.parametrize("tab", DRAWING)
+def test_a_picture_is_drawn_and_saved_with_keys_alone(
+    browser: Browser, served: str, tmp_path: Path, tab: str
 ):
-    serious: set[str] = set()
+    found, name = arrive(browser, served), TABS[tab]
+    page, keyboard = found.page, found.page.keyboard
+    go(found, "[role=tab]")
+    keyboard.press("Home")
+    for _ in range(list(TABS).index(tab)):
+        keyboard.press("ArrowRight")
+    found.tab = tab
+    go(found, f"#{name}-text :is(input, textarea)")
+    keyboard.press("Control+A")
+    keyboard.type(WISHES[tab][:10])
+    go(found, f"#{name}-num-inference-steps input[type=number]")
+    keyboard.type("4")
+    chosen = found.part(GROUPS[tab]).locator("input:checked")
+    go(found, f"#{name}-{GROUPS[tab]} input:checked")
+    values = [r.get_attribute("value") for r in found.part(GROUPS[tab]).get_by_role("radio").all()]
+    for key, at in (("ArrowDown", 1), ("End", -1), ("ArrowRight", 0), ("ArrowLeft", -1)):
+        keyboard.press(key)
+        expect(chosen).to_have_value(str(values[at]))
+        expect(chosen).to_be_focused()
+    keyboard.press("Home")
+    expect(chosen).to_have_value(str(values[0]))
+    keyboard.press("Tab")
+    assert not found.part(GROUPS[tab]).evaluate("e => e.contains(document.activeElement)")
+    with found.drawn_anew():
+        go(found, f"#{name}-draw", "Shift+Tab")
+        keyboard.press("Space")
+    expect(found.part("draw")).to_be_focused()
+    keyboard.press("Tab")
+    keyboard.press("Enter")  # Stop
+    expect(found.part("stop")).to_be_focused()
+    go(found, "#language input", "Shift+Tab")
+    for key, code in (("ArrowRight", "zh"), ("ArrowLeft", "en")):
+        keyboard.press(key)
+        expect(found.part("draw")).to_have_text(i18n.translate(code, f"{name}.run"))
+        expect(page.locator(f"#language input[value={code}]")).to_be_focused()
+        assert str(page.evaluate("document.documentElement.lang")).startswith(code)
+    unfolds = go(found, f"#{name}-advanced button")
+    for expanded in ("true", "false"):
+        keyboard.press("Enter")
+        expect(unfolds).to_have_attribute("aria-expanded", expanded)
+        expect(unfolds).to_be_focused()
+    go(found, f"#{name}-download")
+    with page.expect_download() as download:
+        keyboard.press("Enter")
+    download.value.save_as(tmp_path / "saved.png")
+    assert facts_in(tmp_path / "saved.png")["settings"]["num_inference_steps"] == 4
+    found.leave()
+
+
+LISTEN = """() => {
+  window.heard = [];
+  const live = '[aria-live]:not([aria-live=off]), :is([role=status], [role=alert], output)' +
+    ':not([aria-live=off])';
+  new MutationObserver(changes => {
+    for (const {target, addedNodes} of changes) {
+      const element = target.nodeType === 1 ? target : target.parentElement;
+      const regions = [element?.closest(live),
+        ...[...addedNodes].flatMap(node => node.matches?.(live) ? [node]
+          : [...node.querySelectorAll?.(live) ?? []])];
+      for (const region of regions)
+        if (region?.textContent.trim()) window.heard.push(region.textContent.trim());
+    }
+  }).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
+
+def heard(found: Visit) -> list[str]:
+    """What a screen reader was told since it was asked last."""
+    found.page.wait_for_timeout(300)
+    return found.page.evaluate("window.heard.splice(0)")
+
+
+def test_a_screen_reader_hears_of_a_run_and_of_a_sweep_three_times(wide: Visit, meter: Meter):
+    meter.seconds = 0.02
+    wide.page.evaluate(LISTEN)
+    set_slider(wide.page, "digits-num-inference-steps", 30)
+    wide.finish("1")
+    begins, half, ends = heard(wide)
+    assert begins == "Starting…"
+    assert re.match(r"Step (1[5-9]|2\d) of 30", half)
+    assert ends.startswith("Done in")
+    set_slider(wide.page, "digits-num-inference-steps", 250)
+    wide.draw("2")
+    expect(wide.status).to_contain_text(re.compile(r"Step \d+ of 250"))
+    wide.part("stop").click()
+    expect(wide.status).to_contain_text("Stopped.")
+    begins, *half, ends = heard(wide)
+    assert (begins, ends[:8]) == ("Starting…", "Stopped.")
+    assert len(half) <= 1
+    wide.draw("x")
+    expect(wide.status).to_contain_text("Nothing was drawn.")
+    (sentence,) = heard(wide)
+    assert "digits must be" in sentence
+    set_slider(wide.page, "digits-num-inference-steps", 4)
+    wide.unfold("sweep")
+    wide.text.fill("1")
+    wide.part("sweep-rows-values").locator("input, textarea").fill("0, 2")
+    wide.part("sweep-columns-values").locator("input, textarea").fill("1-3")
+    wide.part("sweep-draw").click()
+    expect(wide.part("sweep-status")).to_contain_text("Done in")
+    texts = heard(wide)
+    assert [text[:4] for text in texts] == ["Star", "Cell", "Done"]
+    assert re.match("Cell [45] of 6", texts[1])
+
+
+PLACES = """tab => {
+  window.places = [];
+  const look = () => {
+    const {top, bottom} = document.querySelector(`#${tab}-result`).getBoundingClientRect();
+    if (document.querySelector(`#${tab}-status`).textContent.includes('Step'))
+      window.places.push([Math.round(top), Math.round(bottom)].join());
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_on_a_telephone_the_result_comes_into_sight_and_stays_where_it_is(
+    browser: Browser, served: str, meter: Meter
+):
+    found = visit(browser, served, NARROW, tab="Text")
+    hasten(found, steps=12)
+    found.page.evaluate("scrollTo(0, 0)")
+    result, height = found.part("result"), NARROW[1]
+    top, bottom = "e => e.getBoundingClientRect().top", "e => e.getBoundingClientRect().bottom"
+    assert result.evaluate(top) > height, "or this test says nothing"
+    found.page.evaluate(PLACES, "text")
+    found.finish("snow")
+    assert 0 <= result.evaluate(top) < result.evaluate(bottom) <= height + 1
+    expect(found.part("draw")).to_be_focused()
+    last = f"{round(result.evaluate(top))},{round(result.evaluate(bottom))}"
+    assert set(found.page.evaluate("window.places")) == {last}
+    found.part("draw").scroll_into_view_if_needed()
+    found.part("draw").click()
+    found.page.mouse.wheel(0, -2000)
+    expect(found.status).to_contain_text("Done in")
+    assert found.page.evaluate("scrollY") == 0, "nobody who scrolls is moved"
+    found.leave()
+
+
+RESETS = ".reset-button:visible"
+HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
+  .filter(e => e.checkVisibility()).map(e => [Number(e.tagName[1]), e.innerText.trim()])"""
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_axe_finds_nothing_before_a_run_and_on_a_chinese_telephone(browser: Browser, served: str):
+    wrong: set[str] = set()
     for size, locale in ((WIDE, "en-GB"), (NARROW, "zh-CN")):
         found = visit(browser, served, size, tab="Colour", locale=locale)
         for tab in DRAWING:
             found.open_tab(tab)
             unfold_all(found)
-            serious |= set(violations(found))
+            wrong |= set(violations(found))
+            headings = found.page.evaluate(HEADINGS)
+            levels = [level for level, _ in headings]
+            assert levels.count(1) == 1 == levels[0]
+            assert all(after <= before + 1 for before, after in pairwise(levels)), headings
+            assert levels.count(2) >= 5
+            resets = [r.get_attribute("aria-label") for r in found.page.locator(RESETS).all()]
+            assert len(resets) == len(set(resets)) > 3
         found.leave()
-    assert not serious, "\n".join(sorted(serious))
+    assert not wrong, "\n".join(sorted(wrong))

@@ -38,8 +38,18 @@ def test_who_waits_reads_how_many_runs_are_before_theirs(wide: Visit, served: st
         expect(line).to_have_text(re.compile("^正在等待：前面还有 1 个任务"))
         wide.page.locator("#language").get_by_label("English").check()
         expect(line).to_have_text(WAITING)
-    expect(wide.status).to_contain_text("Done in")
-    expect(line).not_to_contain_text("Waiting")
+        wide.unfold("sweep")
+        wide.part("sweep-columns-values").locator("input, textarea").fill("1-2")
+        wide.part("sweep-draw").click()
+        of_sweep = wide.part("sweep-status")
+        expect(of_sweep).to_contain_text("Waiting: 2 runs before yours")
+        wide.page.locator("#language").get_by_label("中文").check()
+        expect(of_sweep).to_contain_text("正在等待：前面还有 2 个任务")
+        expect(of_sweep.locator("[data-testid=status-tracker]")).to_be_hidden()
+    meter.seconds = 0
+    expect(wide.status).to_contain_text("完成")
+    expect(line).not_to_contain_text("等待")
+    expect(of_sweep).to_contain_text("完成")
 
 
 def test_the_third_in_the_queue_reads_two_and_stop_ends_the_waiting(

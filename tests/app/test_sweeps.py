@@ -1,0 +1,207 @@
+"""The sweep of a tab: its table, a cell that is opened, and another language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+import app
+from pipelines.products import PRODUCTS, color, digits, text
+from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.runs.product import Product
+from pipelines.runs.sweep import Axis, Sweep
+from tabs import i18n, sweeps
+from tabs.common import translated_status
+from tabs.latest_run import new_token, runs
+from tabs.sweep_table import table
+from tabs.views import color as color_view
+
+SETTINGS: dict[str, Any] = {
+    "color": ColorSettings(),
+    "text": TextSettings(prompt="snow"),
+    "digits": DigitsSettings(digits="4"),
+}
+
+
+def drawn(settings: Any, *, score: float = 0.5, done: int = 4, **axes: Axis) -> Sweep:
+    """A sweep of two by two cells, of which the first `done` are drawn."""
+    picture = Image.new("RGB", (8, 8))
+    cells = [[picture if 2 * i + j < done else None for j in range(2)] for i in range(2)]
+    return Sweep(
+        rows=axes.get("rows", Axis("num_inference_steps", (5, 10))),
+        columns=axes.get("columns", Axis("seed", (3, 4))),
+        pictures=cells,
+        scores=[[score if cell else None for cell in row] for row in cells],
+        done=done,
+        total=4,
+        seconds=2.0,
+        settings=replace(settings, num_inference_steps=5, seed=3),
+        model="none",
+        revision="0",
+        revisions={"none": "0"},
+    )
+
+
+def kept(state: Sweep) -> str:
+    token = runs.announce(new_token())
+    runs.remember(token, state)
+    return token
+
+
+@pytest.mark.parametrize(
+    ("product", "score", "shown", "note"),
+    [
+        (color.PRODUCT, 2.08, "ΔE 2.1", "ΔE to the wanted colour: lower is better."),
+        (text.PRODUCT, 0.312, "similarity 0.31", "0 to 1: higher is better."),
+        (digits.PRODUCT, 0.987, "98.7 %", "of the digit: higher is better."),
+    ],
+    ids=["color", "text", "digits"],
+)
+def test_a_cell_has_a_score_with_its_unit_and_the_caption_says_which_is_better(
+    product: Product, score: float, shown: str, note: str
+):
+    page = table(product, drawn(SETTINGS[product.name], score=score), "en")
+    assert page.count(f"<small>{shown}</small>") == 4
+    assert page.count("is better") == 1
+    assert note in page
+    assert "越" in table(product, drawn(SETTINGS[product.name], score=score), "zh")
+
+
+def test_cells_that_count_differently_have_a_sentence_for_each():
+    columns = Axis("palette", ("", "#102040 60, #FFD700 40"))
+    page = table(color.PRODUCT, drawn(ColorSettings(), columns=columns), "en")
+    assert page.count("lower is better") == 2
+    assert (page.count("ΔE 0.5"), page.count("0.5 / 255")) == (2, 2)
+
+
+def test_cells_without_a_score_or_a_picture_claim_none():
+    state = drawn(ColorSettings(), done=1)
+    page = table(color.PRODUCT, replace(state, scores=[[None, None]] * 2), "en")
+    assert "<small>" not in page
+    assert page.count('class="cell"') == 1
+
+
+def test_a_product_that_says_nothing_of_its_scores_shows_the_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plain = replace(color_view.VIEW, cell=None, cell_note=None)
+    monkeypatch.setattr(color_view, "VIEW", plain)
+    page = table(color.PRODUCT, drawn(ColorSettings(), score=2.078), "en")
+    assert page.count("<small>2.08</small>") == 4
+    assert "is better" not in page
+
+
+@pytest.mark.parametrize("product", [PRODUCTS[name] for name in SETTINGS], ids=str)
+def test_a_cell_brings_back_its_own_settings(product: Product):
+    token = kept(drawn(SETTINGS[product.name]))
+    record = sweeps.record_of_cell(product, token, {"row": 1, "column": 0}, "en")
+    found = record.settings
+    assert (record.tab, found.num_inference_steps, found.seed) == (product.name, 10, 3)
+    assert record.revisions == {"none": "0"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "x",
+        {},
+        {"row": 0},
+        {"row": 2, "column": 0},
+        {"row": -1, "column": 0},
+        {"row": "0", "column": 0},
+        {"row": [0], "column": {}},
+        {"row": 0.5, "column": 0},
+        {"row": 1, "column": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_a_cell_that_is_not_there_is_told_in_the_language_of_the_page(event: Any, language: str):
+    token = kept(drawn(ColorSettings(), done=3))
+    with pytest.raises(gr.Error) as caught:
+        sweeps.record_of_cell(color.PRODUCT, token, event, language)
+    assert caught.value.message == i18n.translate(language, "sweep.gone")
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "0123456789abcdef:1"])
+def test_a_cell_of_no_sweep_or_of_another_tab_is_told_too(token: str | None):
+    for product, known in ((color.PRODUCT, token), (digits.PRODUCT, kept(drawn(ColorSettings())))):
+        with pytest.raises(gr.Error, match="not kept any more"):
+            sweeps.record_of_cell(product, known, {"row": 0, "column": 0}, "en")
+
+
+# --- another language ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def event() -> Callable[[str], Any]:
+    demo = app.build_demo()
+    return lambda name: next(f for f in demo.fns.values() if f.name == name)
+
+
+def panel_of(event: Callable[[str], Any]) -> sweeps.Panel:
+    """The components of the colour tab's sweep, by their ids."""
+    blocks = {b.elem_id: b for b in event("translate_page").outputs}
+    names = {"status": blocks["color-sweep-status"], "grid": blocks["color-sweep-grid"]}
+    return sweeps.Panel(**dict.fromkeys(sweeps.Panel.__annotations__) | names)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("done", "goes_on", "status"),
+    [
+        (4, False, "完成，用时 2.0 秒：4 格。"),
+        (2, True, "第 3 格，共 4 格，约剩 2 秒。"),
+        (2, False, i18n.translate("zh", "status.stopped", step=2, total=4)),
+    ],
+    ids=["done", "going on", "stopped"],
+)
+def test_a_sweep_follows_the_language_of_its_page(
+    event: Callable[[str], Any], done: int, goes_on: bool, status: str
+):
+    token = kept(drawn(ColorSettings(), done=done))
+    assert runs.begin(token)
+    if not goes_on:
+        runs.end(token)
+    panel = panel_of(event)
+    found = sweeps.translated(panel, color.PRODUCT, "zh", token)
+    assert status in found[panel.status]
+    assert found[panel.status] == translated_status(found[panel.status].replace(" translated", ""))
+    assert "步数 ↓" in found[panel.grid]
+    assert runs.language(token, "en") == "zh"
+
+
+def test_the_files_of_a_run_keep_the_names_of_their_buttons_in_another_language(
+    event: Callable[[str], Any], tiny_checkpoints: Any
+):
+    *_, last = digits.PRODUCT.run(DigitsSettings(digits="7", num_inference_steps=2))
+    token = kept(last)
+    block = event("translate_page")
+    found = block.fn("zh", *["", ""] * 2, token, "")
+    named = {b.elem_id: found[b] for b in block.outputs if b in found}
+    for name, key in (("download", "shared.save"), ("animation", "shared.animation")):
+        update = named[f"digits-{name}"]
+        assert update["label"] == i18n.translate("zh", key)
+        assert update["value"].endswith((".png", ".webp"))
+
+
+def test_a_stopped_run_follows_the_language_of_its_page(
+    event: Callable[[str], Any], tiny_checkpoints: Any
+):
+    first, *_ = digits.PRODUCT.run(DigitsSettings(digits="7", num_inference_steps=3))
+    token = kept(first)
+    block = event("translate_page")
+    for goes_on, said in ((True, "第 1 步，共 3 步"), (False, "已停止在第 1 步，共 3 步")):
+        if goes_on:
+            assert runs.begin(token)
+        else:
+            runs.halt(token)
+        found = block.fn("zh", *["", ""] * 2, token, "")
+        named = {b.elem_id: found[b] for b in block.outputs if b in found}
+        assert said in named["digits-status"]
+        assert "评判网络" in named["digits-scores"]
