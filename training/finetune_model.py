@@ -123,9 +123,9 @@ def _trainer(
     try:
         return prepare(recipe, state, accelerator, written=given.explicit), repo_id
     except OtherDataError as error:
-        more = [f"--max-minutes {options.max_minutes:g}"] if options.max_minutes else []
-        more += [f"--image-size {recipe.image_size}"] if recipe.image_size != 64 else []
-        command = new_run_command(folder, recipe.dataset_name, more)
+        more = {"dataset_name": recipe.dataset_name, "image_size": recipe.image_size}
+        more |= {"max_minutes": options.max_minutes} if options.max_minutes else {}
+        command = new_run_command(folder, **more)
         raise OtherDataError(error.saved, error.got, command) from error
 
 

@@ -420,10 +420,7 @@ def _start_model(facts: Mapping[str, Any]) -> str:
 
 def _errors(facts: Mapping[str, Any]) -> str:
     if not facts["validation_x0_error"]:
-        return (
-            "No errors were measured: there were too few pictures to hold any out, or the data had "
-            "changed."
-        )
+        return errors_table({})
     last = facts["num_timesteps"] - 1
     explained = wrap(
         "Mean squared error of the predicted clean picture, in the range [-1, 1], on the "

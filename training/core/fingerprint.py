@@ -47,6 +47,5 @@ class OtherDataError(ValueError):
         now = f"{are}, other ones or in another order" if was == are else are
         super().__init__(
             f"dataset_name must be the data that the run began with, {was}, got {now}; give the "
-            "old data back, or begin a new run"
-            + (f" that goes on from this one:\n{command}" if command else "")
+            "old data back, or begin a new run" + (f":\n{command}" if command else "")
         )

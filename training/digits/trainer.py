@@ -126,6 +126,8 @@ class Trainer(BaseTrainer[Recipe, ModelMixin]):
 
     def validate(self) -> dict[int, float]:
         """Returns the mean squared error of the predicted x0 per timestep, on held-out pictures."""
+        if self.data_changed:
+            return {}
         unet: Any = self.averaged()
         labels = self.validation.labels.to(self.device)
         x0 = images.from_uint8(self.validation.pixels).to(self.device)  # (n, 1, 28, 28)

@@ -27,6 +27,10 @@ PICTURES_WITHOUT_LIMIT = 16_000
 LONGEST_WARMUP = 100
 LONGEST_AVERAGE = 0.999
 
+MANY_PICTURES = 1000
+LR_OF_FEW = 1e-4
+"""Learning rate for fewer than `MANY_PICTURES`, which a higher one learns by heart sooner."""
+
 FEW_STEPS = 100
 FEW_PICTURES = 20
 MANY_REPEATS = 2000
@@ -113,7 +117,7 @@ def _measured(trainer: Trainer, wish: Wish) -> Plan:
     if trainer.step:
         trainer.extend(trainer.step + steps)
     else:
-        _follow(trainer, wish, max_steps=steps, batch_size=batch_size, averaged=True)
+        _follow(trainer, wish, max_steps=steps, batch_size=batch_size, planned=True)
     lines = (*_chosen(trainer, steps, speed, judge + export), *_warnings(trainer))
     minutes = max(1e-9, (left - judge - export) / 60) if left else 0.0
     return Plan(minutes, num_samples, lines)
@@ -161,7 +165,7 @@ def _follow(
     *,
     max_steps: int,
     batch_size: int | None = None,
-    averaged: bool = False,
+    planned: bool = False,
 ) -> None:
     """Gives a new run its length, and what follows from it and is not set by hand."""
     chosen: dict[str, float] = {
@@ -169,8 +173,10 @@ def _follow(
         "batch_size": batch_size or trainer.recipe.batch_size,
         "warmup_steps": min(LONGEST_WARMUP, max(1, max_steps // 10)),
     }
-    if averaged:  # over the last tenth, so that nothing of the start model is left in them
+    if planned:  # averages reach over the last steps, so nothing of the start model is left
         chosen["ema_decay"] = min(LONGEST_AVERAGE, round(1 - 10 / (max_steps + 10), 4))
+    if planned and trainer.recipe.start_model and len(trainer.train) < MANY_PICTURES:
+        chosen["lr"] = LR_OF_FEW
     kept = set(wish.written) - {"max_steps"}
     values = {name: value for name, value in chosen.items() if name not in kept}
     trainer.recipe = replace(trainer.recipe, **values)
@@ -182,8 +188,10 @@ def _chosen(trainer: Trainer, steps: int, speed: Speed, closing: float) -> Itera
     recipe, count = trainer.recipe, len(trainer.train)
     seen = steps * recipe.pictures_per_step / count
     yield (
-        f"Chosen: {counted(steps, 'step')} of {recipe.pictures_per_step} pictures, {recipe.warmup_steps} of "
-        f"them warm-up, averaged weights with a decay of {recipe.ema_decay:g}"
+        f"Chosen: {counted(steps, 'step')} of {counted(recipe.pictures_per_step, 'picture')}, "
+        f"{recipe.warmup_steps:,} of them warm-up; decay of the averaged weights "
+        f"{recipe.ema_decay:g}; learning rate {recipe.lr:g}; from "
+        f"{recipe.start_model or 'scratch'}"
     )
     if seen >= 1:
         yield f"Each of the {count:,} pictures is seen about {seen:,.0f} times"
