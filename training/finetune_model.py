@@ -98,8 +98,8 @@ def _run(folder: Path, given: Given, others: Given, options: RunOptions) -> None
             name, num_samples = folder.resolve().name, chosen.num_samples
             export(trainer, folder / CHECKPOINT, name, repo_id, num_samples)
     if accelerator.is_main_process:
-        push(folder / CHECKPOINT, repo_id)
         typer.echo("\n".join(_closing_words(trainer, folder)))
+        push(folder / CHECKPOINT, repo_id)
     accelerator.end_training()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def grey(level: int, kind: str = "PNG") -> bytes:
     return encoded(Image.new("RGB", (8, 8), (level, level, level)), kind)
 
 
-def write(folder: Path, files: dict[str, bytes | str]) -> Path:
+def write(folder: Path, files: Mapping[str, bytes | str]) -> Path:
     """A folder of these files, by their relative names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

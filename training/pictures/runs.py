@@ -201,9 +201,9 @@ def describe(trainer: Trainer, data: Pictures) -> Iterator[str]:
             "trainer does not learn from; --focus and --exclude can choose by it"
         )
     if data.skipped:
-        yield f"{counted(data.skipped, 'picture')} cannot be read and are skipped"
+        yield f"{data.skipped:,} pictures cannot be read and are skipped"
     if data.enlarged:
-        yield f"{counted(data.enlarged, 'picture')} are smaller and are scaled up"
+        yield f"{data.enlarged:,} pictures are smaller and are scaled up"
     yield (
         f"{counted(len(trainer.train), 'picture')} of {trainer.recipe.image_size} px to train on, "
         f"{len(trainer.validation)} held out"
