@@ -24,7 +24,7 @@ from training.core.loop import Timing, reporter_for, run_folder, train
 from training.core.options import command, option, set_threads
 from training.core.refusals import one_process_in, options_refused, stopped_in_one_sentence
 from training.core.reporting import Report
-from training.core.run_options import every, model_save_name, push_to_hub, threads
+from training.core.run_options import every, model_save_name, push_to_hub, save_minutes, threads
 from training.publish.commands import push, reserve
 
 
@@ -35,6 +35,7 @@ class RunOptions:
     data_folder: Path = option(DATA, "where the data sets lie")
     model_save_name: str = model_save_name("clip-small")
     save_every: int = every(50, "steps between saved states")
+    save_minutes: float = save_minutes()
     judge_every: int = every(400, "steps between judgements")
     report_to: Report = option("tensorboard", "where curves go")
     push_to_hub: str = push_to_hub()
@@ -59,7 +60,9 @@ def _run(folder: Path, given: dict[str, Any], options: RunOptions) -> None:
         reporter = reporter_for(trainer, options.report_to, folder)
     with stopped_in_one_sentence(folder):
         with reporter:
-            timing = Timing(options.save_every, options.judge_every)
+            timing = Timing(
+                options.save_every, options.judge_every, save_minutes=options.save_minutes
+            )
             judge = partial(report_judgement, trainer, held_out)
             train(trainer, folder, reporter, timing, judge)
         figures = judge_trainer(trainer, held_out)

@@ -19,7 +19,7 @@ from training.core.loop import RUNS, Timing, reporter_for, train
 from training.core.options import command, option, set_threads
 from training.core.recipe import Precision
 from training.core.refusals import one_process_in, options_refused, stopped_in_one_sentence
-from training.core.run_options import every, push_to_hub, threads
+from training.core.run_options import every, push_to_hub, save_minutes, threads
 from training.digits.data import default_mnist
 from training.digits.exporting import export
 from training.digits.recipe import Recipe
@@ -35,6 +35,7 @@ class RunOptions:
     mixed_precision: Precision = option("no", "arithmetic; slower on CPUs")
     threads: int = threads()
     save_every: int = every(200, "steps between saved states")
+    save_minutes: float = save_minutes()
     log_samples_every: int = every(500, "steps between samples")
     push_to_hub: str = push_to_hub()
 
@@ -58,7 +59,9 @@ def _run(folder: Path, given: dict[str, Any], options: RunOptions) -> None:
         trainer = prepare(recipe, folder, accelerator)
     with stopped_in_one_sentence(folder):
         with reporter_for(trainer, "tensorboard", folder) as reporter:
-            timing = Timing(options.save_every, options.log_samples_every)
+            timing = Timing(
+                options.save_every, options.log_samples_every, save_minutes=options.save_minutes
+            )
             train(trainer, folder, reporter, timing, trainer.judge)
         export(trainer, folder / "checkpoint")
     push(folder / "checkpoint", repo_id)

@@ -12,6 +12,8 @@ import io
 import os
 import struct
 import threading
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +29,28 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_BYTES = 10 * 2**20
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 4096 * 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a picture may be before it is decoded.
+
+    Attributes:
+        num_bytes: of its file.
+        side_px: of its longest side.
+        num_pixels: of its area; a JPEG that can be shrunk while it is decoded may have more.
+    """
+
+    num_bytes: int = MAX_BYTES
+    side_px: int = MAX_SIDE_PX
+    num_pixels: int = MAX_PIXELS
+
+
+VISITORS = Limits()
+"""What the pages and the API take."""
+
+# Every picture is measured here before it is decoded; Pillow's own warning says nothing new.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _CLEAN_MODES = ("L", "LA", "RGB", "RGBA")
 _ROWS = 256  # that are scaled at once
@@ -55,7 +79,11 @@ def decoding() -> threading.Lock:
 
 
 def open_picture(
-    source: bytes | str | Path, *, name: str, max_side_px: int | None = None
+    source: bytes | str | Path,
+    *,
+    name: str,
+    max_side_px: int | None = None,
+    limits: Limits = VISITORS,
 ) -> Image.Image:
     """Returns a picture from outside: upright, without metadata, in mode L, LA, RGB or RGBA.
 
@@ -66,14 +94,15 @@ def open_picture(
             never taken as a path.
         name: of the setting, for error messages.
         max_side_px: longest side of the result; a larger picture is shrunk. None keeps its size.
+        limits: how large the file may be.
 
     Raises:
         SettingsError: one sentence, if it is no picture, cannot be read, or is too large.
     """
-    content = _read(source, name)
+    content = _read(source, name, limits)
     try:
         with decoding():
-            return _decode(content, name, max_side_px)
+            return _decode(content, name, max_side_px, limits)
     except UserError:
         raise
     except Exception as error:  # on damaged files Pillow raises nearly everything that there is
@@ -106,7 +135,7 @@ def digest(address: str) -> str:
     return f"sha256:{hashlib.sha256(address.encode()).hexdigest()[:16]}"
 
 
-def measure(content: bytes, name: str) -> Image.Image:
+def measure(content: bytes, name: str, limits: Limits = VISITORS) -> Image.Image:
     """Returns an opened picture, not decoded, whose sides and area are within the limits.
 
     Raises:
@@ -115,29 +144,30 @@ def measure(content: bytes, name: str) -> Image.Image:
     """
     size = _size_in_header(content)
     if size:
-        _check_size(*size, name)
+        _check_size(*size, name, limits)
     picture = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = picture.size
     # Most JPEGs can be shrunk while they are decoded, so that large photographs are no burden.
     if picture.format in ("JPEG", "MPO") and not picture.info.get("progressive"):
-        _check_size(width, height, name, max_pixels=MAX_SIDE_PX**2)
-        if width * height > MAX_PIXELS:
+        _check_size(width, height, name, limits, max_pixels=limits.side_px**2)
+        if width * height > limits.num_pixels:
             picture.draft(None, (width // 2, height // 2))
-    _check_size(*picture.size, name)
+    _check_size(*picture.size, name, limits)
     return picture
 
 
-def _read(source: bytes | str | Path, name: str) -> bytes:
-    """Returns the bytes of a source, of which there are at most `MAX_BYTES`."""
+def _read(source: bytes | str | Path, name: str, limits: Limits = VISITORS) -> bytes:
+    """Returns the bytes of a source, of which there are not more than the limits allow."""
     if isinstance(source, str):
         return _from_base64(source, name)
     try:
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if size <= MAX_BYTES:
+        if size <= limits.num_bytes:
             return source if isinstance(source, bytes) else source.read_bytes()
     except (OSError, ValueError):
         raise _unreadable(name, source) from None
-    raise SettingsError("picture_bytes", name=name, maximum=MAX_BYTES >> 20, got=size / 2**20)
+    maximum = limits.num_bytes >> 20
+    raise SettingsError("picture_bytes", name=name, maximum=maximum, got=size / 2**20)
 
 
 def _from_base64(address: str, name: str) -> bytes:
@@ -161,13 +191,15 @@ def _unreadable(name: str, source: bytes | str | Path) -> SettingsError:
     return SettingsError("picture", name=name, got=got)
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
-    if max(width, height) > MAX_SIDE_PX or width * height > max_pixels:
+def _check_size(
+    width: int, height: int, name: str, limits: Limits, max_pixels: int | None = None
+) -> None:
+    if max(width, height) > limits.side_px or width * height > (max_pixels or limits.num_pixels):
         raise SettingsError(
             "picture_size",
             name=name,
-            maximum=MAX_SIDE_PX,
-            megapixels=f"{MAX_PIXELS / 10**6:.1f}",
+            maximum=limits.side_px,
+            megapixels=f"{limits.num_pixels / 10**6:.1f}",
             width=width,
             height=height,
         )
@@ -188,8 +220,8 @@ def _size_in_header(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _decode(content: bytes, name: str, max_side_px: int | None) -> Image.Image:
-    with measure(content, name) as picture:
+def _decode(content: bytes, name: str, max_side_px: int | None, limits: Limits) -> Image.Image:
+    with measure(content, name, limits) as picture:
         picture.load()
         orientation = _orientation(picture)
         size = (max_side_px, max_side_px) if max_side_px else picture.size

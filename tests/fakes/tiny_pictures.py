@@ -136,6 +136,7 @@ def pictures(count: int = NUM_PICTURES, focused: int = 0) -> Pictures:
         "focused": [number < focused for number in range(count)],
         "enlarged": [False] * count,
         "turns": [ANY_TURN] * count,
+        "digest": [row.tobytes()[:16] for row in rows],
     }
     return Pictures(Dataset.from_dict(data), SIZE, 3)
 

@@ -27,6 +27,7 @@ from training.clip.runs import prepare
 from training.clip.towers import CONTEXT_LENGTH, contrastive_loss, tokenized
 from training.clip.trainer import Trainer
 from training.core.batches import step_generator
+from training.core.fingerprint import OtherDataError
 from training.core.state import STATE_FILE, load_state, save_state
 
 RECIPE = Recipe(
@@ -295,6 +296,22 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(words: Path):
     with pytest.raises(ValueError, match=r"of the same recipe, got one with another lr, seed$"):
         other.restore(state)
     torch.testing.assert_close(everything(other), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("changed", ["pixels", "sentences", "order", "number"])
+def test_other_data_are_refused_and_change_nothing(changed: str, words: Path):
+    state, data = trainer(words).state(), colored_pairs()
+    other = {
+        "pixels": replace(data, pixels=data.pixels.flip(-1) + 1),
+        "sentences": replace(data, sentences=[["else"], *data.sentences[1:]]),
+        "order": data.select(torch.arange(len(data)).flip(0)),
+        "number": data.select(torch.arange(len(data) - 1)),
+    }[changed]
+    run = trainer(words, data=other)
+    before = everything(run)
+    with pytest.raises(OtherDataError, match="must be the data that the run began with"):
+        run.restore(state)
+    torch.testing.assert_close(everything(run), before, rtol=0, atol=0)
 
 
 def test_another_recipe_is_refused_before_any_data_is_read(words: Path, tmp_path: Path):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.fakes.tiny_pictures import encoded, landscape, write_kinds, write_landscapes, write_rows
 from training.core.data import folder_name, hold_out
+from training.core.decoding import opened
 from training.digits.data import HUB_MNIST, Digits, default_mnist, load_digits, public_name
 from training.pictures.data import fitted, load_pictures
 
@@ -280,7 +281,8 @@ def turned() -> Image.Image:
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_every_kind_of_picture_becomes_rgb(picture: Image.Image, expected: tuple[int, ...]):
-    found = fitted(picture, 4, 3)
+    kind = "TIFF" if picture.mode in ("CMYK", "I") else "PNG"
+    found = fitted(opened(encoded(picture, kind)), 4, 3)
     assert found.shape == (4, 4, 3)
     assert tuple(found[0, 0]) == expected
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import datasets.config
 import numpy as np
@@ -22,7 +23,7 @@ import pytest
 import torch
 import typer
 from accelerate import Accelerator
-from datasets import ClassLabel, Dataset, Features
+from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -407,6 +408,58 @@ def test_a_data_set_that_is_not_there_is_refused(tmp_path: Path):
     assert "dataset_name must be" in result.output
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind", "got"),
+    [
+        ([1, None], "int64", "nothing"),
+        ([1, -1], "int64", "-1"),
+        ([1, 10], "int64", "10"),
+        ([1.0, 3.5], "float64", "3.5"),
+        ([1.0, float("nan")], "float64", "nan"),
+        (["1", "seven"], "string", "'seven'"),
+        (["1", ""], "string", "''"),
+        ([True, False], "bool", "True"),
+        ([[1], [2]], None, r"\[1\]"),
+    ],
+)
+def test_labels_that_are_no_digits_are_refused_in_one_sentence(
+    labels: list[Any], kind: str | None, got: str, tmp_path: Path
+):
+    told = Features({"image": ImageFeature(), "label": Value(kind) if kind else [Value("int64")]})
+    rows = {"image": [{"bytes": bar(1), "path": None}] * 2, "label": labels}
+    Dataset.from_dict(rows, features=told).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(
+        ValueError, match=f"label is a digit 0 to 9, got .* with {got} in row [12]$"
+    ):
+        load_digits(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("cells", [[1, 2], ["a", "b"], [b"torn", None], [[1.0], [2.0]]])
+def test_a_column_that_holds_no_pictures_is_refused_in_one_sentence(
+    cells: list[Any], tmp_path: Path
+):
+    Dataset.from_dict({"image": cells, "label": [1, 2]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"in its column image, got .* row 1 cannot be read"):
+        load_digits(str(tmp_path), "train")
+
+
+def test_other_data_are_refused_with_the_command_for_a_new_run(
+    run: Run, data_folder: Path, tmp_path: Path
+):
+    rows = load_dataset(str(data_folder), split="train")
+    other = tmp_path / "other"
+    other.mkdir()
+    rows.select(range(NUM_PICTURES - 1)).to_parquet(other / "train.parquet")
+    before = (run.folder / STATE_FILE).read_bytes()
+    kept = [option for option in run.options if not option.startswith("--dataset-name")]
+    result = invoke(*kept, f"--dataset-name={other}")
+    assert result.exit_code == 2, result.output
+    sentence, command = result.output.rstrip().splitlines()[-2:]
+    assert "that the run began with, 60 examples, got 59 examples; give the old data" in sentence
+    assert command.endswith(f"--dataset-name {other} --output {run.folder}-2")
+    assert (run.folder / STATE_FILE).read_bytes() == before
+
+
 def test_pictures_of_another_size_or_label_are_refused():
     with pytest.raises(ValueError, match=r"28x28 px labelled 0 to 9, got 32x28 px"):
         digit_trainer.check_digits(Digits(torch.zeros(5, 1, 28, 32), torch.arange(5)))
@@ -415,7 +468,7 @@ def test_pictures_of_another_size_or_label_are_refused():
 
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(run: Run):
-    with pytest.raises(ValueError, match="same recipe, got a run with another dataset_name, seed"):
+    with pytest.raises(ValueError, match="same recipe, got a run with another seed"):
         train_digits.prepare(replace(RECIPE, seed=4), run.folder, Accelerator())
 
 

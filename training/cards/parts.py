@@ -60,7 +60,12 @@ def wrap(paragraph: str) -> str:
 
 
 def errors_table(errors: Mapping[str, float]) -> str:
-    """The validation errors, per timestep."""
+    """The validation errors, per timestep, or why there are none."""
+    if not errors:
+        return (
+            "No errors were measured: there were too few pictures to hold any out, or the data had "
+            "changed."
+        )
     return table(("timestep", "error"), [(t, f"{error:.4f}") for t, error in errors.items()])
 
 

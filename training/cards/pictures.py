@@ -25,6 +25,7 @@ from training.cards.parts import (
     with_front_matter,
     wrap,
 )
+from training.core.file_kinds import LEFT_OUT
 from training.core.sources import FREE, OTHER, SOURCES, Source, strictest
 
 _STOCK = """\
@@ -240,6 +241,10 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"Trained on {of}{less}. Of each picture the middle square was taken."
     if facts["skipped"]:
         yield f"{facts['skipped']:,} more could not be read."
+    for reason, count in facts.get("left_out", {}).items():
+        yield f"Not used: {count:,} {LEFT_OUT[reason]}."
+    if facts.get("captions"):
+        yield f"{facts['captions']:,} pictures had a caption, of which nothing was learned."
     if facts["enlarged"]:
         yield f"{facts['enlarged']:,} were smaller and were scaled up."
     if any(source.kind for source in told) and "datasets" in facts:
@@ -305,6 +310,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("data set", f"{_data_sets(facts)}, {facts['num_pictures']:,} pictures"),
         ("size", f"{recipe['image_size']} px"),
         ("steps", steps_done(facts)),
+        *_extensions(facts),
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
         ("pictures seen", f"{facts['steps'] * per_step:,}"),
         *_rows_told(recipe),
@@ -324,6 +330,13 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("parameters", f"{facts['parameters']:,}"),
         *remark_rows(facts),
     ]
+
+
+def _extensions(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A finished run that went on says where."""
+    if facts.get("extended_at"):
+        at = ", ".join(f"{step:,}" for step in facts["extended_at"])
+        yield "went on after steps", f"{at}, each time with a new learning-rate schedule"
 
 
 def _data_sets(facts: Mapping[str, Any]) -> str:
@@ -347,7 +360,8 @@ def _grounds(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _command(facts: Mapping[str, Any]) -> str:
     """The command line that repeats the training."""
     recipe = facts["recipe"]
-    alike = {k: v for k, v in recipe.items() if k not in _SPELLED_OUT}
+    ends = [*facts.get("extended_at", []), recipe["max_steps"]]
+    alike = {k: v for k, v in recipe.items() if k not in _SPELLED_OUT} | {"max_steps": ends[0]}
     options = [
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
         f"--dataset-name {_places(facts)}",
@@ -359,7 +373,11 @@ def _command(facts: Mapping[str, Any]) -> str:
     ]
     processes = recipe["num_processes"]
     launch = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
-    return command_line(f"{launch} -m training.finetune_model", options)
+    module = f"{launch} -m training.finetune_model"
+    later = (
+        f"{module} --resume --model-save-name {facts['name']} --max-steps {end}" for end in ends[1:]
+    )
+    return "\n".join([command_line(module, options), *later])
 
 
 def _places(facts: Mapping[str, Any]) -> str:
@@ -402,7 +420,7 @@ def _start_model(facts: Mapping[str, Any]) -> str:
 
 def _errors(facts: Mapping[str, Any]) -> str:
     if not facts["validation_x0_error"]:
-        return "There were too few pictures to hold any out, so no errors were measured."
+        return errors_table({})
     last = facts["num_timesteps"] - 1
     explained = wrap(
         "Mean squared error of the predicted clean picture, in the range [-1, 1], on the "

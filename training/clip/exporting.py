@@ -133,7 +133,7 @@ def main(
         if state is None or "architecture" not in state["recipe"]:
             raise ValueError(f"run_folder must be a run of train_clip, got {run_folder}")
         recipe = Recipe.from_saved(state["recipe"])
-        trainer, held_out = prepare(recipe, run_folder, data_folder)
+        trainer, held_out = prepare(recipe, run_folder, data_folder, any_data=True)
         if blend_with:
             start = read_start(folder_of(blend_with), trainer.recipe)
             trainer.blend(start.weights, blend_share, _public(blend_with))

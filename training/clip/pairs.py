@@ -21,6 +21,7 @@ from training.core import captions, held_out
 from training.core.backgrounds import composited, draw_backgrounds
 from training.core.captions import Row
 from training.core.data import read_split
+from training.core.decoding import content_of, on_white, opened
 
 STORED_PX = 72  # a little more than the model sees, for crops
 NUM_VARIANTS = 6
@@ -119,11 +120,12 @@ def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
             f"{name} must have the columns image, {', '.join(source.columns)}, "
             f"got none called {', '.join(sorted(missing))}"
         )
-    read = read.cast_column("image", ImageFeature(mode="RGBA" if source.recolored else "RGB"))
+    read = read.cast_column("image", ImageFeature(decode=False))
     held, kind = held_out.load(), held_out.kind_of(name)
     pixels, sentences, labels, validation = [], [], [], []
     rows: Iterable[Any] = tqdm(read, desc=name, unit="picture")
-    for number, row in enumerate(rows):
+    for number, cells in enumerate(rows):
+        row = cells | {"image": _opened(name, number, cells["image"], bool(source.recolored))}
         if kind == "emoji" and held.has_emoji(row):
             continue
         for picture, texts in _told(source, row, number, held):
@@ -140,6 +142,22 @@ def load_pairs(folder: Path, name: str) -> tuple[Pairs, Pairs]:
         return whole.select(order[~is_held]), whole.select(order[is_held])
     count = HELD_OUT.get(name, 0)
     return whole.select(order[count:]), whole.select(order[:count])
+
+
+def _opened(name: str, number: int, source: Any, transparent: bool) -> PIL.Image.Image:
+    """The picture of a row, in mode RGBA if it may be transparent, else on white in RGB.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    try:
+        picture = opened(content_of(source))
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{name} must have a picture in every row, got row {number + 1:,} with none that can "
+            "be read"
+        ) from error
+    return picture.convert("RGBA") if transparent else on_white(picture).convert("RGB")
 
 
 def _told(

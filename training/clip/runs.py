@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,16 +21,27 @@ from training.clip.recipe import Recipe
 from training.clip.towers import CONFIG_FILE, WEIGHTS_FILE, model_config
 from training.clip.trainer import Start, Trainer
 from training.core.batches import batch_indices
+from training.core.commands import command_with, new_name, python
+from training.core.fingerprint import OtherDataError
 from training.core.state import begun_state
 
 DATA = Path("../shared/data")
 _PART = 1000
 
 
-def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, dict[str, Pairs]]:
+def prepare(
+    recipe: Recipe, folder: Path, data_folder: Path, *, any_data: bool = False
+) -> tuple[Trainer, dict[str, Pairs]]:
     """Makes or restores the run of a folder; returns it and the pairs that are held out.
 
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        data_folder: where the data sets lie.
+        any_data: whether the data may have changed, for a run that is not trained on.
+
     Raises:
+        OtherDataError: if the data have changed since the run was saved.
         ValueError: if the folder holds a run of another recipe, the data cannot be read, or a step
             wants more pairs than there are.
     """
@@ -53,9 +65,31 @@ def prepare(recipe: Recipe, folder: Path, data_folder: Path) -> tuple[Trainer, d
         tokenizer = vocabulary.make_tokenizer(texts, folder)
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
     trainer = Trainer(recipe, data, made, tokenizer, folder, accelerator, start)
-    if state is not None:
-        trainer.restore(state)
+    try:
+        if state is not None:
+            trainer.restore(state, any_data=any_data)
+    except OtherDataError as error:
+        command = new_run_command(folder, recipe, data_folder)
+        raise OtherDataError(error.saved, error.got, command) from error
     return trainer, {name: held for name, (_, held) in parts.items() if len(held)}
+
+
+def new_run_command(folder: Path, recipe: Recipe, data_folder: Path) -> str:
+    """Returns the command that begins a run with what another one has learned."""
+    checkpoint = folder / "checkpoint"
+    begin = command_with(
+        "training.train_clip",
+        start_model=checkpoint,
+        data_folder=data_folder,
+        datasets=",".join(recipe.datasets),
+        architecture=recipe.architecture,
+        model_save_name=new_name(folder),
+    )
+    if checkpoint.is_dir():
+        return begin
+    places = f"{shlex.quote(str(folder))} {shlex.quote(str(checkpoint))}"
+    data = f"--data-folder {shlex.quote(str(data_folder))}"
+    return f"{python()} -m training.export_clip {places} {data}\n{begin}"
 
 
 def as_seen(data: Pairs, seed: int) -> Tensor:

@@ -29,7 +29,7 @@ from training.clip.towers import (
     tokenized,
 )
 from training.core.batches import batch_indices, step_generator
-from training.core.fingerprint import fingerprint, sample_indices
+from training.core.fingerprint import fingerprint
 from training.core.trainer import BaseTrainer
 
 ADAM_BETAS = (0.9, 0.98)
@@ -97,10 +97,11 @@ class Trainer(BaseTrainer[Recipe, CLIP]):
         """The towers that are trained."""
         return self.network
 
-    def data_fingerprint(self) -> str:
-        indices = sample_indices(len(self.data))
-        texts = ("\n".join(self.data.sentences[i]) for i in indices.tolist())
-        return fingerprint(len(self.data), self.data.pixels[indices.to(self.device)], *texts)
+    def describe_data(self) -> str:
+        data = self.data
+        alpha = () if data.alpha is None else (data.alpha,)
+        texts = map("\n".join, data.sentences)
+        return fingerprint(len(data), data.pixels, *alpha, *texts)
 
     def extra_state(self) -> dict[str, Any]:
         return {"earlier": self.earlier}

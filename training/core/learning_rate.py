@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
-
-import torch
 
 
 def learning_rate(step: int, *, peak: float, warmup_steps: int, max_steps: int) -> float:
@@ -21,25 +18,3 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, max_steps: int) 
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, max_steps - warmup_steps)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
-
-
-class LearningRateSchedule(Protocol):
-    """What of a recipe decides the learning rate."""
-
-    @property
-    def lr(self) -> float: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def max_steps(self) -> int: ...
-
-
-def set_learning_rate(
-    optimizer: torch.optim.Optimizer, step: int, recipe: LearningRateSchedule
-) -> None:
-    """Gives the optimizer the rate of a step, see `learning_rate`."""
-    rate = learning_rate(
-        step, peak=recipe.lr, warmup_steps=recipe.warmup_steps, max_steps=recipe.max_steps
-    )
-    for group in optimizer.param_groups:
-        group["lr"] = rate

@@ -31,11 +31,13 @@ class Timing:
         save_every: steps between saved states.
         judge_every: steps between judgements.
         max_minutes: when to stop; 0 is at the end.
+        save_minutes: minutes after which the state is saved at the latest.
     """
 
     save_every: int
     judge_every: int
     max_minutes: float = 0
+    save_minutes: float = 5
 
 
 def run_folder(model_save_name: str) -> Path:
@@ -62,8 +64,8 @@ def train(
 ) -> None:
     """Trains to the end or until time is up; a finished run is left as it is.
 
-    The state is saved before the first step, every `timing.save_every` steps, and after the last
-    one before it is judged.
+    The state is saved before the first step, also of an extended run, every `timing.save_every`
+    steps or `timing.save_minutes`, whichever comes first, and before it is judged.
 
     Raises:
         FloatingPointError: if the loss is no longer finite.
@@ -71,8 +73,9 @@ def train(
     """
     is_main, total = run.accelerator.is_main_process, run.recipe.max_steps
     ends = time.monotonic() + (timing.max_minutes * 60 or math.inf)
-    if is_main and run.step == 0 < total:
+    if is_main and run.step == run.schedule_start < total:
         save_state(folder, run.state())
+    saved = time.monotonic()
     with tqdm(total=total, initial=run.step, unit="step", disable=not is_main) as bar:
         while run.step < total:
             loss = run.train_step()
@@ -81,10 +84,13 @@ def train(
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 bar.update()
                 reporter.scalars({"loss": loss}, run.step)
-                if run.step % timing.save_every == 0 or last:
+                judged = run.step % timing.judge_every == 0 or last
+                late = time.monotonic() >= saved + timing.save_minutes * 60
+                if judged or late or run.step % timing.save_every == 0:
                     reporter.flush()  # a resumed run logs only what came after the saved state
                     save_state(folder, run.state())
-                if run.step % timing.judge_every == 0 or last:
+                    saved = time.monotonic()
+                if judged:
                     figures = judge(reporter)
                     line = {"step": run.step, "seconds": round(run.seconds), **figures}
                     bar.write(json.dumps(line))

@@ -57,10 +57,27 @@ def decided(rule: Rule) -> Any:
     return dataclasses.field(metadata={"rule": rule})
 
 
+class Given(dict[str, Any]):
+    """The values of a command line by field name.
+
+    Attributes:
+        explicit: names of the fields that were written there; the others have their defaults.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.explicit: set[str] = set()
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The values that were written on the command line."""
+        return {name: value for name, value in self.items() if name in self.explicit}
+
+
 def command(*classes: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a function a command whose options are the fields of some dataclasses.
 
-    The function is called with one dictionary of values by field name for each class.
+    The function is called with one `Given` for each class.
     """
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
@@ -68,14 +85,21 @@ def command(*classes: Any) -> Callable[[Callable[..., None]], Callable[..., None
         parameters = [_parameter(c, f) for c in classes for f in _of(c)]
 
         @functools.wraps(run)
-        def main(**values: Any) -> None:
-            parts: list[dict[str, Any]] = [{} for _ in classes]
+        def main(context: typer.Context, **values: Any) -> None:
+            parts = [Given() for _ in classes]
             for name, value in values.items():
                 number, field_name = fields[name]
                 parts[number][field_name] = value
+                source = context.get_parameter_source(name)
+                if source is not None and source.name != "DEFAULT":
+                    parts[number].explicit.add(field_name)
             run(*parts)
 
         del main.__wrapped__  # pyright: ignore[reportAttributeAccessIssue]
+        told = inspect.Parameter(
+            "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+        )
+        parameters.insert(0, told)
         main.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
         signature = inspect.Signature(sorted(parameters, key=lambda p: p.default is not p.empty))
         main.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]

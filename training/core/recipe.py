@@ -67,13 +67,20 @@ class BaseRecipe:
         """Names the fields that a saved recipe is too old to have."""
         return [name for name in cls.older_values() if name not in saved]
 
-    def check_same(self, saved: Mapping[str, Any]) -> None:
+    def check_same(self, saved: Mapping[str, Any], *, moved: bool = False) -> None:
         """Refuses to go on from a run of another recipe.
+
+        Args:
+            saved: recipe of the run.
+            moved: whether the data may lie elsewhere; their fingerprint tells whether they are the
+                same.
 
         Raises:
             ValueError: naming what differs.
         """
         different = self.differing(self.older_values() | dict(saved))
+        if moved:
+            different = [name for name in different if name != "dataset_name"]
         if different:
             raise ValueError(f"{self.other_recipe} another {', '.join(different)}")
 

@@ -10,6 +10,7 @@ import torch
 import typer
 from safetensors import SafetensorError
 
+from training.core.fingerprint import OtherDataError
 from training.core.lock import only_run_in
 from training.core.state import STATE_FILE
 
@@ -19,6 +20,9 @@ def options_refused() -> Iterator[None]:
     """Turns what is wrong with the options into the command line's own kind of error."""
     try:
         yield
+    except OtherDataError as error:  # a command is no use in a frame
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -22,6 +22,11 @@ def push_to_hub() -> Any:
     return option("", "Hub id of a model repository to upload the result to")
 
 
+def save_minutes() -> Any:
+    """Declares after how many minutes the state is saved at the latest."""
+    return option(5, "minutes between saves, if they come first", minimum=0.01)
+
+
 def every(default: int, help_text: str) -> Any:
     """Declares a number of steps after which something is done."""
     return option(default, help_text, minimum=1)

@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
@@ -18,7 +19,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from pipelines.core import devices
-from training.core.learning_rate import set_learning_rate
+from training.core.fingerprint import OtherDataError, is_fingerprint
+from training.core.learning_rate import learning_rate
 from training.core.recipe import BaseRecipe
 
 ADAM_BETAS = (0.9, 0.99)
@@ -40,6 +42,9 @@ class BaseTrainer(ABC, Generic[R, N]):
         step: optimizer steps done.
         seconds: spent in them, over all restarts.
         trained_on: the device the run began on, in words.
+        extended_at: steps at which the finished run went on, with a new learning-rate schedule.
+        restored: whether it goes on from a saved state.
+        data_changed: whether a saved run was restored with other data than it began with.
     """
 
     weights_key: ClassVar[str] = "unet"
@@ -53,14 +58,21 @@ class BaseTrainer(ABC, Generic[R, N]):
         self.ema = EMAModel(network.parameters(), decay=recipe.ema_decay, foreach=True)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.step, self.seconds = 0, 0.0
+        self.extended_at: list[int] = []
+        self.restored = self.data_changed = False
 
     @abstractmethod
     def pass_loss(self, number: int) -> Tensor:
         """Returns the loss `()` of forward pass `number` of the step at work."""
 
     @abstractmethod
+    def describe_data(self) -> str:
+        """Returns the `fingerprint` of the data, also of those that are held out."""
+
+    @cached_property
     def data_fingerprint(self) -> str:
         """Describes the data, so that a resumed run can tell when they are others."""
+        return self.describe_data()
 
     @property
     def passes(self) -> int:
@@ -85,7 +97,8 @@ class BaseTrainer(ABC, Generic[R, N]):
             "step": self.step,
             "seconds": self.seconds,
             "trained_on": self.trained_on,
-            "data": self.data_fingerprint(),
+            "data": self.data_fingerprint,
+            "extended_at": [*self.extended_at],
             **self.extra_state(),
             self.weights_key: self._bare_network().state_dict(),
             "ema": self.ema.state_dict(),
@@ -93,15 +106,22 @@ class BaseTrainer(ABC, Generic[R, N]):
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved state.
+    def restore(self, state: Mapping[str, Any], *, any_data: bool = False) -> None:
+        """Goes on from a saved state. One of an older version is accepted with a warning.
 
-        A state of an older version, or of data that have changed since, is accepted with a warning.
+        Args:
+            state: what `state` returned.
+            any_data: whether the data may have changed, for a run that is not trained on.
 
         Raises:
+            OtherDataError: if the data have changed.
             ValueError: if that state belongs to another recipe.
         """
-        self.recipe.check_same(state["recipe"])
+        has_fingerprint = is_fingerprint(state.get("data"))
+        self.recipe.check_same(state["recipe"], moved=has_fingerprint)
+        self.data_changed = has_fingerprint and state["data"] != self.data_fingerprint
+        if self.data_changed and not any_data:
+            raise OtherDataError(state["data"], self.data_fingerprint)
         for warning in self._doubts(state):
             typer.echo(warning, err=True)
         self._bare_network().load_state_dict(state[self.weights_key])
@@ -110,8 +130,9 @@ class BaseTrainer(ABC, Generic[R, N]):
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.restored = state["step"], state["seconds"], True
         self.trained_on = state.get("trained_on", self.trained_on)
+        self.extended_at = [*state.get("extended_at", [])]
         self.restore_extra(state)
 
     def _doubts(self, state: Mapping[str, Any]) -> Iterable[str]:
@@ -122,10 +143,10 @@ class BaseTrainer(ABC, Generic[R, N]):
                 f"Warning: the saved run is from before there was {', '.join(missing)}; "
                 "it goes on without"
             )
-        if "data" not in state:
+        if not is_fingerprint(state.get("data")):
             yield "Warning: the saved run does not tell its data; they are taken to be the same"
-        elif state["data"] != self.data_fingerprint():
-            yield "Warning: the data have changed since the run was saved; it goes on with the new"
+        if self.data_changed:
+            yield "Warning: the data have changed since the run was saved; no errors are measured"
 
     def _bare_network(self) -> N:
         return self.accelerator.unwrap_model(self.network)
@@ -137,7 +158,7 @@ class BaseTrainer(ABC, Generic[R, N]):
             FloatingPointError: if the loss or its gradient is not finite; no weight has changed.
         """
         began = time.monotonic()
-        set_learning_rate(self.optimizer, self.step, self.recipe)
+        self._set_learning_rate()
         loss = self._backward()
         norm = self.accelerator.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         check_finite(
@@ -153,6 +174,27 @@ class BaseTrainer(ABC, Generic[R, N]):
         self.step += 1
         self.seconds += time.monotonic() - began
         return loss
+
+    @property
+    def schedule_start(self) -> int:
+        """The step at which the learning-rate schedule began, 0 but for an extended run."""
+        return self.extended_at[-1] if self.extended_at else 0
+
+    def extend(self, max_steps: int) -> None:
+        """Lets a finished run go on to `max_steps`, with a new learning-rate schedule."""
+        self.extended_at.append(self.step)
+        self.recipe = replace(self.recipe, max_steps=max_steps)
+
+    def _set_learning_rate(self) -> None:
+        recipe, start = self.recipe, self.schedule_start
+        rate = learning_rate(
+            self.step - start,
+            peak=recipe.lr,
+            warmup_steps=recipe.warmup_steps,
+            max_steps=recipe.max_steps - start,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def _backward(self) -> float:
         """Adds up the gradients of all passes; returns the mean loss over all processes."""

@@ -81,7 +81,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
     recipe = Recipe.from_saved(state["recipe"])
     data = load_digits(dataset_name or recipe.dataset_name, "train")
     trainer = Trainer(recipe, data, Accelerator())
-    trainer.restore(state)
+    trainer.restore(state, any_data=True)
     return trainer
 
 

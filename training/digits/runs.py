@@ -6,6 +6,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from training.core.commands import command_with, new_name
+from training.core.fingerprint import OtherDataError
 from training.core.state import begun_state
 from training.digits.data import load_digits
 from training.digits.recipe import Recipe
@@ -16,12 +18,22 @@ def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:
     """Makes a new run, or restores the one that was saved in the folder.
 
     Raises:
+        OtherDataError: if the data have changed since the run was saved.
         ValueError: if the folder holds a run of another recipe, or the data cannot be read.
     """
     state = begun_state(folder)
     if state is not None:
-        recipe.check_same(state["recipe"])
+        recipe.check_same(state["recipe"], moved=True)
     trainer = Trainer(recipe, load_digits(recipe.dataset_name, "train"), accelerator)
-    if state is not None:
-        trainer.restore(state)
+    try:
+        if state is not None:
+            trainer.restore(state)
+    except OtherDataError as error:
+        command = command_with(
+            "training.train_digits",
+            conditioning=recipe.conditioning,
+            dataset_name=recipe.dataset_name,
+            output=new_name(folder, path=True),
+        )
+        raise OtherDataError(error.saved, error.got, command) from error
     return trainer

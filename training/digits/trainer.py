@@ -20,7 +20,7 @@ from pipelines.diffusion.unets import CLASS_UNETS
 from pipelines.products.settings import DigitsSettings
 from training.core.batches import batch_indices, step_generator
 from training.core.data import hold_out
-from training.core.fingerprint import fingerprint, sample_indices
+from training.core.fingerprint import fingerprint
 from training.core.objective import (
     VALIDATION_TIMESTEPS,
     Objective,
@@ -106,9 +106,10 @@ class Trainer(BaseTrainer[Recipe, ModelMixin]):
         """The network that is trained."""
         return self.network
 
-    def data_fingerprint(self) -> str:
-        few = self.train.select(sample_indices(len(self.train)))
-        return fingerprint(len(self.train), few.pixels, few.labels)
+    def describe_data(self) -> str:
+        parts = (self.train, self.validation)
+        tensors = (tensor for part in parts for tensor in (part.pixels, part.labels))
+        return fingerprint(sum(map(len, parts)), *tensors)
 
     def pass_loss(self, number: int) -> Tensor:
         recipe, generator = self.recipe, step_generator(self.recipe.seed, self.step)
@@ -125,6 +126,8 @@ class Trainer(BaseTrainer[Recipe, ModelMixin]):
 
     def validate(self) -> dict[int, float]:
         """Returns the mean squared error of the predicted x0 per timestep, on held-out pictures."""
+        if self.data_changed:
+            return {}
         unet: Any = self.averaged()
         labels = self.validation.labels.to(self.device)
         x0 = images.from_uint8(self.validation.pixels).to(self.device)  # (n, 1, 28, 28)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,10 @@ from datasets import Image as ImageFeature
 from torch import Tensor
 
 from training.core import held_out
-from training.core.data import dataset_names, folder_name, read_split
+from training.core.data import dataset_names, folder_name, read_source
+from training.core.decoding import content_of, on_white, opened
+from training.core.fingerprint import fingerprint
+from training.core.folders import PictureFolder
 from training.core.held_out import ANY_TURN, NUM_TURNS
 from training.pictures.rows import EVERYDAY_THING, in_focus, without
 
@@ -29,12 +33,13 @@ class Pictures:
 
     Attributes:
         rows: a data set with the columns `pixels`, the bytes of `(size, size, channels)` uint8,
-            `focused`, whether a picture is one of those in focus, and `turns`, the hue turns that
-            may be trained on, see `HeldOut.turns`.
+            `focused`, whether a picture is one of those in focus, `turns`, the hue turns that may
+            be trained on, see `HeldOut.turns`, and `digest`, the SHA-256 of its file.
         image_size: side in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         skipped: how many of the source could not be read and were left out.
         enlarged: how many were smaller than `image_size` and were scaled up.
+        folders: what lies in each folder of pictures that was read.
     """
 
     rows: Dataset
@@ -42,6 +47,21 @@ class Pictures:
     channels: int
     skipped: int = 0
     enlarged: int = 0
+    folders: tuple[PictureFolder, ...] = ()
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many files of the folders are not used, by reason, see `file_kinds.LEFT_OUT`."""
+        return dict(sum((Counter(folder.left_out) for folder in self.folders), Counter()))
+
+    @property
+    def num_captions(self) -> int:
+        """Pictures of the folders that have a caption."""
+        return sum(folder.sidecars.num_captions for folder in self.folders)
+
+    def fingerprint(self) -> str:
+        """Describes the pictures in their order, and which are in focus."""
+        return fingerprint(len(self), b"".join(self.rows["digest"]), self.focused)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,8 +114,9 @@ def load_pictures(
     costs memory or time.
 
     Args:
-        dataset_name: a Hub id, a folder of parquet files, or a folder of pictures; several by
-            commas, which are joined. What `held_out` names of them is left out.
+        dataset_name: a Hub id, a folder of parquet files, or a folder of pictures, see
+            `training.core.folders`; several by commas, which are joined. What `held_out` names of
+            them is left out.
         image_size: side in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         image_column: the column that holds the pictures (or their encoded bytes); empty takes the
@@ -109,7 +130,7 @@ def load_pictures(
             of what is to be left out or in focus.
         OSError: if what has been prepared cannot be kept, for lack of room for instance.
     """
-    data, column = _joined(dataset_name, split, image_column)
+    data, column, folders = _joined(dataset_name, split, image_column)
     data = without(data, exclude) if exclude else data
     if not len(data):
         raise ValueError(
@@ -117,9 +138,7 @@ def load_pictures(
             "left"
         )
     focused = in_focus(data, focus) if focus else [False] * len(data)
-    raw = data.select_columns([column, EVERYDAY_THING]).cast_column(
-        column, ImageFeature(decode=False)
-    )
+    raw = data.select_columns([column, EVERYDAY_THING])
     kwargs = {"column": column, "image_size": image_size, "channels": channels}
     pairs = sorted(held_out.load().pairs)  # what is prepared is kept, and made anew for others
     rows = raw.add_column("focused", focused).map(
@@ -142,7 +161,7 @@ def load_pictures(
     if not as_they_are.all():  # some are a held-out pair in their own colours
         rows = rows.select(as_they_are.nonzero()[0])
     enlarged = int(np.count_nonzero(rows["enlarged"]))
-    return Pictures(rows, image_size, channels, skipped, enlarged)
+    return Pictures(rows, image_size, channels, skipped, enlarged, folders)
 
 
 _PACKED = Features(
@@ -151,38 +170,50 @@ _PACKED = Features(
         "pixels": Value("binary"),
         "enlarged": Value("bool"),
         "turns": Value("int64"),
+        "digest": Value("binary"),
     }
 )
 
 
-def _joined(dataset_name: str, split: str, image_column: str) -> tuple[Dataset, str]:
-    """One or more data sets less what is held out, and their column of pictures.
+def _joined(
+    dataset_name: str, split: str, image_column: str
+) -> tuple[Dataset, str, tuple[PictureFolder, ...]]:
+    """One or more data sets less what is held out, their column of pictures, and their folders.
 
     Of several, only the columns are kept that all have.
     """
     names = dataset_names(dataset_name)
     parts = [_trainable(name, split, image_column) for name in names]
-    first, column = parts[0]
+    folders = tuple(folder for *_, folder in parts if folder is not None)
+    first, column, _ = parts[0]
     if len(parts) == 1:
-        return first, column
-    several = []
-    for data, own in parts:
-        pictures = data.cast_column(own, ImageFeature(decode=False))
-        several.append(pictures if own == column else pictures.rename_column(own, column))
+        return first, column, folders
+    several = [data if own == column else data.rename_column(own, column) for data, own, _ in parts]
     shared = [
         name
         for name, kind in several[0].features.items()
         if all(data.features.get(name) == kind for data in several)
     ]
-    return concatenate_datasets([data.select_columns(shared) for data in several]), column
+    joined = concatenate_datasets([data.select_columns(shared) for data in several])
+    return joined, column, folders
 
 
-def _trainable(name: str, split: str, image_column: str) -> tuple[Dataset, str]:
-    """A data set less the rows that are held out, with everyday things; its column of pictures."""
-    known, data = folder_name(name), read_split(name, split)
+def _trainable(
+    name: str, split: str, image_column: str
+) -> tuple[Dataset, str, PictureFolder | None]:
+    """A data set less the rows that are held out, with everyday things; its column of pictures.
+
+    The pictures are not decoded yet.
+    """
+    known, source = folder_name(name), read_source(name, split)
+    data = source.data
     column = _image_column(data, name, image_column)
+    for other, kind in data.features.items():
+        if other == column or isinstance(kind, ImageFeature):
+            data = data.cast_column(other, ImageFeature(decode=False))
     data = held_out.without_held_out(data, known)
-    return data.add_column(EVERYDAY_THING, held_out.everyday_things(data, known)), column
+    things = held_out.everyday_things(data, known)
+    return data.add_column(EVERYDAY_THING, things), column, source.folder
 
 
 def allowed_turn(allowed: int, wanted: float) -> float:
@@ -232,14 +263,16 @@ def _packed(
     rows = zip(batch[column], batch["focused"], batch[EVERYDAY_THING], strict=True)
     for source, focused, thing in rows:
         try:
-            picture = _opened(source)
-            pixels = fitted(picture, image_size, channels).tobytes()
-        except Exception:  # decoders of damaged files raise all kinds
+            content = content_of(source)
+            picture = opened(content)
+        except (ValueError, OSError):  # which is counted
             continue
+        pixels = fitted(picture, image_size, channels).tobytes()
         packed["focused"].append(focused)
         packed["enlarged"].append(min(picture.size) < image_size)
         packed["pixels"].append(pixels)
         packed["turns"].append(_turns(picture, image_size, thing, held))
+        packed["digest"].append(hashlib.sha256(content).digest()[:16])
     return packed
 
 
@@ -250,26 +283,13 @@ def _turns(picture: PIL.Image.Image, image_size: int, thing: str, held: held_out
     return held.turns(pixels, thing)
 
 
-def _opened(source: Mapping[str, Any]) -> PIL.Image.Image:
-    file = source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"])
-    picture = PIL.Image.open(file)
-    picture.load()
-    return picture
-
-
 def fitted(picture: PIL.Image.Image, image_size: int, channels: int) -> np.ndarray:
-    """A picture as `(size, size, channels)` uint8: upright, scaled, its middle kept.
+    """A picture, as `decoding.opened` returns it, as `(size, size, channels)` uint8.
 
-    With one or three channels, what is transparent is laid on white.
+    It is scaled, and its middle is kept. With one or three channels, what is transparent is laid on
+    white.
     """
-    picture = PIL.ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255
-        grey = (np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8)
-        picture = PIL.Image.fromarray(grey)
-    if picture.has_transparency_data and channels != 4:
-        picture = picture.convert("RGBA")
-        ground = PIL.Image.new("RGBA", picture.size, "white")
-        picture = PIL.Image.alpha_composite(ground, picture)
+    picture = picture if channels == 4 else on_white(picture)
     picture = picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     square = (image_size, image_size)
     picture = PIL.ImageOps.fit(picture, square, PIL.Image.Resampling.LANCZOS)

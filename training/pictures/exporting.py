@@ -30,7 +30,9 @@ from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 NUM_SAMPLES = 64
 
 
-def export(trainer: Trainer, folder: Path, name: str, repo_id: str = "") -> None:
+def export(
+    trainer: Trainer, folder: Path, name: str, repo_id: str = "", num_samples: int = 0
+) -> None:
     """Writes what the run has learned so far, with samples and a model card.
 
     A stock `UNet2DModel` gives a folder that `DDPMPipeline.from_pretrained` loads.
@@ -40,16 +42,18 @@ def export(trainer: Trainer, folder: Path, name: str, repo_id: str = "") -> None
         folder: to write to; figures in it are deleted if they measured other weights.
         name: what the card calls the model.
         repo_id: where the card says that it can be loaded from; empty is the folder.
+        num_samples: pictures to draw; 0 is `NUM_SAMPLES`.
 
     Raises:
         OSError: if the disk is full, for instance.
         SafetensorError: likewise, while the weights are written.
     """
+    num_samples = num_samples or NUM_SAMPLES
     write_checkpoint(
         folder,
         lambda: _save(trainer.averaged(), trainer.scheduler, folder),
-        facts(trainer, name, repo_id or _public(folder)),
-        trainer.draw_samples(NUM_SAMPLES),
+        facts(trainer, name, repo_id or _public(folder), num_samples),
+        trainer.draw_samples(num_samples),
     )
 
 
@@ -65,13 +69,14 @@ def _public(folder: Path) -> str:
     return folder.name if folder.is_absolute() else folder.as_posix()
 
 
-def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
+def facts(trainer: Trainer, name: str, source: str, num_samples: int) -> dict[str, Any]:
     """Returns everything that the model card says of these weights, as plain data.
 
     Args:
         trainer: the run.
         name: of the model.
         source: folder or Hub id to load it from.
+        num_samples: pictures that it draws for the card.
     """
     recipe, unet = trainer.recipe, trainer.averaged()
     names = dataset_names(recipe.dataset_name)
@@ -95,15 +100,18 @@ def facts(trainer: Trainer, name: str, source: str) -> dict[str, Any]:
         "steps": trainer.step,
         "seconds": round(trainer.seconds, 1),
         "device": trainer.trained_on,
+        "extended_at": trainer.extended_at,
         "num_pictures": len(trainer.train),
         "held_out": len(trainer.validation),
         "skipped": trainer.skipped,
+        "left_out": trainer.left_out,
+        "captions": trainer.num_captions,
         "enlarged": trainer.enlarged,
         "validation_x0_error": {str(t): error for t, error in trainer.validate().items()},
         "samples": {
             "num_inference_steps": SAMPLE_STEPS,
             "solver": SAMPLE_SOLVER,
-            "num_images": NUM_SAMPLES,
+            "num_images": num_samples,
         },
         "started_from": trainer.started_from,
     }
@@ -133,7 +141,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
         focus=recipe.focus,
     )
     trainer = Trainer(recipe, unet, scheduler, data, Accelerator())
-    trainer.restore(state)
+    trainer.restore(state, any_data=True)
     return trainer
 
 

@@ -44,16 +44,18 @@ class Recipe(BaseRecipe):
     image_size: int = option(64, "side of the training pictures", Whole(8, 1024))
     max_steps: int = option(
         MISSING,
-        "length in steps; 0: num-epochs",
+        "length in steps; 0: num-epochs, or chosen",
         Whole(1, 100_000_000),
         written=(int, 0),
         minimum=0,
     )
-    batch_size: int = option(32, "pictures per process and pass", _PASSES)
+    batch_size: int = option(32, "pictures per process and pass; without: chosen", _PASSES)
     grad_accumulation_steps: int = option(1, "passes per step", _PASSES)
     num_processes: int = decided(_PASSES)
     lr: float = option(4e-4, "peak learning rate; halve it if loss jumps", LEARNING_RATE)
-    warmup_steps: int = option(100, "steps to reach it", Whole(0, 100_000_000))
+    warmup_steps: int = option(
+        100, "steps to reach it; without: a tenth of all, at most 100", Whole(0, 100_000_000)
+    )
     ema_decay: float = option(0.999, "of the averaged weights", SHARE)
     snr_gamma: float = option(5.0, "min-SNR clamp; 0 is off", Real(0.0, 1e6))
     flip: bool = option(True, "mirror half of the pictures")

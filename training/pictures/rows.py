@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 EVERYDAY_THING = "everyday thing"
 """Column of what an emoji shows; empty for all other pictures."""
@@ -16,21 +17,44 @@ def without(data: Dataset, exclude: str) -> Dataset:
 
     Args:
         data: with any columns.
-        exclude: which rows, as `column=value, value`.
+        exclude: which rows, as `column=value, value`; classes by name or number.
 
     Raises:
         ValueError: if it is not written like that, or a column or value is not there.
     """
     column, listed = _column_and_rest(data, "exclude", exclude, "column=value, value")
-    values = {value.strip() for value in listed.split(",")} - {""}
+    numbers = _class_numbers(data, column)
     present = [str(value) for value in data[column]]
+    values = set(_values(listed, {*present, *numbers}))
+    values = {numbers.get(value, value) for value in values}
     missing = values.difference(present)
     if missing:
+        names = {number: name for name, number in numbers.items()}
+        told = sorted(names.get(value, value) for value in missing)
         raise ValueError(
-            f"exclude must name values of {column}, got {', '.join(sorted(missing))}, "
+            f"exclude must name values of {column}, got {', '.join(told)}, "
             "which none of the rows has"
         )
     return data.select([i for i, value in enumerate(present) if value not in values])
+
+
+def _class_numbers(data: Dataset, column: str) -> dict[str, str]:
+    """The number of each class of a column of classes, by its name."""
+    kind = data.features[column]
+    kind = getattr(kind, "feature", kind)  # of a column of lists
+    names = kind.names if isinstance(kind, ClassLabel) else []
+    return {name: str(number) for number, name in enumerate(names)}
+
+
+def _values(listed: str, known: Collection[str]) -> list[str]:
+    """Splits values by commas; one that is known with a comma in it stays whole."""
+    parts, values = listed.split(","), []
+    while parts:
+        lengths = (n for n in range(len(parts), 0, -1) if ",".join(parts[:n]).strip() in known)
+        length = next(lengths, 1)
+        values.append(",".join(parts[:length]).strip())
+        del parts[:length]
+    return [value for value in values if value]
 
 
 def in_focus(data: Dataset, focus: str) -> list[bool]:
@@ -38,7 +62,8 @@ def in_focus(data: Dataset, focus: str) -> list[bool]:
 
     Args:
         data: with any columns; of one that holds lists, any value of a row may fit.
-        focus: which rows, as `column=pattern`; the pattern is a regular expression.
+        focus: which rows, as `column=pattern`; the pattern is a regular expression; classes by
+            name or number.
 
     Raises:
         ValueError: if it is not written like that, or no row has such a value, or every one.
@@ -48,7 +73,12 @@ def in_focus(data: Dataset, focus: str) -> list[bool]:
         pattern = re.compile(written, re.IGNORECASE)
     except re.error as error:
         raise ValueError(f"focus must end with a regular expression, got {written!r}") from error
-    marked = [any(map(pattern.fullmatch, _texts(value))) for value in data[column]]
+    names = {number: name for name, number in _class_numbers(data, column).items()}
+    told = (_texts(value) for value in data[column])
+    marked = [
+        any(pattern.fullmatch(text) or pattern.fullmatch(names.get(text, text)) for text in texts)
+        for texts in told
+    ]
     if len(set(marked)) < 2:
         raise ValueError(
             f"focus must describe a part of the rows, got {written!r}, which describes "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import typer
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 
+from training.core.folders import counted
+from training.core.options import Given
 from training.core.recipe import Precision
 from training.core.state import load_state
 from training.pictures import start_models
 from training.pictures.data import Pictures, load_pictures
-from training.pictures.recipe import Recipe, channels_to_read, steps_per_epoch
+from training.pictures.recipe import Recipe, channels_to_read, num_held_out
 from training.pictures.trainer import Trainer
 
 
@@ -32,6 +35,16 @@ def make_accelerator(mixed_precision: Precision) -> Accelerator:
         mixed_precision=mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
+
+
+def precision_of(folder: Path, given: Given, resume: bool) -> Precision:
+    """Returns the arithmetic of a run: that of the saved one, unless the command line sets it.
+
+    Raises:
+        ValueError: if the saved state is damaged.
+    """
+    state = load_state(folder) if resume and "mixed_precision" not in given.explicit else None
+    return (state or {"recipe": given})["recipe"]["mixed_precision"]
 
 
 def saved_state(folder: Path, resume: bool, accelerator: Accelerator) -> dict[str, Any] | None:
@@ -66,11 +79,64 @@ def _read_state(folder: Path, resume: bool) -> list[Any]:
         return [
             None,
             f"model_save_name must be a new name, got {str(folder)!r} with a run of "
-            f"{state['step']:,} steps; add --resume to go on with it",
+            f"{state['step']:,} steps; add --resume to go on with it, or give the new run another "
+            "name with --model-save-name",
         ]
     if state is None and resume:
         typer.echo(f"{folder} holds no saved state to resume: the run begins at its first step")
     return [state, ""]
+
+
+BEST_START = "paintings"
+"""What a few pictures are learned from best: `docs/training.md` has the figures."""
+
+
+def recipe_of(
+    given: Given, from_scratch: bool, num_processes: int, *, planned: bool = False
+) -> Recipe:
+    """Returns the recipe of a new run, as far as the command line decides it.
+
+    Args:
+        given: options of the recipe.
+        from_scratch: whether there is no start model.
+        num_processes: processes that share a step.
+        planned: whether the program chooses what is not written.
+
+    Raises:
+        ValueError: one sentence on the first value that is wrong.
+    """
+    chosen = planned and "start_model" not in given.explicit
+    start_model = BEST_START if chosen else given["start_model"]
+    return Recipe.from_options(
+        given,
+        start_model="" if from_scratch else start_model,
+        max_steps=given["max_steps"] or 1,  # until the data has been counted
+        num_processes=num_processes,
+        prediction=given["prediction"] or "v_prediction",
+    )
+
+
+def saved_recipe(
+    given: Given, from_scratch: bool, num_processes: int, state: dict[str, Any]
+) -> Recipe:
+    """Returns the recipe of a saved run, with what the command line says in other words.
+
+    A finished run may go on, so a larger `max_steps` is no contradiction.
+
+    Raises:
+        ValueError: if the command line says otherwise.
+    """
+    saved = Recipe.from_saved(state["recipe"])
+    written = given.written | ({"start_model": ""} if from_scratch else {})
+    finished = state["step"] == saved.max_steps
+    if not given["max_steps"] or (finished and given["max_steps"] > saved.max_steps):
+        written.pop("max_steps", None)
+    if "batch_size" not in written:
+        passes = saved.grad_accumulation_steps
+        if "grad_accumulation_steps" in written:
+            passes = given["grad_accumulation_steps"]
+        written["batch_size"] = max(1, saved.pictures_per_step // (passes * num_processes))
+    return replace(saved, **written, num_processes=num_processes)
 
 
 def prepare(
@@ -78,8 +144,7 @@ def prepare(
     state: dict[str, Any] | None,
     accelerator: Accelerator,
     *,
-    num_epochs: int,
-    any_prediction: bool,
+    written: Collection[str] = (),
 ) -> Trainer:
     """Makes a new run, or restores the one that was saved.
 
@@ -87,15 +152,16 @@ def prepare(
         recipe: as far as the options decide it.
         state: of the saved run, None for a new one.
         accelerator: what it runs on.
-        num_epochs: replaces the recipe's `max_steps`; 0 is off.
-        any_prediction: whether to take whatever the start model predicts for the recipe's.
+        written: names of the options that were set by hand; where `prediction` is not, the start
+            model's is taken, and where `batch_size` is not, no larger one than there are pictures.
 
     Raises:
+        OtherDataError: if the data have changed since the run was saved.
         ValueError: if start model or data cannot be used, or the saved run has another recipe.
     """
     unet, scheduler = start_models.network_of(recipe, state)
     predicted = scheduler.config["prediction_type"]
-    if not any_prediction and predicted != recipe.prediction:
+    if "prediction" in written and predicted != recipe.prediction:
         raise ValueError(
             f"prediction must be that of the start model, {predicted}, got {recipe.prediction}"
         )
@@ -108,26 +174,45 @@ def prepare(
             exclude=recipe.exclude,
             focus=recipe.focus,
         )
-    if num_epochs:
-        recipe = replace(recipe, max_steps=num_epochs * steps_per_epoch(recipe, len(data)))
+    if state is None and "batch_size" not in written:
+        recipe = replace(recipe, batch_size=_batch_size(recipe, len(data)))
     trainer = Trainer(replace(recipe, prediction=predicted), unet, scheduler, data, accelerator)
+    if accelerator.is_main_process:
+        typer.echo("\n".join(describe(trainer, data)))
     if state is not None:
         trainer.restore(state)
-    if accelerator.is_main_process:
-        typer.echo(describe(trainer, data))
     return trainer
 
 
-def describe(trainer: Trainer, data: Pictures) -> str:
-    """Says what is about to happen, in one line per fact."""
-    recipe = trainer.recipe
-    lines = [
-        f"{len(trainer.train):,} pictures of {recipe.image_size} px to train on, "
-        f"{len(trainer.validation)} held out",
-        f"steps {trainer.step:,} to {recipe.max_steps:,}, {recipe.pictures_per_step} pictures each",
-    ]
+def _batch_size(recipe: Recipe, num_pictures: int) -> int:
+    """The recipe's batch, or a smaller one that so many pictures fill."""
+    others = recipe.grad_accumulation_steps * recipe.num_processes
+    most = (num_pictures - num_held_out(num_pictures)) // others
+    return min(recipe.batch_size, max(1, most))
+
+
+def describe(trainer: Trainer, data: Pictures) -> Iterator[str]:
+    """Says what data were found and what is not used, in one line per fact."""
+    for folder in data.folders:
+        yield from folder.lines()
+    if data.num_captions:
+        yield (
+            f"{counted(data.num_captions, 'picture')} with a caption or metadata text, which this "
+            "trainer does not learn from; --focus and --exclude can choose by it"
+        )
     if data.skipped:
-        lines.append(f"{data.skipped:,} pictures cannot be read and are skipped")
+        yield f"{data.skipped:,} pictures cannot be read and are skipped"
     if data.enlarged:
-        lines.append(f"{data.enlarged:,} pictures are smaller and are scaled up")
-    return "\n".join(lines)
+        yield f"{data.enlarged:,} pictures are smaller and are scaled up"
+    yield (
+        f"{counted(len(trainer.train), 'picture')} of {trainer.recipe.image_size} px to train on, "
+        f"{len(trainer.validation)} held out"
+    )
+
+
+def describe_steps(trainer: Trainer) -> str:
+    """Says what is about to happen."""
+    recipe = trainer.recipe
+    return (
+        f"steps {trainer.step:,} to {recipe.max_steps:,}, {recipe.pictures_per_step} pictures each"
+    )

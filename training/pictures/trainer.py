@@ -18,7 +18,6 @@ from pipelines.diffusion.solvers import make_schedule
 from training.core.backgrounds import composited, draw_backgrounds, hue_rotated
 from training.core.batches import batch_indices, slot_noise, step_generator
 from training.core.data import hold_out
-from training.core.fingerprint import fingerprint, sample_indices
 from training.core.objective import (
     VALIDATION_TIMESTEPS,
     Objective,
@@ -38,6 +37,8 @@ VALIDATION_BATCH = 32
 SAMPLE_SOLVER = "dpm++"
 SAMPLE_STEPS = 20
 SAMPLE_COLUMNS = 8
+NUM_JUDGED = 16
+"""Pictures on the sheet that a judgement draws."""
 
 
 def focus_repeated(focused: Tensor) -> Tensor:
@@ -64,6 +65,8 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
 
     Attributes:
         started_from: what is known of the start model's own training.
+        left_out: files of the folders that are not used, by reason.
+        num_captions: pictures of the folders that have a caption.
         skipped: pictures of the data that could not be read.
         enlarged: pictures of the data that were smaller and were scaled up.
 
@@ -80,6 +83,8 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         accelerator: Accelerator,
     ):
         self.train, self.validation = hold_out(data, num_held_out(len(data)))
+        self._data = data
+        self.left_out, self.num_captions = data.left_out, data.num_captions
         self.skipped, self.enlarged = data.skipped, data.enlarged
         steps_per_epoch(recipe, len(data))  # or refused
         self._order = focus_repeated(self.train.focused)
@@ -100,8 +105,8 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
     def passes(self) -> int:
         return self.recipe.grad_accumulation_steps
 
-    def data_fingerprint(self) -> str:
-        return fingerprint(len(self.train), self.train.take(sample_indices(len(self.train))))
+    def describe_data(self) -> str:
+        return self._data.fingerprint()
 
     def extra_state(self) -> dict[str, Any]:
         configs = start_models.configs(self._averaged, self.scheduler)
@@ -152,12 +157,12 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
 
     def validate(self, timesteps: Sequence[int] = VALIDATION_TIMESTEPS) -> dict[int, float]:
         """Returns the mean squared error of the predicted x0 per timestep, on held-out pictures."""
-        if not len(self.validation):
+        if self.data_changed or not len(self.validation):
             return {}
         unet = self.averaged()
         count = len(self.validation)
         generator = torch.Generator().manual_seed(1)
-        eps_shape = (count, *self._shape())
+        eps_shape = (count, *self.shape())
         eps = torch.randn(eps_shape, generator=generator).to(self.device)
         pixels = self.validation.take(torch.arange(count))
         x0 = self._x0(pixels, draw_backgrounds(count, generator), torch.zeros(count))
@@ -180,12 +185,12 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         reporter.picture("samples", self.draw_samples(), self.step)
         return figures
 
-    def _shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:
         """Returns channels, height and width of a picture."""
         size = self.recipe.image_size
         return (self._averaged.config["in_channels"], size, size)
 
-    def draw_samples(self, count: int = 16) -> Image.Image:
+    def draw_samples(self, count: int = NUM_JUDGED) -> Image.Image:
         """Draws a sheet of unguided pictures with the averaged weights, from the same noise."""
         pictures = [picture for part in self.draw(count) for picture in images.to_pil(part)]
         return images.grid(pictures, columns=SAMPLE_COLUMNS)
@@ -195,7 +200,7 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         unet = self.averaged()
         for first in range(0, count, VALIDATION_BATCH):
             generators = image_generators(first, min(VALIDATION_BATCH, count - first))
-            noise = draw_noise(generators, self._shape()).to(self.device)
+            noise = draw_noise(generators, self.shape()).to(self.device)
             scheduler = make_schedule(
                 self.scheduler.config,
                 solver=SAMPLE_SOLVER,
