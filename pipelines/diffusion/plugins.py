@@ -22,6 +22,7 @@ import torch
 
 from pipelines.core.rules import Real, setting
 from pipelines.diffusion import losses
+from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import METHODS, TEXT_METHODS, Method
 
 logger = logging.getLogger("studio")
@@ -147,7 +148,12 @@ def extended(settings: type[S]) -> type[S]:
 def _weight(name: str) -> Any:
     label = name.replace("_", " ").capitalize()
     return setting(
-        0.0, Real(0.0, 1.0, step=0.05), label, "A loss of your own; 0: off", group="more"
+        0.0,
+        Real(0.0, 1.0, step=0.05),
+        label,
+        "A loss of your own; 0: off",
+        group="more",
+        overruled=switched_off_by,
     )
 
 

@@ -18,11 +18,13 @@ from pipelines.core.rules import (
     Real,
     SettingsError,
     Whole,
+    off_at,
     setting,
     show,
     validate,
 )
 from pipelines.diffusion import losses, plugins
+from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
@@ -49,6 +51,11 @@ from pipelines.runs.timing import Work
 MAX_TRIES = 32
 
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
+
+
+def _words_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves all prompts without effect, or ""."""
+    return "" if settings.tries > 1 else switched_off_by(settings)
 
 
 @plugins.extended
@@ -91,7 +98,12 @@ class TextSettings(shared.SeveralPictures):
         group="wish",
     )
     negative_prompt: str = setting(
-        "", Prompt(), "Negative prompt", "What it should not be like", group="wish"
+        "",
+        Prompt(),
+        "Negative prompt",
+        "What it should not be like",
+        group="wish",
+        overruled=_words_off_by,
     )
     guidance_scale: float = shared.guidance_scale()
     num_inference_steps: int = shared.num_inference_steps(20)
@@ -106,9 +118,22 @@ class TextSettings(shared.SeveralPictures):
         "clip-small is here; the others are fetched from the Hub",
         group="advanced",
     )
-    image_prompt: str = setting("", Picture(), "A picture to be like", group="more")
+    image_prompt: str = setting(
+        "",
+        Picture(),
+        "A picture to be like",
+        short="Picture to be like",
+        group="more",
+        overruled=off_at("image_weight", 0, _words_off_by),
+    )
     image_weight: float = setting(
-        1.0, Real(0.0, 5.0), "Weight of that picture", "A sentence weighs 1", group="more"
+        1.0,
+        Real(0.0, 5.0),
+        "Weight of that picture",
+        "A sentence weighs 1",
+        group="more",
+        needs=("image_prompt",),
+        overruled=_words_off_by,
     )
     color: str = setting(
         "",
@@ -116,12 +141,24 @@ class TextSettings(shared.SeveralPictures):
         "Mean colour as well",
         "#44CCAA, rgb(68, 204, 170) or teal; empty: none",
         group="more",
+        overruled=off_at("color_weight", 0, switched_off_by),
     )
     color_weight: float = setting(
-        1.0, Real(0.0, 1.0, step=0.05), "Weight of the colour", "0: none", group="more"
+        1.0,
+        Real(0.0, 1.0, step=0.05),
+        "Weight of the colour",
+        "0: none",
+        group="more",
+        needs=("color",),
+        overruled=switched_off_by,
     )
     cutouts: int = setting(
-        1, Whole(1, 16), "Cutouts", "Crops it looks at in each guided step", group="advanced"
+        1,
+        Whole(1, 16),
+        "Cutouts",
+        "Crops it looks at in each guided step",
+        group="advanced",
+        overruled=switched_off_by,
     )
     start: float = shared.start()
     stop: float = shared.stop(0.8)
