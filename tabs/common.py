@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines.core import devices, images
 from pipelines.core.errors import UserError
 from pipelines.runs import timing
-from tabs import i18n, temp_files
+from tabs import i18n, marked, temp_files
 from tabs.lane import LANE, Turn
 
 logger = logging.getLogger("studio")
@@ -89,7 +89,8 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         yield
     except gr.Error as error:  # Gradio's own may quote what is no valid text
         error.print_exception = False
-        error.message = error.message.encode(errors="replace").decode()
+        valid = error.message.encode(errors="replace").decode()
+        error.message = error.message if valid == error.message else valid
         raise
     except Exception as error:
         raise gr.Error(_error_message(error, language), print_exception=False) from None
@@ -205,13 +206,19 @@ def status_line(text: str, *, done: int = 0, total: int = 0) -> str:
         done: number of finished steps, for a progress bar.
         total: number of all steps; 0 shows no bar.
     """
-    line = f'<p class="status" role="status" aria-live="polite">{html.escape(text)}</p>'
+    line = marked.element("p", text, 'class="status" role="status" aria-live="polite"')
     bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
     return line + bar
 
 
-def translated_status(status: str) -> str:
-    """Marks a status line as one that another language replaced, for `assets/studio.js`."""
+def translated_status(status: str, language: str | None = None) -> str:
+    """Marks a status line as one that another language replaced, for `assets/studio.js`.
+
+    Args:
+        status: as the page shows it.
+        language: to translate it to; None leaves its text as it is.
+    """
+    status = status if language is None else marked.translated(status, language)
     return status.replace('class="status"', 'class="status translated"', 1)
 
 
@@ -225,6 +232,16 @@ def stopped_status(status: str | None, language: str) -> str:
     return status_line(
         i18n.translate(language, "status.stopped", step=progress[1], total=progress[2])
     )
+
+
+def press_script(part: str) -> str:
+    """Returns JavaScript that numbers a press, and replaces the first input by its token.
+
+    Args:
+        part: name of what is pressed; its presses are numbered apart.
+    """
+    number = f"window.studio?.pressed('{part}') ?? token"  # `studio` may not be loaded yet
+    return f"(token, ...others) => [{number}, ...others]"
 
 
 def wire_stop_button(

@@ -27,11 +27,19 @@ _TOKEN = re.compile(r"(?P<page>[0-9a-f]{16}):(?P<number>[0-9]{1,18})")
 
 @dataclass
 class _Page:
-    """Numbers of a page: of its latest press, of its latest begun run, and of its ended one."""
+    """A page.
+
+    Attributes:
+        latest: number of its latest press.
+        started: number of its latest begun run.
+        ended: number of its latest ended run.
+        language: its language if it has changed since it was opened; else empty.
+    """
 
     latest: int = 0
     started: int = 0
     ended: int = 0
+    language: str = ""
 
     @property
     def is_idle(self) -> bool:
@@ -91,6 +99,19 @@ class Runs:
             if name not in self._pages:
                 return bool(name)
             return self._page(name).latest == number
+
+    def speak(self, token: str | None, language: str) -> None:
+        """Notes the language of a page, so that its runs go on in it; ignores unknown pages."""
+        with self._lock:
+            page = self._pages.get(_parse_token(token)[0])
+            if page is not None:
+                page.language = language
+
+    def language(self, token: str | None, default: str) -> str:
+        """Returns the language of a page; the default if it has not changed."""
+        with self._lock:
+            page = self._pages.get(_parse_token(token)[0])
+            return page.language if page and page.language else default
 
     def end(self, token: str) -> None:
         """Notes that a run has ended, so that its page may be forgotten."""

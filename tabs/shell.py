@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.core.rules import validate
 from pipelines.models import hub
 from pipelines.runs.product import Product
-from tabs import common, controls, examples, explain, i18n, lane, results, sweeps
+from tabs import chips, common, controls, examples, explain, i18n, lane, results, sweeps
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
@@ -18,7 +18,6 @@ from tabs.results import ResultComponents
 from tabs.tab import (
     READY,
     Tab,
-    estimate_of,
     example_status,
     settings_of,
     settings_without_pictures,
@@ -50,11 +49,12 @@ def build(product: Product, language: gr.Radio) -> Tab:
         language,
         halt=runs.halt,
         token=tab.token,
-        press_script=_press_script(product),
+        press_script=common.press_script(product.name),
     )
     _wire_copy(tab, language, copy)
     _wire_examples(tab, language)
-    _wire_estimate(tab, language)
+    _wire_state(tab, language)
+    _wire_chips(tab, language)
     sweeps.wire(
         tab.sweep,
         product,
@@ -77,6 +77,7 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
         with gr.Column(elem_classes="hands", min_width=0):
             with gr.Column(elem_classes="wish", min_width=0):
                 laid_out = controls.layout(product, controls.WISH, custom)
+                of_chips = chips.build(product)
                 run, stop, estimate = _buttons(product)
             with gr.Column(elem_classes="controls", min_width=0):
                 for group in (controls.MAIN, *controls.groups(product)):
@@ -93,15 +94,32 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
                 result.filmstrip.render()
     with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
         sweep = sweeps.layout(product)
-    with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
-        explanation = gr.Markdown(
+    tab = Tab(
+        product=product,
+        controls=laid_out,
+        result=result,
+        token=gr.Textbox(visible=False),
+        estimate=estimate,
+        chips=of_chips,
+        sections=controls.sections(product),
+        thumbnails=controls.thumbnails(product),
+        parts={part: controls.laid_out(part) for part in view_of(product).parts},
+        explanation=_explanation(product),
+        examples=shelf,
+        sweep=sweep,
+    )
+    return tab, run, stop, copy
+
+
+def _explanation(product: Product) -> gr.Markdown:
+    with gr.Accordion(
+        Translatable("explain.title"), open=False, elem_id=f"{product.prefix}explain"
+    ):
+        return gr.Markdown(
             explain.page(product, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
-    token = gr.Textbox(visible=False)
-    tab = Tab(product, laid_out, result, token, estimate, explanation, shelf, sweep)
-    return tab, run, stop, copy
 
 
 def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
@@ -177,12 +195,6 @@ def _take_away(prefix: str) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.Bu
     return download, animation, copy
 
 
-def _press_script(product: Product) -> str:
-    """Returns JavaScript that numbers a press, and replaces the first input by its token."""
-    number = f"window.studio?.pressed('{product.name}') ?? token"  # `studio` may not be loaded yet
-    return f"(token, ...others) => [{number}, ...others]"
-
-
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
     """Makes a press announce a new run, which ends the current one, and then generate it."""
 
@@ -198,7 +210,8 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
                 for updates in _updates_of_run(tab.product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
-            yield results.in_output_order(results.failure_updates(language_code, error))
+            spoken = runs.language(token, language_code)
+            yield results.in_output_order(results.failure_updates(spoken, error))
             raise
         finally:
             runs.end(token)
@@ -208,7 +221,7 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         runs.announce,
         inputs=tab.token,
         outputs=tab.token,
-        js=_press_script(tab.product),
+        js=common.press_script(tab.product.name),
         trigger_mode="multiple",
         **common.INSTANT_EVENT,
     )
@@ -244,9 +257,8 @@ def _updates_of_run(
         should_continue=lambda: runs.is_latest(token),
     )
     for preview in stream:
-        if preview.finished:
-            runs.remember(token, preview)
-        yield results.updates(product, preview, language)
+        runs.remember(token, preview)
+        yield results.updates(product, preview, runs.language(token, language))
 
 
 def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:
@@ -290,10 +302,8 @@ def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
 
 def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     """Makes a press on an example show it, and set the controls to its settings."""
-    names = list(tab.controls)
-    outputs = [tab.token, *tab.result.outputs(), *(tab.controls[name] for name in names)]
 
-    def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
+    def show(token: str, language_code: str, event: gr.EventData) -> dict[Any, Any]:
         data = event._data  # anyone can send an event
         with common.as_gradio_errors(language_code):
             name = data.get("name") if isinstance(data, dict) else None
@@ -302,35 +312,59 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
         runs.remember(token, preview)
         status = example_status(preview, language_code)
         updates = results.updates(tab.product, preview, language_code, status=status)
-        controls = tab.control_updates(preview.settings)
-        return [
-            token,
-            *results.in_output_order(updates),
-            *(controls[tab.controls[name]] for name in names),
-        ]
+        values = results.in_output_order(updates)
+        shown = dict(zip(tab.result.outputs(), values, strict=True))
+        return {tab.token: token, **shown, **tab.shown(preview.settings, language_code)}
 
     tab.examples.click(
         show,
         inputs=[tab.token, language],
-        outputs=outputs,
-        js=_press_script(tab.product),
+        outputs=[tab.token, *tab.result.outputs(), *tab.shown_outputs()],
+        js=common.press_script(tab.product.name),
         **common.INSTANT_EVENT,
     )
 
 
-def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
-    """Makes every change of a control update the estimated time of a run."""
+def _wire_state(tab: Tab, language: gr.Radio) -> None:
+    """Makes every change of a control update all that follows from it: chips, texts, estimate."""
 
-    def update_estimate(language_code: str, *values: Any) -> str:
-        return estimate_of(tab.product, language_code, values)
+    def update_state(language_code: str, *values: Any) -> dict[Any, Any]:
+        return tab.state(tab.held(values), language_code)
 
+    options: dict[str, Any] = {
+        "inputs": [language, *tab.held_inputs()],
+        "outputs": tab.state_outputs(),
+        "trigger_mode": "always_last",
+        **common.INSTANT_EVENT,
+    }
     inputs: list[Any] = tab.inputs_without_pictures()
     changes = [component.change for component in inputs]
-    gr.on(
-        [*changes, tab.result.link.change],  # every finished run improves the estimate
-        update_estimate,
-        inputs=[language, *tab.inputs_without_pictures()],
-        outputs=tab.estimate,
-        trigger_mode="always_last",
+    # Every finished run improves the estimate.
+    gr.on([*changes, tab.result.link.change], update_state, **options)
+    for name, thumbnail in tab.thumbnails.items():
+        picture = tab.controls[name]
+        # In the browser, since nobody should send a picture again to see it small.
+        picture.change(
+            None,
+            inputs=picture,
+            outputs=thumbnail,
+            js="picture => studio.thumbnail(picture)",
+            **common.INSTANT_EVENT,
+        ).then(update_state, **options)
+
+
+def _wire_chips(tab: Tab, language: gr.Radio) -> None:
+    """Makes a press on a chip take its setting back."""
+
+    def remove_setting(event: gr.EventData, language_code: str, *values: Any) -> dict[Any, Any]:
+        data = event._data  # anyone can send an event
+        name = data.get("name") if isinstance(data, dict) else None
+        return tab.without(name, tab.held(values), language_code)
+
+    tab.chips.click(
+        remove_setting,
+        inputs=[language, *tab.held_inputs()],
+        outputs=tab.shown_outputs(),
+        trigger_mode="multiple",
         **common.INSTANT_EVENT,
     )

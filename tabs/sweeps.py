@@ -30,6 +30,7 @@ from pipelines.runs.sweep import (
 from tabs import common, i18n
 from tabs.i18n import Translatable
 from tabs.lane import Overtime, Turn
+from tabs.latest_run import runs
 from tabs.results import failure_updates
 from tabs.server import limits
 
@@ -39,7 +40,7 @@ _CELL_PX = 128
 
 @dataclass(frozen=True)
 class Panel:
-    """Components of a sweep."""
+    """Components of a sweep; the token is that of the page's latest one."""
 
     rows: gr.Dropdown
     row_values: gr.Textbox
@@ -50,6 +51,11 @@ class Panel:
     status: gr.HTML
     grid: gr.HTML
     download: gr.DownloadButton
+    token: gr.Textbox
+
+    def outputs(self) -> list[Component]:
+        """Returns the components that show a sweep."""
+        return [self.status, self.grid, self.download]
 
     def axes(self) -> list[Component]:
         """Returns the components that choose the two axes."""
@@ -74,7 +80,16 @@ def layout(product: Product) -> Panel:
         Translatable("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
     )
     return Panel(
-        row_choice, row_values, column_choice, column_values, run, stop, status, grid, download
+        rows=row_choice,
+        row_values=row_values,
+        columns=column_choice,
+        column_values=column_values,
+        run=run,
+        stop=stop,
+        status=status,
+        grid=grid,
+        download=download,
+        token=gr.Textbox(visible=False),
     )
 
 
@@ -126,24 +141,22 @@ def wire(
 
     _wire_suggestions(panel, product, plain_inputs, settings_without_pictures)
 
-    def draw(language_code: str, *values: Any) -> Iterator[list[Any]]:
-        state, axes, values = None, values[:4], values[4:]
+    def draw(token: str, language_code: str, *values: Any) -> Iterator[list[Any]]:
+        token = runs.announce(token)
+        runs.begin(token)
         try:
-            with common.as_gradio_errors(language_code):
-                turn = Turn(language_code, seconds=limits.deadline_seconds())
-                chosen = _axes(product, *axes)
-                states = _in_time(product, settings_of(values), *chosen, turn)
-                yield _begun(language_code)
-                for state in common.throttle(states, _UPDATE_SECONDS):
-                    yield _update(product, state, language_code)
-        except gr.Error as error:
-            yield [_failed_status(state, language_code, error), gr.skip(), gr.skip()]
-            raise
+            for updates in _updates(
+                product, token, language_code, values[:4], settings_of, values[4:]
+            ):
+                yield [*updates, token]
+        finally:
+            runs.end(token)
 
     event = panel.run.click(
         draw,
-        inputs=[language, *panel.axes(), *inputs],
-        outputs=[panel.status, panel.grid, panel.download],
+        inputs=[panel.token, language, *panel.axes(), *inputs],
+        outputs=[*panel.outputs(), panel.token],
+        js=common.press_script(f"{product.name}-sweep"),
         show_progress_on=panel.status,
         api_visibility="private",
         **common.DEVICE_QUEUE,
@@ -154,6 +167,30 @@ def wire(
         outputs=panel.status,
         **common.INSTANT_EVENT,
     )
+
+
+def _updates(
+    product: Product,
+    token: str,
+    language: str,
+    axes: Sequence[Any],
+    settings_of: Callable[[Sequence[Any]], Any],
+    values: Sequence[Any],
+) -> Iterator[list[Any]]:
+    """Yields the updates of `Panel.outputs` from the start of a sweep to its end."""
+    state = None
+    try:
+        with common.as_gradio_errors(language):
+            turn = Turn(language, seconds=limits.deadline_seconds())
+            chosen = _axes(product, *axes)
+            states = _in_time(product, settings_of(values), *chosen, turn)
+            yield _begun(language)
+            for state in common.throttle(states, _UPDATE_SECONDS):
+                runs.remember(token, state)
+                yield update(product, state, runs.language(token, language))
+    except gr.Error as error:
+        yield [_failed_status(state, runs.language(token, language), error), gr.skip(), gr.skip()]
+        raise
 
 
 def _wire_suggestions(
@@ -247,7 +284,27 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
     return parse_axis(product.settings, saved["name"], text).name, text
 
 
-def _update(product: Product, state: Sweep, language: str) -> list[Any]:
+def translated(
+    panel: Panel, product: Product, language: str, token: str | None, status: str
+) -> dict[Any, Any]:
+    """Returns the updates that translate a sweep that the page shows.
+
+    Args:
+        panel: components of the sweep.
+        product: product that the tab generates.
+        language: its code.
+        token: of the page's latest sweep; empty if there was none.
+        status: as the page shows it.
+    """
+    updates: dict[Any, Any] = {panel.status: common.translated_status(status, language)}
+    state = runs.preview(token)
+    if state is not None:
+        updates[panel.grid] = table(product, state, language)
+    return updates
+
+
+def update(product: Product, state: Sweep, language: str) -> list[Any]:
+    """Returns the updates of `Panel.outputs` that show the state of a sweep."""
     if not state.finished:
         return [_progress(state, language), table(product, state, language), gr.skip()]
     done = i18n.translate(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")

@@ -24,8 +24,9 @@ class View:
         scores: function from preview and language to the scores as HTML; None is one line per
             picture, with and without guidance.
         controls: functions that lay out the controls of settings, by name, in place of the usual.
-        extra_updates: function from settings to further updates of controls, by name, when these
-            are set to the settings.
+        parts: element ids of components that `controls` lay out besides the controls.
+        state: function from settings and language to what follows from the settings, besides the
+            values of the controls: updates by the names of controls, and by the ids of `parts`.
         adjusted: function from the values of the controls, by name, to those of the settings.
         wire: adds events between the controls, by name; gets the component of the language too.
     """
@@ -33,7 +34,8 @@ class View:
     alt_texts: Callable[[Any, str], Sequence[str]] | None = None
     scores: Callable[[Any, str], str] | None = None
     controls: Mapping[str, Callable[[], Component]] = field(default_factory=dict)
-    extra_updates: Callable[[Any], Updates] = field(default=lambda _: {})
+    parts: Sequence[str] = ()
+    state: Callable[[Any, str], Updates] = field(default=lambda *_: {})
     adjusted: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda values: values)
     wire: Callable[[Mapping[str, Component], gr.Radio], None] = field(default=lambda *_: None)
 

@@ -186,6 +186,20 @@ def contrast(group: str) -> Any:
     return setting(-1.0, rule, "Contrast", words, group=group, overruled=extras_off_by)
 
 
+def weight(rule: Real, what: str, help: str, of: str, overruled: Overruled) -> Any:
+    """Declares the weight of something else; it has no part in a run without that.
+
+    Args:
+        rule: what it accepts; 1 is usual.
+        what: English name of what it weighs.
+        help: English line below the control.
+        of: name of the setting that it weighs.
+        overruled: see `rules.Overruled`.
+    """
+    label = f"Weight of {what}"
+    return setting(1.0, rule, label, help, group="more", needs=(of,), overruled=overruled)
+
+
 def start(
     group: str = "advanced",
     label: str = "Guide from",

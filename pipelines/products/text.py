@@ -34,7 +34,7 @@ from pipelines.products import guided_settings as shared
 from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.products.words import (
     EXPLANATION,
-    EXPLANATION_TEXTS,
+    TEXTS,
     Target,
     fit_of,
     similarity,
@@ -126,14 +126,8 @@ class TextSettings(shared.SeveralPictures):
         group="more",
         overruled=off_at("image_weight", 0, _words_off_by),
     )
-    image_weight: float = setting(
-        1.0,
-        Real(0.0, 5.0),
-        "Weight of that picture",
-        "A sentence weighs 1",
-        group="more",
-        needs=("image_prompt",),
-        overruled=_words_off_by,
+    image_weight: float = shared.weight(
+        Real(0.0, 5.0), "that picture", "A sentence weighs 1", "image_prompt", _words_off_by
     )
     color: str = setting(
         "",
@@ -143,14 +137,8 @@ class TextSettings(shared.SeveralPictures):
         group="more",
         overruled=off_at("color_weight", 0, switched_off_by),
     )
-    color_weight: float = setting(
-        1.0,
-        Real(0.0, 1.0, step=0.05),
-        "Weight of the colour",
-        "0: none",
-        group="more",
-        needs=("color",),
-        overruled=switched_off_by,
+    color_weight: float = shared.weight(
+        Real(0.0, 1.0, step=0.05), "the colour", "0: none", "color", switched_off_by
     )
     cutouts: int = setting(
         1,
@@ -384,35 +372,6 @@ def curve(preview: Preview) -> Curve:
     )
 
 
-_TEXTS = {
-    "title": "Text",
-    "introduction": (
-        "Say what you want to see and press **Paint**. A model that has only learned to "
-        "paint, and knows no words, is steered by a second one, a CLIP, that can tell how "
-        "well words fit a picture. Both pictures grow from the same noise."
-    ),
-    "run": "Paint",
-    "alt": "Picture guided {wishes}",
-    "alt_prompt": "towards the words: {wish}",
-    "alt_picture": "towards an uploaded picture",
-    "alt_negative": "away from: {wish}",
-    "alt_color": "towards the colour {wish}",
-    "and": ", ",
-    "try_paintings": "These work on paintings:",
-    "try_scenes": "These work on scenes:",
-    "try_emoji": "Best with thorough and several seeds tried:",
-    "score_of_words": "Similarity to the words",
-    "score_of_picture": "Similarity to the picture",
-    "curve_words": "Similarity of the predicted picture to the words",
-    "curve_picture": "Similarity of the predicted picture to the picture",
-    "judge": (
-        "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
-        "its own work here, so trust your eyes."
-    ),
-    "unseen": "{clip} never saw these words, and can only guess: {words}",
-    **EXPLANATION_TEXTS,
-}
-
 PRODUCT = Product(
     name="text",
     settings=TextSettings,
@@ -427,7 +386,7 @@ PRODUCT = Product(
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "prompt"),
     explanation=EXPLANATION,
-    texts=_TEXTS,
+    texts=TEXTS,
     description="""Paints pictures of a prompt, with an unconditional model and CLIP.
 
 Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from pipelines.core import rules
+from pipelines.core import images, rules
 from pipelines.core.rules import SettingsError, show
 
 MAX_CELLS = 36
@@ -81,6 +81,11 @@ class Sweep:
     @property
     def finished(self) -> bool:
         return self.done == self.total
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all pictures."""
+        return sum(images.num_bytes(p) for row in self.pictures for p in row if p is not None)
 
 
 def parameters(settings: type) -> list[str]:

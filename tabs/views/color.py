@@ -125,7 +125,8 @@ VIEW = View(
     alt_texts=alt_texts,
     scores=scores,
     controls={"color": _color_row, **_METHODS.custom()},
-    extra_updates=_METHODS.extra_updates,
+    parts=[_METHODS.part],
+    state=_METHODS.state,
     adjusted=_adjusted,
     wire=_METHODS.wire,
 )

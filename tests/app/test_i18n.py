@@ -106,7 +106,12 @@ def families() -> set[str]:
     owns = ["", *(f"{name}." for name in PRODUCTS)]
     groups = [group for product in PRODUCTS.values() for group in controls.groups(product)]
     return {
-        *(f"{own}{part}.{name}" for own in owns for part in ("setting", "info") for name in names),
+        *(
+            f"{own}{part}.{name}"
+            for own in owns
+            for part in ("setting", "info", "short")
+            for name in names
+        ),
         *(f"{own}{key}" for own in owns[1:] for key in ("title", "introduction", "run", "alt")),
         *(f"{own}{part}.{g}" for own in owns for part in ("group", "group_help") for g in groups),
         *(f"{p.name}.{key}" for p in PRODUCTS.values() for key in p.texts if "curve" in key),

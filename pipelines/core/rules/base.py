@@ -69,6 +69,10 @@ class Rule(ABC):
         """Returns what JSON Schema can say of the accepted values, besides their type."""
         return {}
 
+    def colors(self, value: Any) -> list[tuple[str, float]]:
+        """Returns the colours `#RRGGBB` of a checked value, with shares of sum 1, if any."""
+        return []
+
     @abstractmethod
     def suggestions(self, current: Any) -> Sequence[str]:
         """Returns a few values to compare with each other, as people write them.
