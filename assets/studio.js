@@ -239,17 +239,18 @@
   // draws, and not back to the top of the page.
   document.addEventListener('click', event => {
     const button = event.target.closest?.('.chip button');
-    const place = button?.closest('.chips-of');
+    const place = button?.closest('[id$="-chips"]');
     if (!place) return;
-    const at = [...place.querySelectorAll('.chip button')].indexOf(button);
+    const chips = () => [...(byId(place.id)?.querySelectorAll('.chip button') ?? [])];
+    const at = chips().indexOf(button);
     const observer = new MutationObserver(() => {
-      const left = [...place.querySelectorAll('.chip button')];
+      const left = chips();
       if (left.some(other => other.dataset.name === button.dataset.name)) return;
       observer.disconnect();
       const next = left[Math.min(at, left.length - 1)];
       (next ?? byId(place.id.replace(/chips$/, 'draw')))?.focus({preventScroll: true});
     });
-    observer.observe(place, {childList: true, subtree: true});
+    observer.observe(document.body, {childList: true, subtree: true});
     setTimeout(() => observer.disconnect(), 5000);
   });
 

@@ -80,7 +80,7 @@ def thumbnail(address: str) -> str:
 
 def build(product: Product) -> gr.HTML:
     """Lays out the place of the chips; call inside `gr.Blocks`."""
-    return gr.HTML(js_on_load=_SCRIPT, elem_id=f"{product.prefix}chips", elem_classes="chips-of")
+    return gr.HTML(js_on_load=_SCRIPT, elem_id=f"{product.prefix}chips")
 
 
 def count(product: Product, group: str, found: Held) -> int:

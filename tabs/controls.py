@@ -117,6 +117,19 @@ def element_id(product: Product, name: str) -> str:
     return product.prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
 
 
+class Slider(gr.Slider, metaclass=uploads.WithoutStub):
+    """Like `gr.Slider`, but events get any number; the rule of the setting says what is wrong.
+
+    Its ends follow from other settings, so a value may come before the ends that it fits.
+    """
+
+    is_template = True  # the page shows it as its parent
+
+    def preprocess(self, payload: Any) -> Any:
+        """Returns the value as it came."""
+        return payload
+
+
 def _slider(product: Product, name: str, options: dict[str, Any]) -> gr.Slider:
     bounds, default = rule(product.settings, name), getattr(product.settings, name)
     usual = {
@@ -125,7 +138,7 @@ def _slider(product: Product, name: str, options: dict[str, Any]) -> gr.Slider:
         "value": default,
         "step": bounds.step,
     }
-    return gr.Slider(**usual | options)
+    return Slider(**usual | options)
 
 
 def _radio(product: Product, name: str, options: dict[str, Any]) -> gr.Radio:
