@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import gradio as gr
@@ -117,19 +117,25 @@ def translate(language: str, key: str, /, **values: Any) -> Translated:
     Args:
         language: its code.
         key: of the text.
-        values: of its parts; several texts are joined by commas.
+        values: of its parts; several texts are listed.
 
     Raises:
         KeyError: if neither language has the key, or if a value is missing.
     """
     text = table(language).get(key) if language in LANGUAGES else None
     text = table(DEFAULT)[key] if text is None else text
-    filled = text.format(**{n: _joined(v) for n, v in values.items()}) if values else text
+    filled = text.format(**{n: _joined(language, v) for n, v in values.items()}) if values else text
     return _translated(filled, {"key": key}, values)
 
 
-def _joined(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, (list, tuple)) else value
+def _joined(language: str, value: Any) -> Any:
+    """Returns several texts as one, and any other value as it is."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    texts = [str(part) for part in value] or [""]
+    return reduce(
+        lambda first, rest: translate(language, "shared.listed", first=first, rest=rest), texts
+    )
 
 
 def _translated(text: str, source: dict[str, Any], values: Mapping[str, Any]) -> Translated:

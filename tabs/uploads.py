@@ -16,9 +16,7 @@ from pipelines.core.rules import is_picture
 class WithoutStub(type(gr.Image)):
     """Makes a component class without the stub file that Gradio writes beside its source."""
 
-    def __new__(
-        cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]
-    ) -> WithoutStub:
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> WithoutStub:
         return ABCMeta.__new__(cls, name, bases, attributes)
 
 

@@ -263,7 +263,7 @@ def test_choices_of_one_setting_differ_in_every_language():
 
 
 def test_what_the_page_says_in_chinese_is_chinese_and_in_english_is_not():
-    names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt"}
+    names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt", "shared.listed"}
     chinese = [key for key in i18n.table("zh") if not TESTED_ELSEWHERE.fullmatch(key)]
     spoken = {key for key in chinese if ".info." not in f".{key}"}
     assert {k for k in spoken - names if not CHINESE.search(i18n.translate("zh", k))} == set()

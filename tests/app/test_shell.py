@@ -70,6 +70,11 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built() -> Built:
+    return build_page()
+
+
+def build_page() -> Built:
+    """All tabs inside a page."""
     with gr.Blocks() as demo:
         head = page.build_header("Studio")
         with gr.Tabs() as row:
