@@ -101,7 +101,7 @@
 
   document.addEventListener('change', event => press(controlled(event.target)));
   document.addEventListener('click', event => {
-    const button = event.target.closest?.('.wish-button, .seed-row button, .reset-button');
+    const button = event.target.closest?.('.wish-button, .seed-row button, .reset-button, .chip button');
     if (!button) return;
     const seed = button.closest('.seed-row')?.querySelector('input');
     const before = seed?.value; // the server sends the new seed
@@ -239,8 +239,46 @@
     }
   });
 
+  // Chips: once one is taken away, the focus goes to the one after it, or else to the button that
+  // draws, and not back to the top of the page.
+  document.addEventListener('click', event => {
+    const button = event.target.closest?.('.chip button');
+    const place = button?.closest('[id$="-chips"]');
+    if (!place) return;
+    const chips = () => [...(byId(place.id)?.querySelectorAll('.chip button') ?? [])];
+    const at = chips().indexOf(button);
+    const observer = new MutationObserver(() => {
+      const left = chips();
+      if (left.some(other => other.dataset.name === button.dataset.name)) return;
+      observer.disconnect();
+      const next = left[Math.min(at, left.length - 1)];
+      (next ?? byId(place.id.replace(/chips$/, 'draw')))?.focus({preventScroll: true});
+    });
+    observer.observe(document.body, {childList: true, subtree: true});
+    setTimeout(() => observer.disconnect(), 5000);
+  });
+
+  // A picture as a small one for its chip, in a data address; "!" if it cannot be drawn.
+  const thumbnail = async picture => {
+    if (!picture?.url) return '';
+    try {
+      const image = new Image();
+      image.src = picture.url;
+      await image.decode();
+      const canvas = document.createElement('canvas');
+      const scale = Math.min(1, 48 / Math.max(image.naturalWidth, image.naturalHeight));
+      canvas.width = Math.max(1, Math.round(scale * image.naturalWidth));
+      canvas.height = Math.max(1, Math.round(scale * image.naturalHeight));
+      canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+      return canvas.toDataURL('image/png');
+    } catch {
+      return '!';
+    }
+  };
+
   window.studio = {
     pressed,
+    thumbnail,
 
     // Copies the link to a run, and ticks the button for a moment.
     async copyLink(query, button) {

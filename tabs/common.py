@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines.core import devices, images
 from pipelines.core.errors import UserError
 from pipelines.runs import timing
-from tabs import i18n, temp_files
+from tabs import i18n, marked, temp_files
 from tabs.lane import LANE, Turn
 
 logger = logging.getLogger("studio")
@@ -92,7 +92,8 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         yield
     except gr.Error as error:  # Gradio's own may quote what is no valid text
         error.print_exception = False
-        error.message = error.message.encode(errors="replace").decode()
+        valid = error.message.encode(errors="replace").decode()
+        error.message = error.message if valid == error.message else valid
         raise
     except Exception as error:
         raise gr.Error(_error_message(error, language), print_exception=False) from None
@@ -213,13 +214,19 @@ def status_line(text: str, *, done: int = 0, total: int = 0, kind: str = "") -> 
         kind: `BEGINS` of a run's first line, `QUIET` of one that is not announced.
     """
     of_kind = f' data-kind="{kind}"' if kind else ""
-    line = f'<p class="status"{of_kind}>{html.escape(text)}</p>'
+    line = marked.element("p", text, f'class="status"{of_kind}')
     bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
     return line + bar
 
 
-def translated_status(status: str) -> str:
-    """Marks a status line as one that another language replaced, for `assets/*.js`."""
+def translated_status(status: str, language: str | None = None) -> str:
+    """Marks a status line as one that another language replaced, for `assets/*.js`.
+
+    Args:
+        status: as the page shows it.
+        language: to translate it to; None leaves its text as it is.
+    """
+    status = status if language is None else marked.translated(status, language)
     return status.replace('class="status"', 'class="status translated"', 1)
 
 
@@ -241,13 +248,13 @@ def stopped_status(status: str | None, language: str, *, kind: str = "") -> str:
     )
 
 
-def press_script(page: str) -> str:
+def press_script(part: str) -> str:
     """Returns JavaScript that numbers a press, and replaces the first input by its token.
 
     Args:
-        page: name of what is pressed, a tab or a part of one.
+        part: name of what is pressed; its presses are numbered apart.
     """
-    number = f"window.studio?.pressed('{page}') ?? token"  # `studio` may not be loaded yet
+    number = f"window.studio?.pressed('{part}') ?? token"  # `studio` may not be loaded yet
     return f"(token, ...others) => [{number}, ...others]"
 
 

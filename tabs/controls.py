@@ -45,6 +45,31 @@ def names_of(product: Product, group: str) -> list[str]:
     return [f.name for f in fields if f.metadata["group"] == group]
 
 
+def thumbnails(product: Product) -> dict[str, Any]:
+    """Returns the texts with the thumbnails of pictures by the name of their setting."""
+    names = [f.name for f in dataclasses.fields(product.settings)]
+    pictures = [name for name in names if is_picture(product.settings, name)]
+    return {name: laid_out(thumbnail_id(product, name)) for name in pictures}
+
+
+def sections(product: Product) -> dict[str, Any]:
+    """Returns the parts of a tab that unfold, by the group of their settings, once laid out."""
+    return {group: laid_out(section_id(product, group)) for group in groups(product)}
+
+
+def section_id(product: Product, group: str) -> str:
+    """Returns the element id of the part of a tab that unfolds."""
+    return product.prefix + group
+
+
+def section_title(product: Product, group: str, language: str, count: int) -> str:
+    """Returns the title of a part that unfolds, with the number of its settings that are set."""
+    title = i18n.translate(language, i18n.key_of(product, "group", group))
+    if not count:
+        return title
+    return i18n.translate(language, "chips.count", title=title, count=count)
+
+
 def groups(product: Product) -> list[str]:
     """Returns the groups of a product that unfold, the advanced one last."""
     found = dict.fromkeys(f.metadata["group"] for f in dataclasses.fields(product.settings))
@@ -54,7 +79,7 @@ def groups(product: Product) -> list[str]:
 @contextmanager
 def _unfolding(product: Product, group: str) -> Iterator[None]:
     title = Translatable(i18n.key_of(product, "group", group))
-    with gr.Accordion(title, open=False, elem_id=f"{product.prefix}{group}"):
+    with gr.Accordion(title, open=False, elem_id=section_id(product, group)):
         help_key = f"{product.name}.group_help.{group}"
         if help_key in i18n.table(i18n.DEFAULT):
             gr.Markdown(Translatable(help_key))
@@ -92,6 +117,19 @@ def element_id(product: Product, name: str) -> str:
     return product.prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
 
 
+class Slider(gr.Slider, metaclass=uploads.WithoutStub):
+    """Like `gr.Slider`, but events get any number; the rule of the setting says what is wrong.
+
+    Its ends follow from other settings, so a value may come before the ends that it fits.
+    """
+
+    is_template = True  # the page shows it as its parent
+
+    def preprocess(self, payload: Any) -> Any:
+        """Returns the value as it came."""
+        return payload
+
+
 def _slider(product: Product, name: str, options: dict[str, Any]) -> gr.Slider:
     bounds, default = rule(product.settings, name), getattr(product.settings, name)
     usual = {
@@ -100,7 +138,7 @@ def _slider(product: Product, name: str, options: dict[str, Any]) -> gr.Slider:
         "value": default,
         "step": bounds.step,
     }
-    return gr.Slider(**usual | options)
+    return Slider(**usual | options)
 
 
 def _radio(product: Product, name: str, options: dict[str, Any]) -> gr.Radio:
@@ -119,8 +157,15 @@ def _text(product: Product, name: str, options: dict[str, Any]) -> gr.Textbox:
 
 
 def _picture(product: Product, name: str, options: dict[str, Any]) -> gr.Image:
+    """Lays out an upload, and the text that holds its thumbnail; see `assets/studio.js`."""
     options.pop("info", None)
+    gr.Textbox("", visible=False, elem_id=thumbnail_id(product, name))
     return uploads.picture_upload(**options)
+
+
+def thumbnail_id(product: Product, name: str) -> str:
+    """Returns the element id of the text with the thumbnail of a picture, as a data address."""
+    return f"{element_id(product, name)}-thumbnail"
 
 
 def _seed(product: Product, name: str, options: dict[str, Any]) -> gr.Number:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,17 @@ class Translatable(str):
         return (self.key,)
 
 
+class Translated(str):
+    """A text in one language that remembers what it says, so that another can say it too.
+
+    Attributes:
+        source: a `key` of the texts or the kind of an `error`, and the `values` of its parts; a
+            part of its own is a source, several are a list.
+    """
+
+    source: dict[str, Any]
+
+
 def table(language: str) -> Mapping[str, str]:
     """Returns every key, `part.name`, with its text in a language."""
     return _english(tuple(PRODUCTS.values())) if language == DEFAULT else _read(language)
@@ -89,7 +100,12 @@ def _declared(products: Iterable[Product]) -> dict[str, str]:
         declared |= {f"{product.name}.{key}": text for key, text in product.texts.items()}
         for field in dataclasses.fields(product.settings):
             label = label_of(product.settings, field.name)
-            for part, text in (("setting", label), ("info", field.metadata["help"])):
+            parts = {
+                "setting": label,
+                "info": field.metadata["help"],
+                "short": field.metadata["short"],
+            }
+            for part, text in parts.items():
                 key = f"{part}.{field.name}"
                 if text and declared.setdefault(key, text) != text:
                     declared[f"{product.name}.{key}"] = text
@@ -104,17 +120,67 @@ def _flatten(entries: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str
             yield from _flatten(entry, f"{prefix}{name}.")
 
 
-def translate(language: str, key: str, /, **values: Any) -> str:
+def translate(language: str, key: str, /, **values: Any) -> Translated:
     """Returns the text of a key in a language, or else in English, with its values filled in.
 
     A language that is not known is English too.
+
+    Args:
+        language: its code.
+        key: of the text.
+        values: of its parts; several texts are listed.
 
     Raises:
         KeyError: if neither language has the key, or if a value is missing.
     """
     text = table(language).get(key) if language in LANGUAGES else None
     text = table(DEFAULT)[key] if text is None else text
-    return text.format(**values) if values else text
+    filled = text.format(**{n: _joined(language, v) for n, v in values.items()}) if values else text
+    return _translated(filled, {"key": key}, values)
+
+
+def _joined(language: str, value: Any) -> Any:
+    """Returns several texts as one, and any other value as it is."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    texts: list[str] = [str(part) for part in value] or [""]
+    joined, *others = texts
+    for text in others:
+        joined = translate(language, "shared.listed", first=joined, rest=text)
+    return joined
+
+
+def _translated(text: str, source: dict[str, Any], values: Mapping[str, Any]) -> Translated:
+    translated = Translated(text)
+    translated.source = source | {"values": {n: _source_of(v) for n, v in values.items()}}
+    return translated
+
+
+def _source_of(value: Any) -> Any:
+    """Returns a part of a text as JSON can hold it."""
+    if isinstance(value, Translated):
+        return value.source
+    if isinstance(value, Message):
+        return {"error": value.kind, "values": {n: _source_of(v) for n, v in value.parts.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_source_of(part) for part in value]
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+def said_in(language: str, source: Any) -> Any:
+    """Returns what the source of a `Translated` says in a language; other values as they are.
+
+    Raises:
+        KeyError: if it is no source of a text that there is, or if a value is missing.
+    """
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return [said_in(language, part) for part in source]
+    if not isinstance(source, Mapping):
+        return source
+    values = {str(n): said_in(language, value) for n, value in source["values"].items()}
+    if "error" in source:
+        return error_message(language, Message(source["error"], **values))
+    return translate(language, source["key"], **values)
 
 
 def key_of(product: Product, part: str, name: str) -> str:
@@ -127,6 +193,13 @@ def key_of(product: Product, part: str, name: str) -> str:
     """
     own = f"{product.name}.{part}.{name}"
     return own if own in table(DEFAULT) else f"{part}.{name}"
+
+
+def short_name(product: Product, language: str, name: str) -> Translated:
+    """Returns the name of a setting where there is little room."""
+    key = key_of(product, "short", name)
+    known = key in table(DEFAULT)
+    return translate(language, key if known else key_of(product, "setting", name))
 
 
 def text_of(product: Product, language: str, key: str, **values: Any) -> str:
@@ -177,14 +250,15 @@ def _translate_nested(language: str, value: Any) -> Any:
     return translate(language, value.key) if isinstance(value, Translatable) else value
 
 
-def error_message(language: str, error: UserError | Message) -> str:
+def error_message(language: str, error: UserError | Message) -> Translated:
     """Returns the message of an error in a language, or in English if it has no translation."""
     is_translated = language in LANGUAGES and language != DEFAULT
     template = table(language).get(f"error.{error.kind}") if is_translated else None
-    if template is None:
-        return str(error)
-    parts = {name: _translate_part(language, part) for name, part in error.parts.items()}
-    return template.format(**parts)
+    text = str(error)
+    if template is not None:
+        parts = {name: _translate_part(language, part) for name, part in error.parts.items()}
+        text = template.format(**parts)
+    return _translated(text, {"error": error.kind}, error.parts)
 
 
 def _translate_part(language: str, part: Any) -> Any:

@@ -27,9 +27,13 @@ _TOKEN = re.compile(r"(?P<page>[0-9a-f]{16}):(?P<number>[0-9]{1,18})")
 
 @dataclass
 class _Page:
-    """Numbers of a page: of its latest press, of its latest begun run, and of its ended one.
+    """A page.
 
-    And the language that it is in; empty until it is told.
+    Attributes:
+        latest: number of its latest press.
+        started: number of its latest begun run.
+        ended: number of its latest ended run.
+        language: its language if it has changed since it was opened; else empty.
     """
 
     latest: int = 0
@@ -96,31 +100,25 @@ class Runs:
                 return bool(name)
             return self._page(name).latest == number
 
+    def speak(self, token: str | None, language: str) -> None:
+        """Notes the language of a page, so that its runs go on in it; ignores unknown pages."""
+        with self._lock:
+            page = self._pages.get(_parse_token(token)[0])
+            if page is not None:
+                page.language = language
+
+    def language(self, token: str | None, default: str) -> str:
+        """Returns the language of a page; the default if it has not changed."""
+        with self._lock:
+            page = self._pages.get(_parse_token(token)[0])
+            return page.language if page and page.language else default
+
     def end(self, token: str) -> None:
         """Notes that a run has ended, so that its page may be forgotten."""
         name, number = _parse_token(token)
         with self._lock:
             if name in self._pages:
                 self._pages[name].ended = max(self._pages[name].ended, number)
-
-    def goes_on(self, token: str | None) -> bool:
-        """Returns whether a run of the page of a token is being drawn."""
-        name, _ = _parse_token(token)
-        with self._lock:
-            return name in self._pages and self._pages[name].ended < self._pages[name].started
-
-    def set_language(self, token: str | None, language: str) -> None:
-        """Notes the language of a page, which its run takes from then on."""
-        name, _ = _parse_token(token)
-        with self._lock:
-            if name in self._pages:
-                self._pages[name].language = language
-
-    def language(self, token: str, default: str) -> str:
-        """Returns the language of a page; `default` if it is not known."""
-        name, _ = _parse_token(token)
-        with self._lock:
-            return (name in self._pages and self._pages[name].language) or default
 
     def remember(self, token: str, preview: Any) -> None:
         """Stores what a page shows, to show it again in another language."""

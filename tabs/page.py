@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from gradio.blocks import Block, Blocks
 from pipelines.core.errors import UserError
 from pipelines.products import PRODUCTS
 from pipelines.runs import provenance, timing
-from tabs import common, i18n, sweeps, warm_up
+from tabs import common, i18n, marked, warm_up
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
 from tabs.tab import Tab, estimate_of, restore_run
@@ -83,17 +82,13 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
     """
     gr.api(runs.halt, api_name="leave", queue=False, api_visibility="undocumented")
     translatable = i18n.translatable_blocks(demo.blocks.values())
-    tokens = [token for tab in tabs.values() for token in tab.tokens()]
+    shown = _Shown(header, tabs)
     outputs = _outputs(header, tabs_row, tabs, translatable)
 
-    def translate_page(language: str, *run_tokens: str) -> dict[Any, Any]:
-        """Returns the updates that translate the whole page."""
+    def translate_page(language: str, *values: Any) -> dict[Any, Any]:
+        """Returns the updates that translate the whole page, with all that it shows."""
         updates: dict[Any, Any] = {b: i18n.translation_update(b, language) for b in translatable}
-        pairs = zip(run_tokens[::2], run_tokens[1::2], strict=True)
-        for tab, (token, sweep_token) in zip(tabs.values(), pairs, strict=True):
-            _merge(updates, tab.translated(language, token))
-            _merge(updates, sweeps.translated(tab.sweep, tab.product, language, sweep_token))
-        return updates
+        return _merged(updates, shown.translated(language, values))
 
     def open_page(request: gr.Request) -> dict[Any, Any]:
         """Sets the language of the browser, and restores the run of the link."""
@@ -102,8 +97,8 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
         language = _visitor_language(query, request.headers.get("accept-language", ""))
         updates: dict[Any, Any] = {header.language: gr.update(value=language)}
         if language != i18n.DEFAULT:
-            _merge(updates, translate_page(language, *[""] * len(tokens)))
-        _merge(updates, _restore_link(header, tabs, query, language))
+            updates = _merged(updates, translate_page(language, *shown.at_first()))
+        updates = _merged(updates, _restore_link(header, tabs, query, language))
         if query.get("tab") in (*tabs, "about"):
             updates[tabs_row] = gr.Tabs(selected=query["tab"])
         return updates
@@ -116,7 +111,10 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
         None, inputs=header.language, js=_LANGUAGE_SCRIPT, **common.INSTANT_EVENT
     )
     header.language.input(
-        translate_page, inputs=[header.language, *tokens], outputs=outputs, **common.INSTANT_EVENT
+        translate_page,
+        inputs=[header.language, *shown.inputs()],
+        outputs=outputs,
+        **common.INSTANT_EVENT,
     ).then(None, inputs=header.language, js=_LANGUAGE_SCRIPT, **common.INSTANT_EVENT)
     header.upload.upload(
         open_picture,
@@ -127,18 +125,48 @@ def wire(demo: Blocks, header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab
     _wire_first_estimates(header, tabs)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What a page shows and holds besides its fixed texts, as an event gets it."""
+
+    header: Header
+    tabs: Mapping[str, Tab]
+
+    def inputs(self) -> list[Any]:
+        """Returns the components that `translated` needs: the notice, then those of each tab."""
+        of_tabs = [c for tab in self.tabs.values() for c in tab.shown_inputs()]
+        return [self.header.notice, *of_tabs]
+
+    def at_first(self) -> list[Any]:
+        """Returns the values of the inputs on a page that was just opened."""
+        return [getattr(component, "value", None) or "" for component in self.inputs()]
+
+    def translated(self, language: str, values: Sequence[Any]) -> dict[Any, Any]:
+        """Returns the updates that translate all of it."""
+        notice, *rest = values
+        updates: dict[Any, Any] = {self.header.notice: marked.translated(notice, language)}
+        for tab in self.tabs.values():
+            count = len(tab.shown_inputs())
+            updates |= tab.translated_with(language, rest[:count])
+            rest = rest[count:]
+        return updates
+
+
 def _outputs(
     header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab], translatable: list[Block]
 ) -> list[Any]:
     """Returns all components that are translated or restored, each once."""
-    generated = [
-        c
-        for tab in tabs.values()
-        for c in (tab.explanation, tab.examples, *tab.result.outputs(), *tab.sweep.generated())
-    ]
-    controls = [c for tab in tabs.values() for c in (*tab.inputs(), *tab.sweep.axes())]
     others = [header.language, header.notice, tabs_row]
-    return list(dict.fromkeys([*others, *translatable, *generated, *controls]))
+    of_tabs = [
+        component
+        for tab in tabs.values()
+        for component in (
+            *(tab.explanation, tab.examples, *tab.result.outputs()),
+            *tab.shown_outputs(),
+            *(*tab.sweep.axes(), *tab.sweep.outputs()),
+        )
+    ]
+    return list(dict.fromkeys([*others, *translatable, *of_tabs]))
 
 
 def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
@@ -146,9 +174,10 @@ def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
     return language if language in i18n.LANGUAGES else i18n.preferred_language(accepted)
 
 
-def _notice(message: str) -> str:
-    """Returns an error message as HTML for the notice above the tabs."""
-    return f'<p role="alert">{html.escape(message, quote=False)}</p>'
+def _notice(*sentences: str) -> str:
+    """Returns the sentences of an error as HTML for the notice above the tabs."""
+    spans = " ".join(marked.element("span", sentence) for sentence in sentences)
+    return f'<p role="alert">{spans}</p>'
 
 
 def _restore_file(
@@ -175,19 +204,19 @@ def _restore_link(
         run = provenance.from_query(query)
         return restore_run(tabs, run, language) if run else {}
     except UserError as error:
-        message = (
-            f"{i18n.translate(language, 'page.bad_link')} {i18n.error_message(language, error)}"
-        )
-        return {header.notice: _notice(message)}
+        bad_link = i18n.translate(language, "page.bad_link")
+        return {header.notice: _notice(bad_link, i18n.error_message(language, error))}
 
 
-def _merge(updates: dict[Any, Any], others: Mapping[Any, Any]) -> None:
-    """Adds other updates; of a component that has one already, what both say counts."""
+def _merged(updates: Mapping[Any, Any], others: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Returns all updates; two of one component become one, in which the other's parts count."""
+    merged = dict(updates)
     for component, other in others.items():
-        update = updates.get(component)
+        update = merged.get(component)
         if isinstance(update, dict) and isinstance(other, dict):
             other = update | other
-        updates[component] = other
+        merged[component] = other
+    return merged
 
 
 def _wire_first_estimates(header: Header, tabs: Mapping[str, Tab]) -> None:

@@ -140,13 +140,13 @@ def scores(product: Product, preview: Any, language: str) -> str:
     return f'<div class="scores">{score_rows(preview, language)}</div>'
 
 
-def starting_noise(product: Product) -> str:
+def starting_noise(product: Product, language: str = i18n.DEFAULT) -> str:
     """Returns the noise that the default run starts from, shown before the first run, as HTML."""
     settings = product.settings()
     noise = draw_noise(image_generators(settings.seed, settings.count), product.noise_shape)
     pictures = images.to_pil(noise / 3)
-    alt = i18n.translate(i18n.DEFAULT, "shared.noise_alt")
-    return pairs(product, pictures, pictures, [alt] * len(pictures), i18n.DEFAULT)
+    alt = i18n.translate(language, "shared.noise_alt")
+    return pairs(product, pictures, pictures, [alt] * len(pictures), language)
 
 
 def pairs(

@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.core.rules import validate
 from pipelines.models import hub
 from pipelines.runs.product import Product
-from tabs import common, controls, examples, explain, i18n, lane, results, sweeps
+from tabs import chips, common, controls, examples, explain, i18n, lane, results, sweeps
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
@@ -18,7 +18,6 @@ from tabs.results import ResultComponents
 from tabs.tab import (
     READY,
     Tab,
-    estimate_of,
     example_status,
     restore_run,
     settings_of,
@@ -56,7 +55,8 @@ def build(product: Product, language: gr.Radio) -> Tab:
     _wire_copy(tab, language, copy)
     _wire_cells(tab, language)
     _wire_examples(tab, language)
-    _wire_estimate(tab, language)
+    _wire_state(tab, language)
+    _wire_chips(tab, language)
     sweeps.wire(
         tab.sweep,
         product,
@@ -80,6 +80,7 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
             heading(product, "shared.settings", classes="sr-only")
             with gr.Column(elem_classes="wish", min_width=0):
                 laid_out = controls.layout(product, controls.WISH, custom)
+                of_chips = chips.build(product)
                 run, stop, estimate = _buttons(product)
             with gr.Column(elem_classes="controls", min_width=0):
                 for group in (controls.MAIN, *controls.groups(product)):
@@ -95,24 +96,34 @@ def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
                 heading(product, "inside.title")
                 result.charts.render()
                 result.filmstrip.render()
-    sweep, explanation = _unfolding(product)
-    token = gr.Textbox(visible=False)
-    tab = Tab(product, laid_out, result, token, estimate, explanation, shelf, sweep)
+    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{product.prefix}sweep"):
+        sweep = sweeps.layout(product)
+    tab = Tab(
+        product=product,
+        controls=laid_out,
+        result=result,
+        token=gr.Textbox(visible=False),
+        estimate=estimate,
+        chips=of_chips,
+        sections=controls.sections(product),
+        thumbnails=controls.thumbnails(product),
+        parts={part: controls.laid_out(part) for part in view_of(product).parts},
+        explanation=_explanation(product),
+        examples=shelf,
+        sweep=sweep,
+    )
     return tab, run, stop, copy
 
 
-def _unfolding(product: Product) -> tuple[sweeps.Panel, gr.Markdown]:
-    """Lays out the parts below a tab that unfold: the sweep, and how the product works."""
-    prefix = product.prefix
-    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{prefix}sweep"):
-        sweep = sweeps.layout(product)
-    with gr.Accordion(Translatable("explain.title"), open=False, elem_id=f"{prefix}explain"):
-        explanation = gr.Markdown(
+def _explanation(product: Product) -> gr.Markdown:
+    with gr.Accordion(
+        Translatable("explain.title"), open=False, elem_id=f"{product.prefix}explain"
+    ):
+        return gr.Markdown(
             explain.page(product, i18n.DEFAULT),
             latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             elem_classes="how",
         )
-    return sweep, explanation
 
 
 def heading(product: Product, key: str, *, classes: str = "") -> gr.HTML:
@@ -219,7 +230,8 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
                 for updates in _updates_of_run(tab.product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
-            yield results.in_output_order(results.failure_updates(language_code, error))
+            spoken = runs.language(token, language_code)
+            yield results.in_output_order(results.failure_updates(spoken, error))
             raise
         finally:
             runs.end(token)
@@ -310,10 +322,8 @@ def _wire_copy(tab: Tab, language: gr.Radio, copy: gr.Button) -> None:
 
 def _wire_examples(tab: Tab, language: gr.Radio) -> None:
     """Makes a press on an example show it, and set the controls to its settings."""
-    names = list(tab.controls)
-    outputs = [tab.token, *tab.result.outputs(), *(tab.controls[name] for name in names)]
 
-    def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
+    def show(token: str, language_code: str, event: gr.EventData) -> dict[Any, Any]:
         data = event._data  # anyone can send an event
         with common.as_gradio_errors(language_code):
             name = data.get("name") if isinstance(data, dict) else None
@@ -322,17 +332,14 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
         runs.remember(token, preview)
         status = example_status(preview, language_code)
         updates = results.updates(tab.product, preview, language_code, status=status)
-        controls = tab.control_updates(preview.settings)
-        return [
-            token,
-            *results.in_output_order(updates),
-            *(controls[tab.controls[name]] for name in names),
-        ]
+        values = results.in_output_order(updates)
+        shown = dict(zip(tab.result.outputs(), values, strict=True))
+        return {tab.token: token, **shown, **tab.shown(preview.settings, language_code)}
 
     tab.examples.click(
         show,
         inputs=[tab.token, language],
-        outputs=outputs,
+        outputs=[tab.token, *tab.result.outputs(), *tab.shown_outputs()],
         js=common.press_script(tab.product.name),
         **common.INSTANT_EVENT,
     )
@@ -340,7 +347,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
 
 def _wire_cells(tab: Tab, language: gr.Radio) -> None:
     """Makes a press on a picture of the sweep set the tab to its settings, and go there."""
-    outputs: list[Any] = [*tab.inputs(), tab.result.status]
+    outputs: list[Any] = [*tab.shown_outputs(), *tab.sweep.axes(), tab.result.status]
 
     def open_cell(token: str, language_code: str, event: gr.EventData) -> dict[Any, Any]:
         with common.as_gradio_errors(language_code):
@@ -355,20 +362,46 @@ def _wire_cells(tab: Tab, language: gr.Radio) -> None:
     ).success(None, js=f"() => studio.focusResult('{tab.product.name}')", **common.INSTANT_EVENT)
 
 
-def _wire_estimate(tab: Tab, language: gr.Radio) -> None:
-    """Makes every change of a control update the estimated time of a run."""
+def _wire_state(tab: Tab, language: gr.Radio) -> None:
+    """Makes every change of a control update all that follows from it: chips, texts, estimate."""
 
-    def update_estimate(language_code: str, *values: Any) -> str:
-        return estimate_of(tab.product, language_code, values)
+    def update_state(language_code: str, *values: Any) -> dict[Any, Any]:
+        return tab.state(tab.held(values), language_code)
 
+    options: dict[str, Any] = {
+        "inputs": [language, *tab.held_inputs()],
+        "outputs": tab.state_outputs(),
+        "trigger_mode": "always_last",
+        **common.INSTANT_EVENT,
+    }
     inputs: list[Any] = tab.inputs_without_pictures()
     changes = [component.change for component in inputs]
-    gr.on(
-        # Every finished run improves the estimate, and another language says it anew.
-        [*changes, tab.result.link.change, language.change],
-        update_estimate,
-        inputs=[language, *tab.inputs_without_pictures()],
-        outputs=tab.estimate,
-        trigger_mode="always_last",
+    # Every finished run improves the estimate.
+    gr.on([*changes, tab.result.link.change], update_state, **options)
+    for name, thumbnail in tab.thumbnails.items():
+        picture = tab.controls[name]
+        # In the browser, since nobody should send a picture again to see it small.
+        picture.change(
+            None,
+            inputs=picture,
+            outputs=thumbnail,
+            js="picture => studio.thumbnail(picture)",
+            **common.INSTANT_EVENT,
+        ).then(update_state, **options)
+
+
+def _wire_chips(tab: Tab, language: gr.Radio) -> None:
+    """Makes a press on a chip take its setting back."""
+
+    def remove_setting(event: gr.EventData, language_code: str, *values: Any) -> dict[Any, Any]:
+        data = event._data  # anyone can send an event
+        name = data.get("name") if isinstance(data, dict) else None
+        return tab.without(name, tab.held(values), language_code)
+
+    tab.chips.click(
+        remove_setting,
+        inputs=[language, *tab.held_inputs()],
+        outputs=tab.shown_outputs(),
+        trigger_mode="multiple",
         **common.INSTANT_EVENT,
     )

@@ -53,9 +53,9 @@ class Panel:
     download: gr.DownloadButton
     token: gr.Textbox
 
-    def generated(self) -> list[Component]:
-        """Returns the components whose texts a sweep generates."""
-        return [self.status, self.grid]
+    def outputs(self) -> list[Component]:
+        """Returns the components that show a sweep."""
+        return [self.status, self.grid, self.download]
 
     def axes(self) -> list[Component]:
         """Returns the components that choose the two axes."""
@@ -79,9 +79,18 @@ def layout(product: Product) -> Panel:
     download = gr.DownloadButton(
         Translatable("sweep.save"), interactive=False, size="sm", elem_id=f"{prefix}download"
     )
-    token = gr.Textbox(visible=False)
-    axes = (row_choice, row_values, column_choice, column_values)
-    return Panel(*axes, run, stop, status, grid, download, token)
+    return Panel(
+        rows=row_choice,
+        row_values=row_values,
+        columns=column_choice,
+        column_values=column_values,
+        run=run,
+        stop=stop,
+        status=status,
+        grid=grid,
+        download=download,
+        token=gr.Textbox(visible=False),
+    )
 
 
 def _axis(product: Product, name: str, setting: str) -> tuple[gr.Dropdown, gr.Textbox]:
@@ -151,7 +160,7 @@ def wire(
     ).then(
         draw,
         inputs=[panel.token, language, *panel.axes(), *inputs],
-        outputs=[*panel.generated(), panel.download],
+        outputs=panel.outputs(),
         show_progress_on=panel.status,
         api_visibility="private",
         **common.DEVICE_QUEUE,
@@ -303,20 +312,22 @@ def _update(product: Product, state: Sweep, language: str) -> list[Any]:
 
 
 def translated(
-    panel: Panel, product: Product, language: str, token: str | None
-) -> dict[Component, Any]:
-    """Returns the updates that translate a sweep; empty if there is none, or it was dropped."""
+    panel: Panel, product: Product, language: str, token: str | None, status: str
+) -> dict[Any, Any]:
+    """Returns the updates that translate a sweep that the page shows.
+
+    Args:
+        panel: components of the sweep.
+        product: product that the tab generates.
+        language: its code.
+        token: of the page's latest sweep; empty if there was none.
+        status: as the page shows it.
+    """
+    updates: dict[Any, Any] = {panel.status: common.translated_status(status, language)}
     state = _kept(product, token)
-    runs.set_language(token, language)
-    if state is None:
-        return {panel.status: common.translated_status(common.status_line(""))}
-    status = _status(state, language)
-    if not state.finished and not runs.goes_on(token):
-        status = common.stopped_status(status, language)
-    return {
-        panel.status: common.translated_status(status),
-        panel.grid: table(product, state, language),
-    }
+    if state is not None:
+        updates[panel.grid] = table(product, state, language)
+    return updates
 
 
 def _kept(product: Product, token: str | None) -> Sweep | None:

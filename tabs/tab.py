@@ -16,7 +16,7 @@ from pipelines.core.errors import SettingsError, UserError
 from pipelines.core.rules import is_picture, validate
 from pipelines.runs import provenance, timing
 from pipelines.runs.product import Product
-from tabs import common, controls, examples, explain, i18n, results, sweeps
+from tabs import chips, common, controls, examples, explain, i18n, results, sweeps
 from tabs.latest_run import runs
 from tabs.results import ResultComponents
 from tabs.views import view_of
@@ -40,6 +40,10 @@ class Tab:
         result: components of the result.
         token: component with the token of the page's latest run.
         estimate: component with the estimated time of a run.
+        chips: component with what is in force.
+        sections: parts that unfold, by the group of their settings.
+        thumbnails: components with the thumbnails of pictures, by the name of their setting.
+        parts: components of the view besides the controls, by their element ids.
         explanation: component that explains how the tab works.
         examples: component with the stored examples.
         sweep: components of the sweep.
@@ -50,6 +54,10 @@ class Tab:
     result: ResultComponents
     token: gr.Textbox
     estimate: gr.HTML
+    chips: gr.HTML
+    sections: Mapping[str, gr.Accordion]
+    thumbnails: Mapping[str, gr.Textbox]
+    parts: Mapping[str, Any]
     explanation: gr.Markdown
     examples: gr.HTML
     sweep: sweeps.Panel
@@ -62,31 +70,148 @@ class Tab:
         """Returns the controls that `settings_without_pictures` needs, in the same order."""
         return [self.controls[name] for name in names_without_pictures(self.product.settings)]
 
-    def control_updates(self, settings: Any) -> dict[Component, Update]:
-        """Returns the updates that set all controls to settings."""
-        updates = {name: controls.update(settings, name) for name in self.controls}
-        for name, update in view_of(self.product).extra_updates(settings).items():
-            updates[name] = updates[name] | update
-        return {self.controls[name]: update for name, update in updates.items()}
+    def held_inputs(self) -> list[Component]:
+        """Returns the components that `held` needs; no uploads, which are slow to send."""
+        return [*self.inputs_without_pictures(), *self.thumbnails.values()]
 
-    def translated(self, language: str, token: str | None) -> dict[Any, Any]:
-        """Returns the updates that translate the generated texts of the tab."""
+    def held(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Returns the values of `held_inputs` by the names of their settings."""
+        names = [*names_without_pictures(self.product.settings), *self.thumbnails]
+        return dict(zip(names, values, strict=True))
+
+    def state_outputs(self) -> list[Component]:
+        """Returns the components that `state` updates."""
+        named = {**self.controls, **self.parts}
+        of_view = view_of(self.product).state(self.product.settings(), i18n.DEFAULT)
+        others = [self.chips, self.estimate, *self.sections.values()]
+        return [*(named[name] for name in of_view), *others]
+
+    def state(self, values: Mapping[str, Any], language: str) -> dict[Any, Any]:
+        """Returns all that follows from what the controls hold, besides their values.
+
+        Args:
+            values: of the controls by name; a thumbnail in place of each picture.
+            language: of all texts.
+        """
+        found = chips.held(self.product, dict(values))
+        return {
+            **self._of_view(found.settings, language),
+            **self._titles(found, language),
+            self.chips: chips.chips(self.product, found, language),
+            self.estimate: estimate_of(
+                self.product,
+                language,
+                [values[name] for name in names_without_pictures(self.product.settings)],
+            ),
+        }
+
+    def _of_view(self, settings: Any, language: str) -> dict[Any, Update]:
+        named = {**self.controls, **self.parts}
+        updates = view_of(self.product).state(settings, language)
+        return {named[name]: gr.update(**update) for name, update in updates.items()}
+
+    def _titles(self, found: chips.Held, language: str) -> dict[Any, Update]:
+        """Returns the updates of the titles of the parts that unfold."""
+        counts = {group: chips.count(self.product, group, found) for group in self.sections}
+        return {
+            section: gr.update(
+                label=controls.section_title(self.product, group, language, counts[group])
+            )
+            for group, section in self.sections.items()
+        }
+
+    def control_updates(
+        self, settings: Any, language: str = i18n.DEFAULT
+    ) -> dict[Component, Update]:
+        """Returns the updates that set all controls to settings, with their texts and ranges."""
+        updates = {self.controls[n]: controls.update(settings, n) for n in self.controls}
+        of_view = self._of_view(settings, language)
+        return {control: of_view.get(control, {}) | update for control, update in updates.items()}
+
+    def shown_outputs(self) -> list[Component]:
+        """Returns the components that `shown` updates."""
+        found = [*self.inputs(), *self.thumbnails.values(), *self.state_outputs()]
+        return list(dict.fromkeys(found))
+
+    def shown(self, settings: Any, language: str) -> dict[Any, Any]:
+        """Returns the updates that set the tab to settings: its controls and what follows.
+
+        Parts that unfold are opened if some of their settings are set.
+        """
+        values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+        small = {name: chips.thumbnail(values[name]) for name in self.thumbnails}
+        updates = self.state(values | small, language)
+        found = chips.held(self.product, values | small)
+        for group, section in self.sections.items():
+            if chips.count(self.product, group, found):
+                updates[section] |= gr.update(open=True)
+        updates |= {self.thumbnails[name]: address for name, address in small.items()}
+        return updates | self.control_updates(settings, language)
+
+    def without(self, name: Any, values: Mapping[str, Any], language: str) -> dict[Any, Any]:
+        """Returns the updates that take one setting back to its default, if there is such a one.
+
+        Args:
+            name: of the setting; anyone can send an event.
+            values: as in `state`.
+            language: of all texts.
+        """
+        if not isinstance(name, str) or name not in self.controls:
+            return self.state(values, language)
+        defaults = self.product.settings()
+        value = getattr(defaults, name)
+        updates = self.state({**values, name: value}, language)
+        if name in self.thumbnails:
+            updates[self.thumbnails[name]] = value
+        control = self.controls[name]
+        return updates | {control: updates.get(control, {}) | controls.update(defaults, name)}
+
+    def shown_inputs(self) -> list[Component]:
+        """Returns the components that `translated_with` needs."""
+        of_runs = [self.token, self.result.status, self.sweep.token, self.sweep.status]
+        return [*of_runs, *self.held_inputs()]
+
+    def translated_with(self, language: str, values: Sequence[Any]) -> dict[Any, Any]:
+        """Returns the updates that translate all that the tab shows, and tells its runs.
+
+        Args:
+            language: its code.
+            values: of `shown_inputs`.
+        """
+        token, status, sweep_token, sweep_status, *rest = values
+        for each in (token, sweep_token):
+            runs.speak(each, language)
+        return {
+            **self.translated(language, token, status),
+            **sweeps.translated(self.sweep, self.product, language, sweep_token, sweep_status),
+            **self.state(self.held(rest), language),
+        }
+
+    def translated(
+        self, language: str, token: str | None, status: str | None = None
+    ) -> dict[Any, Any]:
+        """Returns the updates that translate the generated texts of the tab.
+
+        Args:
+            language: its code.
+            token: of the page's latest run; empty if there was none.
+            status: as the page shows it; None is that of the run.
+        """
         updates: dict[Any, Any] = {
             self.explanation: explain.page(self.product, language),
             self.examples: examples.gallery(self.product, language),
         }
         preview = runs.preview(token)
-        runs.set_language(token, language)
-        if not isinstance(preview, self.product.preview):
-            ready = common.status_line(i18n.translate(language, READY))
-            return updates | {self.result.status: common.translated_status(ready)}
-        updates_by_name = results.updates(self.product, preview, language)
-        status = updates_by_name["status"]
-        if not preview.finished and not runs.goes_on(token):
-            status = common.stopped_status(status, language)
-        updates_by_name["status"] = common.translated_status(status)
-        values = results.in_output_order(updates_by_name)
-        return updates | dict(zip(self.result.outputs(), values, strict=True))
+        if preview is not None:
+            updates_by_name = results.updates(self.product, preview, language)
+            values = results.in_output_order(updates_by_name)
+            updates |= dict(zip(self.result.outputs(), values, strict=True))
+        elif not token:
+            updates[self.result.pictures] = results.starting_noise(self.product, language)
+        said = status or updates.get(self.result.status)
+        said = said or common.status_line(i18n.translate(language, READY))
+        updates[self.result.status] = common.translated_status(said, language)
+        return updates
 
     def tokens(self) -> list[Component]:
         """Returns the components with the tokens of what the tab shows: the run, the sweep."""
@@ -165,7 +290,7 @@ def restore_run(
     provenance.check_has_tab(record, tabs)
     tab = tabs[record.tab]
     return {
-        **tab.control_updates(record.settings),
+        **tab.shown(record.settings, language),
         **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
         tab.result.status: _weights_status(_RESTORED, record.revisions, language),
     }
@@ -184,11 +309,13 @@ def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], languag
         revisions: of the weights that drew it, by key of the checkpoint.
         language: language of the status.
     """
-    weights = ", ".join(
+    weights = [
         i18n.translate(
             language, "status.weights", key=found.key, needed=found.needed, here=found.here
         )
         for found in provenance.other_weights(revisions)
-    )
+    ]
     same, other = keys
-    return common.status_line(i18n.translate(language, other if weights else same, weights=weights))
+    if not weights:
+        return common.status_line(i18n.translate(language, same))
+    return common.status_line(i18n.translate(language, other, weights=weights))

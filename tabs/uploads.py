@@ -13,16 +13,14 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from pipelines.core.rules import is_picture
 
 
-class _WithoutStub(type(gr.Image)):
+class WithoutStub(type(gr.Image)):
     """Makes a component class without the stub file that Gradio writes beside its source."""
 
-    def __new__(
-        cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]
-    ) -> _WithoutStub:
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> WithoutStub:
         return ABCMeta.__new__(cls, name, bases, attributes)
 
 
-class PictureUpload(gr.Image, metaclass=_WithoutStub):
+class PictureUpload(gr.Image, metaclass=WithoutStub):
     """Like `gr.Image`, but events get the path of the uploaded file; nothing is decoded."""
 
     is_template = True  # the page shows it as its parent

@@ -28,8 +28,9 @@ class View:
         cell_note: function from settings and language to the sentence which scores are better;
             None is no sentence.
         controls: functions that lay out the controls of settings, by name, in place of the usual.
-        extra_updates: function from settings to further updates of controls, by name, when these
-            are set to the settings.
+        parts: element ids of components that `controls` lay out besides the controls.
+        state: function from settings and language to what follows from the settings, besides the
+            values of the controls: updates by the names of controls, and by the ids of `parts`.
         adjusted: function from the values of the controls, by name, to those of the settings.
         wire: adds events between the controls, by name; gets the component of the language too.
     """
@@ -39,7 +40,8 @@ class View:
     cell: Callable[[Any, float, str], str] | None = None
     cell_note: Callable[[Any, str], str] | None = None
     controls: Mapping[str, Callable[[], Component]] = field(default_factory=dict)
-    extra_updates: Callable[[Any], Updates] = field(default=lambda _: {})
+    parts: Sequence[str] = ()
+    state: Callable[[Any, str], Updates] = field(default=lambda *_: {})
     adjusted: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda values: values)
     wire: Callable[[Mapping[str, Component], gr.Radio], None] = field(default=lambda *_: None)
 

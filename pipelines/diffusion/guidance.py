@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Guide:
 
     def active(self, index: int, total_steps: int) -> bool:
         """Returns whether step `index` is guided."""
-        first, end = round(self.start * total_steps), round(self.stop * total_steps)
+        first, end = guided_steps(self.start, self.stop, total_steps)
         inside = first <= index < end and (index - first) % self.every == 0
         return inside and self.scale > 0 and bool(self.terms)
 
@@ -210,6 +211,25 @@ class Guide:
             pull = Pull(of_x_t.loss, of_x_t.gradient, slope, term.loss.polyak)
             parts.append(term.weight * self.method.push(pull, context, self._strength()))
         return torch.stack(parts).sum(dim=0)
+
+
+def guided_steps(start: float, stop: float, total_steps: int) -> tuple[int, int]:
+    """Returns the index of the first guided step, and of the first one after the guided ones."""
+    return round(start * total_steps), round(stop * total_steps)
+
+
+def switched_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves every step of a run unguided; empty if none does.
+
+    Args:
+        settings: checked, with `guidance_scale`, `start`, `stop` and `num_inference_steps`.
+    """
+    if settings.guidance_scale == 0:
+        return "guidance_scale"
+    first, end = guided_steps(settings.start, settings.stop, settings.num_inference_steps)
+    if first < end:
+        return ""
+    return "start" if settings.start > 0 else "stop"
 
 
 def _slope(direct: Tensor, gradient: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from pipelines.core.rules import Real, setting
 from pipelines.diffusion import losses
+from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import METHODS, TEXT_METHODS, Method
 from pipelines.diffusion.own import OwnLoss, own_loss, own_method
 
@@ -205,7 +206,12 @@ def losses_of(settings: Any) -> tuple[str, ...]:
 def _weight(name: str) -> Any:
     label = name.replace("_", " ").capitalize()
     return setting(
-        0.0, Real(0.0, 1.0, step=0.05), label, "A loss of your own; 0: off", group="more"
+        0.0,
+        Real(0.0, 1.0, step=0.05),
+        label,
+        "A loss of your own; 0: off",
+        group="more",
+        overruled=switched_off_by,
     )
 
 

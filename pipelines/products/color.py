@@ -25,7 +25,7 @@ from pipelines.core.rules import (
     validate,
 )
 from pipelines.diffusion import losses, plugins
-from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.guidance import Guide, switched_off_by
 from pipelines.diffusion.methods import METHODS, Method
 from pipelines.diffusion.solvers.ddim import ddim_step
 from pipelines.models import checkpoints
@@ -37,6 +37,21 @@ from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt
 from pipelines.runs.product import Curve, Product, mean
 from pipelines.runs.run import Run
 from pipelines.runs.timing import Work
+
+
+def _loss_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves `loss` without effect, or ""."""
+    return "method" if method_of(settings).is_bare else switched_off_by(settings)
+
+
+def _region_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves `region` without effect, or ""."""
+    return "mask" if settings.mask else switched_off_by(settings)
+
+
+def _color_off_by(settings: Any) -> str:
+    """Returns the name of the setting that stands in place of `color`, or ""."""
+    return "palette" if settings.palette else ""
 
 
 @plugins.extended
@@ -71,7 +86,12 @@ class ColorSettings(shared.SeveralPictures):
     methods: ClassVar[Mapping[str, Method]] = METHODS
 
     color: str = setting(
-        "#44CCAA", Color(), "Colour", "#44CCAA, rgb(68, 204, 170) or teal", group="wish"
+        "#44CCAA",
+        Color(),
+        "Colour",
+        "#44CCAA, rgb(68, 204, 170) or teal",
+        group="wish",
+        overruled=_color_off_by,
     )
     guidance_scale: float = shared.guidance_scale()
     num_inference_steps: int = shared.num_inference_steps(20)
@@ -80,20 +100,37 @@ class ColorSettings(shared.SeveralPictures):
     model: str = shared.model()
     method: str = shared.method(METHODS)
     loss: str = setting(
-        "mean", Choice(("mean", "pixels")), "What shall have the colour", group="advanced"
+        "mean",
+        Choice(("mean", "pixels")),
+        "What shall have the colour",
+        short="Colour of",
+        group="advanced",
+        overruled=_loss_off_by,
     )
     region: str = setting(
-        "all", Choice(losses.REGIONS), "Part of the picture that the colour is for", group="more"
+        "all",
+        Choice(losses.REGIONS),
+        "Part of the picture that the colour is for",
+        short="Region",
+        group="more",
+        overruled=_region_off_by,
     )
     mask: str = setting(
-        "", Mask(), "Or a square mask picture, white where the colour belongs", group="more"
+        "",
+        Mask(),
+        "Or a square mask picture, white where the colour belongs",
+        short="Mask",
+        group="more",
+        overruled=switched_off_by,
     )
     palette: str = setting(
         "",
         Palette(),
         "Palette, instead of the colour",
         "Up to five colours with shares: #102040 60, gold 40",
+        short="Palette",
         group="more",
+        overruled=switched_off_by,
     )
     brightness: float = shared.brightness("more")
     contrast: float = shared.contrast("more")
@@ -103,7 +140,10 @@ class ColorSettings(shared.SeveralPictures):
         Real(0.0, 1.0, step=0.05),
         "Weight of these",
         "Symmetry, brightness, contrast",
+        short="Weight of symmetry and its like",
         group="more",
+        needs=shared.EXTRAS,
+        overruled=switched_off_by,
     )
     start: float = shared.start()
     stop: float = shared.stop()

@@ -10,7 +10,16 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from pipelines.core.rules import Choice, DigitString, Real, SettingsError, rule, setting, validate
+from pipelines.core.rules import (
+    Choice,
+    DigitString,
+    Real,
+    SettingsError,
+    off_at,
+    rule,
+    setting,
+    validate,
+)
 from pipelines.diffusion import denoisers, losses
 from pipelines.diffusion.denoisers import class_condition
 from pipelines.diffusion.guidance import Guide
@@ -30,6 +39,7 @@ from pipelines.runs.timing import Work
 NUM_CLASSES = 10
 MAX_DIGITS = 64
 _SOLVERS = [key for key, solver in SOLVERS.items() if solver.is_offered]
+_CFG_OFF_BY = off_at("cfg_scale", 1)
 _OFFERED_SOLVERS = tuple(
     sorted(_SOLVERS, key=lambda key: key != "dpm++")
 )  # the default comes first
@@ -89,7 +99,13 @@ class DigitsSettings:
     blend_with: str = setting(
         "", DigitString(0, 1), "Blend with", "A second digit", suggested=("0", "1", "3", "8")
     )
-    blend: float = setting(0.5, Real(0.0, 1.0, step=0.05), "Blend", "0: first digit, 1: second")
+    blend: float = setting(
+        0.5,
+        Real(0.0, 1.0, step=0.05),
+        "Blend",
+        "0: first digit, 1: second",
+        needs=("blend_with",),
+    )
     solver: str = setting("dpm++", Choice(_OFFERED_SOLVERS), "Solver", group="advanced")
     eta: float = setting(
         0.0,
@@ -108,12 +124,13 @@ class DigitsSettings:
         "0: off. 0.05: subtle. 0.2: clear. 0.5: the most",
         group="steer",
         suggested=shared.SCALES,
+        needs=shared.EXTRAS,
     )
-    method: str = shared.method(methods, group="steer")
-    start: float = shared.start("steer")
-    stop: float = shared.stop(group="steer")
-    cfg_start: float = shared.start(label="CFG from")
-    cfg_stop: float = shared.stop(label="CFG until")
+    method: str = shared.method(methods, group="steer", needs=shared.EXTRAS)
+    start: float = shared.start("steer", needs=shared.EXTRAS)
+    stop: float = shared.stop(group="steer", needs=shared.EXTRAS)
+    cfg_start: float = shared.start(label="CFG from", overruled=_CFG_OFF_BY)
+    cfg_stop: float = shared.stop(label="CFG until", overruled=_CFG_OFF_BY)
 
     @property
     def count(self) -> int:

@@ -9,21 +9,28 @@ from typing import Any, ClassVar, Protocol, Self
 from pipelines.core.rules import (
     OFF,
     Choice,
+    Overruled,
     Real,
     RealOrOff,
     Seed,
     SettingsError,
     Whole,
+    off_at,
     setting,
 )
+from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import Method
 from pipelines.diffusion.schedules import MAX_STEPS
 from pipelines.models.names import ModelName
 
 MAX_IMAGES = 8
+EXTRAS = ("symmetry", "brightness", "contrast")
+"""Names of the settings that steer by more than a colour or a class."""
+
 SYMMETRIES = ("none", "left-right", "top-bottom")
 SCALES = ("0", "0.05", "0.1", "0.2", "0.5")
 _SHARE = Real(0.0, 1.0, step=0.05)
+_STRENGTH_OFF_BY = off_at("guidance_scale", 0)
 
 
 class GuidedSettings(Protocol):
@@ -149,36 +156,73 @@ def model() -> Any:
     return setting("paintings", ModelName(), "Model")
 
 
-def method(methods: Mapping[str, Method], *, group: str = "main") -> Any:
+def method(methods: Mapping[str, Method], *, group: str = "main", needs: Sequence[str] = ()) -> Any:
     """Declares the method of guidance."""
-    return setting("balanced", Choice(tuple(methods)), "Method", group=group)
+    rule = Choice(tuple(methods))
+    return setting("balanced", rule, "Method", group=group, needs=needs, overruled=switched_off_by)
+
+
+def extras_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves symmetry and its like without effect, or ""."""
+    if getattr(settings, "extras_weight", 1.0) == 0:
+        return "extras_weight"
+    return switched_off_by(settings)
 
 
 def symmetry(group: str) -> Any:
     """Declares a mirror axis to steer towards."""
-    return setting("none", Choice(SYMMETRIES), "Symmetry", group=group)
+    return setting("none", Choice(SYMMETRIES), "Symmetry", group=group, overruled=extras_off_by)
 
 
 def brightness(group: str) -> Any:
     """Declares a mean luma to steer towards."""
-    rule = RealOrOff(0.0, 1.0, step=0.05)
-    return setting(-1.0, rule, "Brightness", "0: black, 1: white, -1: off", group=group)
+    rule, words = RealOrOff(0.0, 1.0, step=0.05), "0: black, 1: white, -1: off"
+    return setting(-1.0, rule, "Brightness", words, group=group, overruled=extras_off_by)
 
 
 def contrast(group: str) -> Any:
     """Declares a standard deviation of luma to steer towards."""
-    rule = RealOrOff(0.0, 0.5, step=0.02)
-    return setting(-1.0, rule, "Contrast", "0: flat, 0.5: the most, -1: off", group=group)
+    rule, words = RealOrOff(0.0, 0.5, step=0.02), "0: flat, 0.5: the most, -1: off"
+    return setting(-1.0, rule, "Contrast", words, group=group, overruled=extras_off_by)
 
 
-def start(group: str = "advanced", label: str = "Guide from") -> Any:
+def weight(rule: Real, what: str, help: str, of: str, overruled: Overruled) -> Any:
+    """Declares the weight of something else; it has no part in a run without that.
+
+    Args:
+        rule: what it accepts; 1 is usual.
+        what: English name of what it weighs.
+        help: English line below the control.
+        of: name of the setting that it weighs.
+        overruled: see `rules.Overruled`.
+    """
+    label = f"Weight of {what}"
+    return setting(1.0, rule, label, help, group="more", needs=(of,), overruled=overruled)
+
+
+def start(
+    group: str = "advanced",
+    label: str = "Guide from",
+    needs: Sequence[str] = (),
+    overruled: Overruled = _STRENGTH_OFF_BY,
+) -> Any:
     """Declares the share of the steps after which guidance begins."""
-    return setting(0.0, _SHARE, label, "Share of the steps", group=group)
+    return setting(
+        0.0, _SHARE, label, "Share of the steps", group=group, needs=needs, overruled=overruled
+    )
 
 
-def stop(default: float = 1.0, group: str = "advanced", label: str = "Guide until") -> Any:
+def stop(
+    default: float = 1.0,
+    group: str = "advanced",
+    label: str = "Guide until",
+    needs: Sequence[str] = (),
+    overruled: Overruled = _STRENGTH_OFF_BY,
+) -> Any:
     """Declares the share of the steps after which guidance ends."""
-    return setting(default, _SHARE, label, "Share of the steps", group=group)
+    return setting(
+        default, _SHARE, label, "Share of the steps", group=group, needs=needs, overruled=overruled
+    )
 
 
 def every() -> Any:
@@ -188,14 +232,21 @@ def every() -> Any:
         Whole(1, 10),
         "Guide every so many steps",
         "Each that much more strongly",
+        short="Guide every",
         group="advanced",
+        overruled=switched_off_by,
     )
 
 
 def repeats() -> Any:
     """Declares how often middle steps are done."""
     return setting(
-        0, Whole(0, 4), "Repeats", "Middle steps; 0: as the method says", group="advanced"
+        0,
+        Whole(0, 4),
+        "Repeats",
+        "Middle steps; 0: as the method says",
+        group="advanced",
+        overruled=switched_off_by,
     )
 
 

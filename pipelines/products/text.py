@@ -18,11 +18,13 @@ from pipelines.core.rules import (
     Real,
     SettingsError,
     Whole,
+    off_at,
     setting,
     show,
     validate,
 )
 from pipelines.diffusion import losses, plugins
+from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip
 from pipelines.models.clip import Clip
@@ -50,6 +52,11 @@ from pipelines.runs.timing import Work
 MAX_TRIES = 32
 
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
+
+
+def _words_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves all prompts without effect, or ""."""
+    return "" if settings.tries > 1 else switched_off_by(settings)
 
 
 @plugins.extended
@@ -93,7 +100,12 @@ class TextSettings(shared.SeveralPictures):
         group="wish",
     )
     negative_prompt: str = setting(
-        "", Prompt(), "Negative prompt", "What it should not be like", group="wish"
+        "",
+        Prompt(),
+        "Negative prompt",
+        "What it should not be like",
+        group="wish",
+        overruled=_words_off_by,
     )
     guidance_scale: float = shared.guidance_scale()
     num_inference_steps: int = shared.num_inference_steps(20)
@@ -108,9 +120,16 @@ class TextSettings(shared.SeveralPictures):
         "clip-small is here; the others are fetched from the Hub",
         group="advanced",
     )
-    image_prompt: str = setting("", Picture(), "A picture to be like", group="more")
-    image_weight: float = setting(
-        1.0, Real(0.0, 5.0), "Weight of that picture", "A sentence weighs 1", group="more"
+    image_prompt: str = setting(
+        "",
+        Picture(),
+        "A picture to be like",
+        short="Picture to be like",
+        group="more",
+        overruled=off_at("image_weight", 0, _words_off_by),
+    )
+    image_weight: float = shared.weight(
+        Real(0.0, 5.0), "that picture", "A sentence weighs 1", "image_prompt", _words_off_by
     )
     color: str = setting(
         "",
@@ -118,12 +137,18 @@ class TextSettings(shared.SeveralPictures):
         "Mean colour as well",
         "#44CCAA, rgb(68, 204, 170) or teal; empty: none",
         group="more",
+        overruled=off_at("color_weight", 0, switched_off_by),
     )
-    color_weight: float = setting(
-        1.0, Real(0.0, 1.0, step=0.05), "Weight of the colour", "0: none", group="more"
+    color_weight: float = shared.weight(
+        Real(0.0, 1.0, step=0.05), "the colour", "0: none", "color", switched_off_by
     )
     cutouts: int = setting(
-        1, Whole(1, 16), "Cutouts", "Crops it looks at in each guided step", group="advanced"
+        1,
+        Whole(1, 16),
+        "Cutouts",
+        "Crops it looks at in each guided step",
+        group="advanced",
+        overruled=switched_off_by,
     )
     start: float = shared.start()
     stop: float = shared.stop(0.8)
@@ -352,36 +377,6 @@ def curve(preview: Preview) -> Curve:
     )
 
 
-_TEXTS = {
-    "title": "Text",
-    "introduction": (
-        "Say what you want to see and press **Paint**. A model that has only learned to "
-        "paint, and knows no words, is steered by a second one, a CLIP, that can tell how "
-        "well words fit a picture. Both pictures grow from the same noise."
-    ),
-    "run": "Paint",
-    "alt": "Picture guided {wishes}",
-    "alt_prompt": "towards the words: {wish}",
-    "alt_picture": "towards an uploaded picture",
-    "alt_negative": "away from: {wish}",
-    "alt_color": "towards the colour {wish}",
-    "and": ", ",
-    "try_paintings": "These work on paintings:",
-    "try_scenes": "These work on scenes:",
-    "try_emoji": "Best with thorough and several seeds tried:",
-    "score_of_words": "Similarity to the words",
-    "score_of_picture": "Similarity to the picture",
-    "curve_words": "Similarity of the predicted picture to the words",
-    "curve_picture": "Similarity of the predicted picture to the picture",
-    "cell": "similarity {score}",
-    "cell_note": "Similarity to what was asked for, 0 to 1: higher is better.",
-    "judge": (
-        "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
-        "its own work here, so trust your eyes."
-    ),
-    **TEXTS,
-}
-
 PRODUCT = Product(
     name="text",
     settings=TextSettings,
@@ -396,7 +391,7 @@ PRODUCT = Product(
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "prompt"),
     explanation=EXPLANATION,
-    texts=_TEXTS,
+    texts=TEXTS,
     description="""Paints pictures of a prompt, with an unconditional model and CLIP.
 
 Streams `(images, info)`: PNG files and a dict with seed, step, total_steps, seconds, model,

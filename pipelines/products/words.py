@@ -1,4 +1,4 @@
-"""Guidance by words: what a CLIP compares pictures with, and the loss that follows from it."""
+"""Guidance by words: what a CLIP compares pictures with, the loss, and what the page says of it."""
 
 from __future__ import annotations
 
@@ -152,9 +152,7 @@ EXPLANATION = Explanation(
     ),
 )
 
-TEXTS = {
-    "unseen": "{clip} never saw these words, and can only guess: {words}",
-    "unreadable": "{clip} learned English; it cannot read these words: {words}",
+_EXPLANATION_TEXTS = {
     "idea": (
         "The model that paints knows no words. A second network, a CLIP, puts sentences and "
         "pictures on one sphere, where what belongs together lies close together. In each "
@@ -182,4 +180,36 @@ TEXTS = {
     "caption.trust": (
         "The predicted picture goes against the gradient, up to the edge of the trust region."
     ),
+}
+
+TEXTS = {
+    "title": "Text",
+    "introduction": (
+        "Say what you want to see and press **Paint**. A model that has only learned to "
+        "paint, and knows no words, is steered by a second one, a CLIP, that can tell how "
+        "well words fit a picture. Both pictures grow from the same noise."
+    ),
+    "run": "Paint",
+    "alt": "Picture guided {wishes}",
+    "alt_prompt": "towards the words: {wish}",
+    "alt_picture": "towards an uploaded picture",
+    "alt_negative": "away from: {wish}",
+    "alt_color": "towards the colour {wish}",
+    "and": ", ",
+    "try_paintings": "These work on paintings:",
+    "try_scenes": "These work on scenes:",
+    "try_emoji": "Best with thorough and several seeds tried:",
+    "score_of_words": "Similarity to the words",
+    "score_of_picture": "Similarity to the picture",
+    "curve_words": "Similarity of the predicted picture to the words",
+    "curve_picture": "Similarity of the predicted picture to the picture",
+    "judge": (
+        "As {clip} sees it: 1 is the best there could be, 0 is unrelated. It is the judge of "
+        "its own work here, so trust your eyes."
+    ),
+    "cell": "similarity {score}",
+    "cell_note": "Similarity to what was asked for, 0 to 1: higher is better.",
+    "unseen": "{clip} never saw these words, and can only guess: {words}",
+    "unreadable": "{clip} learned English; it cannot read these words: {words}",
+    **_EXPLANATION_TEXTS,
 }

@@ -141,7 +141,8 @@ VIEW = View(
     cell=cell,
     cell_note=cell_note,
     controls={"color": _color_row, **_METHODS.custom()},
-    extra_updates=_METHODS.extra_updates,
+    parts=[_METHODS.part],
+    state=_METHODS.state,
     adjusted=_adjusted,
     wire=_METHODS.wire,
 )

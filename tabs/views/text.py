@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import gradio as gr
 from gradio.components import Component
 
 from pipelines.products import text, words
 from pipelines.products.text import PRODUCT, TextSettings
-from tabs import common, controls, i18n
+from tabs import controls, i18n
 from tabs.guidance_view import MethodControls
 from tabs.i18n import Translatable
-from tabs.view import View, score_rows
+from tabs.view import Updates, View, score_rows
 
 PROMPTS = {
     "paintings": ("woman", "landscape", "street", "fruit", "ships", "sketch"),
@@ -121,16 +120,10 @@ def _row_id(model: str) -> str:
     return f"text-try-{model}"
 
 
-def _wire(components: Mapping[str, Component], language: gr.Radio) -> None:
-    """Shows the prompts to try of the model that is chosen."""
-    _METHODS.wire(components, language)
-    model: Any = components["model"]
-    model.change(
-        lambda model: [gr.Row(visible=model == name) for name in EXAMPLES],
-        inputs=model,
-        outputs=[controls.laid_out(_row_id(name)) for name in EXAMPLES],
-        **common.INSTANT_EVENT,
-    )
+def _state(settings: TextSettings, language: str) -> Updates:
+    """Returns what follows from method and model: only its prompts to try are shown."""
+    rows = {_row_id(model): {"visible": model == settings.model} for model in EXAMPLES}
+    return _METHODS.state(settings, language) | rows
 
 
 _METHODS = MethodControls(PRODUCT, course_max=100)
@@ -141,6 +134,7 @@ VIEW = View(
     cell=cell,
     cell_note=cell_note,
     controls={"prompt": _prompt, **_METHODS.custom()},
-    extra_updates=_METHODS.extra_updates,
-    wire=_wire,
+    parts=[_METHODS.part, *(_row_id(model) for model in EXAMPLES)],
+    state=_state,
+    wire=_METHODS.wire,
 )

@@ -106,7 +106,12 @@ def families() -> set[str]:
     owns = ["", *(f"{name}." for name in PRODUCTS)]
     groups = [group for product in PRODUCTS.values() for group in controls.groups(product)]
     return {
-        *(f"{own}{part}.{name}" for own in owns for part in ("setting", "info") for name in names),
+        *(
+            f"{own}{part}.{name}"
+            for own in owns
+            for part in ("setting", "info", "short")
+            for name in names
+        ),
         *(f"{own}{key}" for own in owns[1:] for key in ("title", "introduction", "run", "alt")),
         *(f"{own}{part}.{g}" for own in owns for part in ("group", "group_help") for g in groups),
         *(f"{p.name}.{key}" for p in PRODUCTS.values() for key in p.texts if "curve" in key),
@@ -275,7 +280,7 @@ def test_choices_of_one_setting_differ_in_every_language():
 
 
 def test_what_the_page_says_in_chinese_is_chinese_and_in_english_is_not():
-    names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt"}
+    names = {"setting.eta", "text.and", "chart.per_step", "sweep.alt", "shared.listed"}
     chinese = [key for key in i18n.table("zh") if not TESTED_ELSEWHERE.fullmatch(key)]
     spoken = {key for key in chinese if ".info." not in f".{key}"}
     assert {k for k in spoken - names if not CHINESE.search(i18n.translate("zh", k))} == set()

@@ -319,25 +319,12 @@ def test_large_previews_are_kept_up_to_a_limit_in_bytes():
 
 def test_a_run_takes_the_language_that_its_page_changes_to():
     found, token = Runs(), f"{PAGE}:1"
-    found.set_language(token, "zh")  # of a page that has pressed nothing
+    found.speak(token, "zh")  # of a page that has pressed nothing
     assert found.language(token, "en") == "en"
     found.announce(token)
     assert found.language(token, "en") == "en"
-    found.set_language(token, "zh")
+    found.speak(token, "zh")
     assert found.language(after(token), "en") == "zh"
     for wrong in (None, "", "x"):
-        found.set_language(wrong, "zh")
+        found.speak(wrong, "zh")
     assert found.language("x", "en") == "en"
-
-
-def test_a_run_goes_on_from_its_beginning_to_its_end_or_to_stop():
-    found, token = Runs(), f"{PAGE}:1"
-    found.announce(token)
-    assert not found.goes_on(token)
-    for stop in (found.end, found.halt):
-        assert found.begin(found.announce(token))
-        assert found.goes_on(token)
-        stop(token)
-        assert not found.goes_on(token)
-        token = after(token)
-    assert not found.goes_on(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +9,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-import app
 from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs.product import Product
 from pipelines.runs.sweep import Axis, Sweep
 from tabs import i18n, sweeps
-from tabs.common import translated_status
 from tabs.latest_run import new_token, runs
 from tabs.sweep_table import table
 from tabs.views import color as color_view
@@ -134,74 +131,3 @@ def test_a_cell_of_no_sweep_or_of_another_tab_is_told_too(token: str | None):
     for product, known in ((color.PRODUCT, token), (digits.PRODUCT, kept(drawn(ColorSettings())))):
         with pytest.raises(gr.Error, match="not kept any more"):
             sweeps.record_of_cell(product, known, {"row": 0, "column": 0}, "en")
-
-
-# --- another language ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def event() -> Callable[[str], Any]:
-    demo = app.build_demo()
-    return lambda name: next(f for f in demo.fns.values() if f.name == name)
-
-
-def panel_of(event: Callable[[str], Any]) -> sweeps.Panel:
-    """The components of the colour tab's sweep, by their ids."""
-    blocks = {b.elem_id: b for b in event("translate_page").outputs}
-    names = {"status": blocks["color-sweep-status"], "grid": blocks["color-sweep-grid"]}
-    return sweeps.Panel(**dict.fromkeys(sweeps.Panel.__annotations__) | names)  # pyright: ignore
-
-
-@pytest.mark.parametrize(
-    ("done", "goes_on", "status"),
-    [
-        (4, False, "完成，用时 2.0 秒：4 格。"),
-        (2, True, "第 3 格，共 4 格，约剩 2 秒。"),
-        (2, False, i18n.translate("zh", "status.stopped", step=2, total=4)),
-    ],
-    ids=["done", "going on", "stopped"],
-)
-def test_a_sweep_follows_the_language_of_its_page(
-    event: Callable[[str], Any], done: int, goes_on: bool, status: str
-):
-    token = kept(drawn(ColorSettings(), done=done))
-    assert runs.begin(token)
-    if not goes_on:
-        runs.end(token)
-    panel = panel_of(event)
-    found = sweeps.translated(panel, color.PRODUCT, "zh", token)
-    assert status in found[panel.status]
-    assert found[panel.status] == translated_status(found[panel.status].replace(" translated", ""))
-    assert "步数 ↓" in found[panel.grid]
-    assert runs.language(token, "en") == "zh"
-
-
-def test_the_files_of_a_run_keep_the_names_of_their_buttons_in_another_language(
-    event: Callable[[str], Any], tiny_checkpoints: Any
-):
-    *_, last = digits.PRODUCT.run(DigitsSettings(digits="7", num_inference_steps=2))
-    token = kept(last)
-    block = event("translate_page")
-    found = block.fn("zh", *["", ""] * 2, token, "")
-    named = {b.elem_id: found[b] for b in block.outputs if b in found}
-    for name, key in (("download", "shared.save"), ("animation", "shared.animation")):
-        update = named[f"digits-{name}"]
-        assert update["label"] == i18n.translate("zh", key)
-        assert update["value"].endswith((".png", ".webp"))
-
-
-def test_a_stopped_run_follows_the_language_of_its_page(
-    event: Callable[[str], Any], tiny_checkpoints: Any
-):
-    first, *_ = digits.PRODUCT.run(DigitsSettings(digits="7", num_inference_steps=3))
-    token = kept(first)
-    block = event("translate_page")
-    for goes_on, said in ((True, "第 1 步，共 3 步"), (False, "已停止在第 1 步，共 3 步")):
-        if goes_on:
-            assert runs.begin(token)
-        else:
-            runs.halt(token)
-        found = block.fn("zh", *["", ""] * 2, token, "")
-        named = {b.elem_id: found[b] for b in block.outputs if b in found}
-        assert said in named["digits-status"]
-        assert "评判网络" in named["digits-scores"]

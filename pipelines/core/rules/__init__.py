@@ -5,6 +5,7 @@ from pipelines.core.rules.base import (
     MAX_SEED,
     NONE,
     RANDOM_SEED,
+    Overruled,
     Rule,
     Settings,
     Suggested,
@@ -18,6 +19,7 @@ from pipelines.core.rules.base import (
     validate,
 )
 from pipelines.core.rules.color import Color, ColorOrNone, Palette, palette_entries
+from pipelines.core.rules.force import in_force, is_set, off_at, overruled_by, without_effect
 from pipelines.core.rules.number import OFF, Real, RealOrOff, Seed, Whole
 from pipelines.core.rules.picture import Mask, Picture
 from pipelines.core.rules.text import (
@@ -39,6 +41,7 @@ __all__ = [
     "ColorOrNone",
     "DigitString",
     "Mask",
+    "Overruled",
     "Palette",
     "Picture",
     "Prompt",
@@ -52,13 +55,18 @@ __all__ = [
     "Whole",
     "declared",
     "drawn_seed",
+    "in_force",
     "is_picture",
+    "is_set",
     "label_of",
     "meaning_of",
+    "off_at",
+    "overruled_by",
     "palette_entries",
     "prompt_entries",
     "rule",
     "setting",
     "show",
     "validate",
+    "without_effect",
 ]

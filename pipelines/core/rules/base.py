@@ -69,6 +69,10 @@ class Rule(ABC):
         """Returns what JSON Schema can say of the accepted values, besides their type."""
         return {}
 
+    def colors(self, value: Any) -> list[tuple[str, float]]:
+        """Returns the colours `#RRGGBB` of a checked value, with shares of sum 1, if any."""
+        return []
+
     @abstractmethod
     def suggestions(self, current: Any) -> Sequence[str]:
         """Returns a few values to compare with each other, as people write them.
@@ -88,15 +92,22 @@ Suggested = Sequence[str] | Callable[[Any], Sequence[str]]
 """Values to compare, as people write them, or a function from settings to them."""
 
 
+Overruled = Callable[[Any], str]
+"""A function from settings to the name of the one that leaves a setting without effect, or ""."""
+
+
 def setting(
     default: Any,
     rule: Rule,
     label: str = "",
     help: str = "",
     *,
+    short: str = "",
     group: str = "main",
     suggested: Suggested | None = None,
     in_sweeps: bool = True,
+    needs: Sequence[str] = (),
+    overruled: Overruled | None = None,
 ) -> Any:
     """Returns a dataclass field of a setting, from which control, API, link and sweep follow.
 
@@ -105,10 +116,14 @@ def setting(
         rule: what it accepts.
         label: English name for people; empty is the name of the setting in words.
         help: English line below the control, a few words; may be empty.
+        short: English name where there is little room; empty is the label.
         group: part of the page that its control stands in: "wish", "main", or the name of a part
             that unfolds, "more", "advanced" or one of the product's own.
         suggested: values to compare in a sweep; None is what the rule suggests.
         in_sweeps: whether the setting can change along an axis of a sweep; pictures cannot.
+        needs: names of settings of which at least one must be set, or this one has no part in a
+            run; empty needs none.
+        overruled: see `Overruled`; None is never.
     """
     metadata = {
         "rule": rule,
@@ -117,6 +132,9 @@ def setting(
         "group": group,
         "suggested": suggested,
         "in_sweeps": in_sweeps and rule.control != "picture",
+        "short": short,
+        "needs": tuple(needs),
+        "overruled": overruled,
     }
     return field(default=default, metadata=metadata)
 

@@ -34,6 +34,9 @@ class Color(Rule):
         except (ValueError, AttributeError, TypeError):
             raise SettingsError("color", name=name, got=show(value)) from None
 
+    def colors(self, value: Any) -> list[tuple[str, float]]:
+        return [(value, 1.0)] if value else []
+
     def suggestions(self, current: Any) -> Sequence[str]:
         return with_current(current, _COLORS)
 
@@ -91,6 +94,9 @@ class Palette(Rule):
         elif abs(sum(shares) - 100) > _SHARE_TOLERANCE:
             raise SettingsError("palette_sum", name=name, got=sum(shares))
         return ", ".join(f"{c} {s:g}" for (c, _), s in zip(pairs, shares, strict=True))
+
+    def colors(self, value: Any) -> list[tuple[str, float]]:
+        return palette_entries(value)
 
     def suggestions(self, current: Any) -> Sequence[str]:
         return _PALETTES
