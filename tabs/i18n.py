@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -132,10 +132,11 @@ def _joined(language: str, value: Any) -> Any:
     """Returns several texts as one, and any other value as it is."""
     if not isinstance(value, (list, tuple)):
         return value
-    texts = [str(part) for part in value] or [""]
-    return reduce(
-        lambda first, rest: translate(language, "shared.listed", first=first, rest=rest), texts
-    )
+    first, *rest = value or [""]
+    text = str(first)
+    for part in rest:
+        text = translate(language, "shared.listed", first=text, rest=part)
+    return text
 
 
 def _translated(text: str, source: dict[str, Any], values: Mapping[str, Any]) -> Translated:

@@ -359,8 +359,8 @@ def test_a_language_reaches_all_that_a_tab_shows(built: Built, steps: int):
 def test_a_sweep_on_the_page_follows_the_language(built: Built):
     tab = built.tabs["digits"]
     settings = DigitsSettings(digits="7", num_inference_steps=1)
-    axes = [parse_axis(DigitsSettings, n, "1, 2") for n in ("cfg_scale", "seed")]
-    *_, state = sweep(settings, *axes, lambda cell: tab.product.run(cell, compare=False))
+    rows, columns = (parse_axis(DigitsSettings, n, "1, 2") for n in ("cfg_scale", "seed"))
+    *_, state = sweep(settings, rows, columns, lambda cell: tab.product.run(cell, compare=False))
     token = runs.announce(new_token())
     runs.remember(token, state)
     status = sweeps.update(tab.product, state, "en")[0]
