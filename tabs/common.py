@@ -219,15 +219,15 @@ def status_line(text: str, *, done: int = 0, total: int = 0, kind: str = "") -> 
     return line + bar
 
 
-def translated_status(status: str, language: str | None = None) -> str:
-    """Marks a status line as one that another language replaced, for `assets/*.js`.
+def translated_status(status: Any, language: str) -> str:
+    """Returns a status line in a language, marked as translated for `assets/*.js`.
 
     Args:
         status: as the page shows it.
-        language: to translate it to; None leaves its text as it is.
+        language: its code.
     """
-    status = status if language is None else marked.translated(status, language)
-    return status.replace('class="status"', 'class="status translated"', 1)
+    line = marked.translated(status, language)
+    return line.replace('class="status"', 'class="status translated"', 1)
 
 
 def stopped_status(status: str | None, language: str, *, kind: str = "") -> str:

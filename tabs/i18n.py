@@ -143,11 +143,11 @@ def _joined(language: str, value: Any) -> Any:
     """Returns several texts as one, and any other value as it is."""
     if not isinstance(value, (list, tuple)):
         return value
-    texts: list[str] = [str(part) for part in value] or [""]
-    joined, *others = texts
-    for text in others:
-        joined = translate(language, "shared.listed", first=joined, rest=text)
-    return joined
+    first, *rest = value or [""]
+    text = str(first)
+    for part in rest:
+        text = translate(language, "shared.listed", first=text, rest=part)
+    return text
 
 
 def _translated(text: str, source: dict[str, Any], values: Mapping[str, Any]) -> Translated:

@@ -399,7 +399,7 @@ def test_a_page_that_showed_nothing_is_ready_in_its_language(built: Built):
     for language in i18n.LANGUAGES:
         found = tab.translated(language, new_token())
         ready = status_line(i18n.translate(language, "status.ready"))
-        assert found[tab.result.status] == translated_status(ready)
+        assert found[tab.result.status] == translated_status(ready, language)
         assert set(found) == {tab.explanation, tab.examples, tab.result.status}
 
 
