@@ -232,6 +232,7 @@ def test_one_command_makes_a_model_that_can_be_opened_and_extended(project: Path
     assert after is not None
     assert after["extended_at"] == [recipe["max_steps"]]
     card = (folder / "checkpoint" / "README.md").read_text()
+    assert "--dataset-name 'data/my tulips'" in card
     assert f"| went on after steps | {recipe['max_steps']:,}, each time with" in card
     end = after["recipe"]["max_steps"]
     assert f"--resume --model-save-name my-tulips --max-steps {end}" in card

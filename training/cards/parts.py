@@ -63,8 +63,8 @@ def errors_table(errors: Mapping[str, float]) -> str:
     """The validation errors, per timestep, or why there are none."""
     if not errors:
         return (
-            "No errors were measured: there were too few pictures to hold any out, or the data had "
-            "changed."
+            "There were too few pictures to hold any out, or the data had changed, so no errors "
+            "were measured."
         )
     return table(("timestep", "error"), [(t, f"{error:.4f}") for t, error in errors.items()])
 

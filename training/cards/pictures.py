@@ -242,7 +242,7 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["skipped"]:
         yield f"{facts['skipped']:,} more could not be read."
     for reason, count in facts.get("left_out", {}).items():
-        yield f"Not used: {count:,} {LEFT_OUT[reason]}."
+        yield f"Not used: {count:,} {LEFT_OUT[reason].partition(';')[0]}."
     if facts.get("captions"):
         yield f"{facts['captions']:,} pictures had a caption, of which nothing was learned."
     if facts["enlarged"]:
@@ -364,7 +364,7 @@ def _command(facts: Mapping[str, Any]) -> str:
     alike = {k: v for k, v in recipe.items() if k not in _SPELLED_OUT} | {"max_steps": ends[0]}
     options = [
         f"--start-model {_start_model(facts)}" if recipe["start_model"] else "--from-scratch",
-        f"--dataset-name {_places(facts)}",
+        f"--dataset-name {shlex.quote(_places(facts))}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
         *_row_options(recipe),
         f"--model-save-name {facts['name']}",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import typer
 from accelerate import Accelerator
 
 from training.core.commands import command_with, new_name
+from training.core.data import is_local
 from training.core.fingerprint import OtherDataError
+from training.core.folders import picture_folder
 from training.core.state import begun_state
 from training.digits.data import load_digits
 from training.digits.recipe import Recipe
@@ -24,6 +28,8 @@ def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:
     state = begun_state(folder)
     if state is not None:
         recipe.check_same(state["recipe"], moved=True)
+    for line in _folder_lines(recipe.dataset_name):
+        typer.echo(line)
     trainer = Trainer(recipe, load_digits(recipe.dataset_name, "train"), accelerator)
     try:
         if state is not None:
@@ -37,3 +43,10 @@ def prepare(recipe: Recipe, folder: Path, accelerator: Accelerator) -> Trainer:
         )
         raise OtherDataError(error.saved, error.got, command) from error
     return trainer
+
+
+def _folder_lines(dataset_name: str) -> Iterable[str]:
+    """What lies in a folder of pictures; nothing for other data."""
+    path = Path(dataset_name).expanduser()
+    folder = picture_folder(path) if is_local(dataset_name) and path.is_dir() else None
+    return folder.lines() if folder is not None else ()
