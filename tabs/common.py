@@ -18,6 +18,7 @@ from PIL import Image
 from pipelines.core import devices, images
 from pipelines.core.errors import UserError
 from pipelines.runs import timing
+from pipelines.runs.product import Product
 from tabs import i18n, temp_files
 from tabs.lane import LANE, Turn
 
@@ -79,11 +80,15 @@ PreviewT = TypeVar("PreviewT", bound=Preview)
 
 
 @contextmanager
-def as_gradio_errors(language: str) -> Iterator[None]:
+def as_gradio_errors(language: str, product: Product | None = None) -> Iterator[None]:
     """Raises errors as `gr.Error`, with a message in a language.
 
     An error that the user can fix is shown as one sentence. Any other error is logged with an id,
     and only the id is shown.
+
+    Args:
+        language: of the messages.
+        product: on whose page they are shown; see `i18n.error_message`.
     """
     try:
         yield
@@ -92,7 +97,7 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         error.message = error.message.encode(errors="replace").decode()
         raise
     except Exception as error:
-        raise gr.Error(_error_message(error, language), print_exception=False) from None
+        raise gr.Error(_error_message(error, language, product), print_exception=False) from None
 
 
 @contextmanager
@@ -108,7 +113,7 @@ def as_refused_request() -> Iterator[None]:
         raise gr.Error(message, print_exception=False) from None
 
 
-def _error_message(error: Exception, language: str) -> str:
+def _error_message(error: Exception, language: str, product: Product | None) -> str:
     """Returns an error as one sentence; logs it if the user cannot fix it."""
     if devices.is_out_of_memory(error):
         logger.exception("out of memory")
@@ -118,7 +123,7 @@ def _error_message(error: Exception, language: str) -> str:
         logger.error("the disk is full: %s", error)
         return i18n.translate(language, "status.disk_full")
     if isinstance(error, UserError):
-        return html.escape(i18n.error_message(language, error), quote=False)
+        return html.escape(i18n.error_message(language, error, product), quote=False)
     incident = secrets.token_hex(4)
     logger.exception("incident %s", incident)
     return i18n.translate(language, "status.incident", incident=incident)

@@ -15,9 +15,17 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from pipelines.core import rules
 from pipelines.core.assets import ASSETS
-from pipelines.core.errors import Message, UserError
-from pipelines.core.rules import label_of
+from pipelines.core.errors import (
+    MESSAGES,
+    Message,
+    Option,
+    Setting,
+    Several,
+    UserError,
+    fill,
+)
 from pipelines.products import PRODUCTS
 from pipelines.runs.product import Product
 
@@ -77,7 +85,7 @@ def _declared(products: Iterable[Product]) -> dict[str, str]:
     for product in products:
         declared |= {f"{product.name}.{key}": text for key, text in product.texts.items()}
         for field in dataclasses.fields(product.settings):
-            label = label_of(product.settings, field.name)
+            label = rules.label_of(product.settings, field.name)
             for part, text in (("setting", label), ("info", field.metadata["help"])):
                 key = f"{part}.{field.name}"
                 if text and declared.setdefault(key, text) != text:
@@ -159,18 +167,54 @@ def _translate_nested(language: str, value: Any) -> Any:
     return translate(language, value.key) if isinstance(value, Translatable) else value
 
 
-def error_message(language: str, error: UserError | Message) -> str:
-    """Returns the message of an error in a language, or in English if it has no translation."""
+def joined(language: str, parts: Iterable[str]) -> str:
+    """Returns a list as text, with the comma of a language between its parts."""
+    return translate(language, "page.comma").join(parts)
+
+
+def label_of(product: Product, language: str, name: str) -> str:
+    """Returns the label of the control of a setting, or of an axis of a sweep; else the name."""
+    known = table(DEFAULT)
+    keys = (key_of(product, "setting", name), f"sweep.{name}")
+    key = next((key for key in keys if key in known), None)
+    return translate(language, key) if key else name
+
+
+def choice_of(language: str, option: str) -> str:
+    """Returns the label of a choice; one that has none is its own label."""
+    key = f"choice.{option}"
+    return translate(language, key) if key in table(DEFAULT) else option
+
+
+def error_message(language: str, error: UserError | Message, product: Product | None = None) -> str:
+    """Returns the message of an error in a language, or in English if it has no translation.
+
+    Args:
+        language: of the message.
+        error: whose message it is.
+        product: on whose page it is shown, with the labels of its controls; None names settings as
+            callers of the API know them.
+    """
     is_translated = language in LANGUAGES and language != DEFAULT
     template = table(language).get(f"error.{error.kind}") if is_translated else None
-    if template is None:
-        return str(error)
-    parts = {name: _translate_part(language, part) for name, part in error.parts.items()}
-    return template.format(**parts)
+    return fill(
+        MESSAGES[error.kind] if template is None else template,
+        error.parts,
+        lambda part: _shown(language, part, product),
+    )
 
 
-def _translate_part(language: str, part: Any) -> Any:
-    return error_message(language, part) if isinstance(part, Message) else part
+def _shown(language: str, part: Any, product: Product | None) -> Any:
+    """Returns a part of an error as it is shown."""
+    if isinstance(part, Message):
+        return error_message(language, part, product)
+    if isinstance(part, Several):
+        return joined(language, (_shown(language, one, product) for one in part))
+    if product is not None and isinstance(part, Setting):
+        return translate(language, "page.quoted", text=label_of(product, language, part))
+    if product is not None and isinstance(part, Option):
+        return choice_of(language, part)
+    return part
 
 
 LANGUAGES = _languages()

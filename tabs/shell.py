@@ -194,7 +194,7 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
             yield results.in_output_order({})
             return
         try:
-            with common.as_gradio_errors(language_code):
+            with common.as_gradio_errors(language_code, tab.product):
                 for updates in _updates_of_run(tab.product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
@@ -295,7 +295,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
 
     def show(token: str, language_code: str, event: gr.EventData) -> list[Any]:
         data = event._data  # anyone can send an event
-        with common.as_gradio_errors(language_code):
+        with common.as_gradio_errors(language_code, tab.product):
             name = data.get("name") if isinstance(data, dict) else None
             preview = examples.load(tab.product, str(name))
         runs.halt(token)  # ends the current run

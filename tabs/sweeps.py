@@ -129,7 +129,7 @@ def wire(
     def draw(language_code: str, *values: Any) -> Iterator[list[Any]]:
         state, axes, values = None, values[:4], values[4:]
         try:
-            with common.as_gradio_errors(language_code):
+            with common.as_gradio_errors(language_code, product):
                 turn = Turn(language_code, seconds=limits.deadline_seconds())
                 chosen = _axes(product, *axes)
                 states = _in_time(product, settings_of(values), *chosen, turn)

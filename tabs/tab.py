@@ -172,11 +172,14 @@ def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], languag
         revisions: of the weights that drew it, by key of the checkpoint.
         language: language of the status.
     """
-    weights = ", ".join(
-        i18n.translate(
-            language, "status.weights", key=found.key, needed=found.needed, here=found.here
-        )
-        for found in provenance.other_weights(revisions)
+    weights = i18n.joined(
+        language,
+        (
+            i18n.translate(
+                language, "status.weights", key=found.key, needed=found.needed, here=found.here
+            )
+            for found in provenance.other_weights(revisions)
+        ),
     )
     same, other = keys
     return common.status_line(i18n.translate(language, other if weights else same, weights=weights))

@@ -1,10 +1,13 @@
 """Error messages: one English sentence per kind, with placeholders for the parts.
 
-An error carries its kind and parts, so that the app can show it in another language.
+An error carries its kind and parts, so that the app can show it in another language, and a page can
+show the labels of its controls in place of the names that callers of the API know.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from string import Formatter
 from typing import Any
 
 MESSAGES: dict[str, str] = {
@@ -50,38 +53,46 @@ MESSAGES: dict[str, str] = {
     "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
     "mask_black": "{name} must be white somewhere, got one that is wholly black",
     # Settings that contradict each other.
-    "eta_solver": "eta must be 0 unless solver is ddim, got {got:g}",
-    "region_or_mask": "region must be all when there is a mask, got {got}",
-    "loss_pixels": "loss must be mean for a region, a mask or a palette, got pixels",
+    "eta_solver": "{@eta} must be 0 unless {@solver} is {@solver=ddim}, got {got:g}",
+    "region_or_mask": "{@region} must be {@region=all} when {@mask} is given, got {got}",
+    "loss_pixels": (
+        "{@loss} must be {@loss=mean} with {@region}, {@mask} or {@palette}, got {@loss=pixels}"
+    ),
     "course_only": (
-        "{name} must be left at its default when method is course, which knows only one colour "
-        "for every pixel, got {got}"
+        "{name} must be left at its default when {@method} is {@method=course}, which knows only "
+        "one colour for every pixel, got {got}"
     ),
     "course_color": (
-        "color must be left empty when method is course, which knows only words, got {got}"
+        "{@color} must be left empty when {@method} is {@method=course}, which knows only words, "
+        "got {got}"
     ),
     "prompt_missing": (
-        "prompt must be words such as a landscape with trees, or come with an image_prompt, "
+        "{@prompt} must be words such as a landscape with trees, or come with {@image_prompt}, "
         "got nothing"
     ),
     "scale_of_course": (
-        "guidance_scale must be a number from 0 to {maximum:g} unless method is course, got {got:g}"
+        "{@guidance_scale} must be a number from 0 to {maximum:g} unless {@method} is "
+        "{@method=course}, got {got:g}"
     ),
     "start_stop": "{start_name} must be at most {stop_name}, {stop:g}, got {start:g}",
-    "fast_eta": "eta must be 0 or {off} when method is fast, which adds no noise, got {got:g}",
+    "fast_eta": (
+        "{@eta} must be 0 or {off} when {@method} is {@method=fast}, which adds no noise, "
+        "got {got:g}"
+    ),
     "fast_repeats": (
-        "repeats must be 0 or 1 when method is fast, which does each step once, got {got:g}"
+        "{@repeats} must be 0 or 1 when {@method} is {@method=fast}, which does each step once, "
+        "got {got:g}"
     ),
     # Sweeps over settings.
-    "sweep_name": "rows and columns must be settings out of {options}, got {got}",
+    "sweep_name": "{@rows} and {@columns} must be settings out of {options}, got {got}",
     "sweep_values": "{name} must be values between commas or semicolons, got {got}",
     "sweep_many": "{name} must be at most {maximum} values, got more in {got}",
     "sweep_repeated": "{name} must be values that differ, got {got} twice",
     "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {got}",
     "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {got}",
-    "sweep_axes": "rows and columns must be settings that differ, got {got} for both",
+    "sweep_axes": "{@rows} and {@columns} must be settings that differ, got {got} for both",
     "sweep_cells": (
-        "rows and columns must be at most {maximum} cells together, got {rows} x {columns}"
+        "{@rows} and {@columns} must be at most {maximum} cells together, got {rows} x {columns}"
     ),
     # What cannot end in time.
     "run_too_long": (
@@ -236,21 +247,71 @@ MESSAGES: dict[str, str] = {
 _MAX_QUOTED = 40
 
 
+class Setting(str):
+    """Name of a setting in an error; a page shows the label of its control instead."""
+
+
+class Option(str):
+    """Choice of a setting in an error; a page shows its label instead."""
+
+    setting: str
+
+    def __new__(cls, setting: str, option: str) -> Option:
+        text = super().__new__(cls, option)
+        text.setting = setting
+        return text
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return self.setting, str(self)
+
+
+class Several(tuple[Any, ...]):
+    """Parts of an error in a list, which every language joins in its own way."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def fill(
+    template: str, parts: Mapping[str, Any], shown: Callable[[Any], Any] = lambda part: part
+) -> str:
+    """Returns a sentence with its parts filled in.
+
+    Args:
+        template: of `MESSAGES`, or its translation. `{@eta}` stands for the name of a setting,
+            `{@method=course}` for a choice of one; all other places are filled from `parts`.
+        parts: values of these places.
+        shown: function from a part to what is shown of it.
+    """
+    places = {name for _, name, _, _ in Formatter().parse(template) if name}
+    return template.format_map({place: shown(_part(place, parts)) for place in places})
+
+
+def _part(place: str, parts: Mapping[str, Any]) -> Any:
+    if not place.startswith("@"):
+        return parts[place]
+    setting, _, option = place[1:].partition("=")
+    return Option(setting, option) if option else Setting(setting)
+
+
 class UserError(Exception):
     """An error whose message is one sentence for people, safe to show.
 
     Args:
         kind: key of `MESSAGES`.
-        parts: values of the placeholders.
+        parts: values of the placeholders; `name` is the name of a setting.
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
         super().__init__(kind)
         self.kind = kind
-        self.parts = parts
+        self.parts = parts | ({"name": Setting(parts["name"])} if "name" in parts else {})
 
     def __str__(self) -> str:
-        return MESSAGES[self.kind].format(**self.parts)
+        return fill(MESSAGES[self.kind], self.parts)
 
 
 class SettingsError(UserError, ValueError):
@@ -268,7 +329,7 @@ class Message(str):
     parts: dict[str, Any]
 
     def __new__(cls, kind: str, **parts: Any) -> Message:
-        message = super().__new__(cls, MESSAGES[kind].format(**parts))
+        message = super().__new__(cls, fill(MESSAGES[kind], parts))
         message.kind, message.parts = kind, parts
         return message
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from pipelines.core import rules
+from pipelines.core.errors import Setting, Several
 from pipelines.core.rules import SettingsError, show
 
 MAX_CELLS = 36
@@ -152,7 +153,7 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
 
 
 def _unknown(settings: type, name: Any) -> SettingsError:
-    options = ", ".join(parameters(settings))
+    options = Several(Setting(name) for name in parameters(settings))
     return SettingsError("sweep_name", options=options, got=show(name))
 
 
@@ -186,7 +187,7 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
         if axis.name and axis.name not in parameters(type(settings)):
             raise _unknown(type(settings), axis.name)
     if rows.name == columns.name:
-        raise SettingsError("sweep_axes", got=show(rows.name))
+        raise SettingsError("sweep_axes", got=Setting(rows.name) if rows.name else show(""))
     num_rows, num_columns = len(rows.values), len(columns.values)
     if num_rows * num_columns > MAX_CELLS:
         raise SettingsError("sweep_cells", maximum=MAX_CELLS, rows=num_rows, columns=num_columns)

@@ -78,7 +78,7 @@ def _unseen(preview: text.Preview, language: str) -> str:
     if not preview.unseen_words:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    unseen = f"<b>{', '.join(html.escape(word) for word in preview.unseen_words)}</b>"
+    unseen = f"<b>{i18n.joined(language, map(html.escape, preview.unseen_words))}</b>"
     return (
         f'<p class="unseen">{i18n.translate(language, "text.unseen", clip=clip, words=unseen)}</p>'
     )

@@ -244,7 +244,7 @@ def test_contradictions_are_told_before_anything_is_drawn():
         (
             of_color("seed", "1"),
             of_color("seed", "2"),
-            "rows and columns must be settings that differ, got 'seed' for both",
+            "rows and columns must be settings that differ, got seed for both",
         ),
         (NONE, NONE, "rows and columns must be settings that differ, got nothing for both"),
         (Axis("size", (1,)), NONE, "rows and columns must be settings out of .+, got 'size'"),

@@ -26,6 +26,7 @@ from pipelines.core.rules.text import (
     DigitString,
     Prompt,
     prompt_entries,
+    shown_choice,
 )
 
 __all__ = [
@@ -60,5 +61,6 @@ __all__ = [
     "rule",
     "setting",
     "show",
+    "shown_choice",
     "validate",
 ]
