@@ -29,12 +29,12 @@ from pipelines.runs.sweep import check, parse_axis
 from tabs import i18n
 from tabs.common import as_gradio_errors
 
-WRONG: tuple[Any, ...] = (None, "?!", 1e9, -7, [], {}, "9" * 600, float("nan"), "a|b|" * 9, b"GIF89a")
+WRONG: tuple[Any, ...] = (None, "?!", 1e9, -7, [], {}, "9" * 600, float("nan"), "a|" * 9, b"GIF")
 """Values of which every setting refuses at least one."""
 
 SETTINGS = [(p, f.name) for p in PRODUCTS.values() for f in dataclasses.fields(p.settings)]
 NAMES = {name for _, name in SETTINGS}
-# English words in sentences that are no names of settings there, such as "a faster method or model".
+# English words that are no names of settings where they stand: "a faster method or model".
 WORDS = {"digits", "every", "loss", "method", "model", "seed"}
 
 

@@ -83,8 +83,8 @@ def test_stop_when_nothing_runs_changes_nothing(wide: Visit):
 @pytest.mark.parametrize(
     ("digits", "sentence"),
     [
-        ("12x", "digits must be 1 to 64 characters 0-9, got '12x'"),
-        ("", "digits must be 1 to 64 characters 0-9, got nothing"),
+        ("12x", "“Digits to draw” must be 1 to 64 characters 0-9, got '12x'"),
+        ("", "“Digits to draw” must be 1 to 64 characters 0-9, got nothing"),
         ("1" * 65, "got 65 of them"),
     ],
     ids=["letters", "empty", "too many"],
