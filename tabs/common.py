@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import html
 import logging
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypedDict, TypeVar
 
 import gradio as gr
 from PIL import Image
 
-from pipelines.core import devices, images
+from pipelines.core import devices
 from pipelines.core.errors import UserError
 from pipelines.runs import timing
 from pipelines.runs.product import Product
@@ -47,7 +46,6 @@ INSTANT_EVENT: dict[str, Any] = {
 """Options of events that compute nothing: they skip the queue and show no progress overlay."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
 
 
 T = TypeVar("T")
@@ -220,45 +218,20 @@ def translated_status(status: str) -> str:
     return status.replace('class="status"', 'class="status translated"', 1)
 
 
-def stopped_status(status: str | None, language: str) -> str:
+def stopped_status(preview: Preview, language: str) -> str:
     """Returns the status line after Stop, with the step that the run had reached."""
+    key = "status.stopped" if preview.step else "status.stopped_trying"
+    return status_line(i18n.translate(language, key, step=preview.step, total=preview.total_steps))
+
+
+def status_before_pictures(status: str | None, language: str) -> str:
+    """Returns the status line after Stop, of a run that had not shown a picture yet."""
     if not isinstance(status, str):
         return ""
-    progress = _PROGRESS.search(status)
-    if progress is None:
-        return status
-    return status_line(
-        i18n.translate(language, "status.stopped", step=progress[1], total=progress[2])
-    )
-
-
-def wire_stop_button(
-    button: gr.Button,
-    event: Any,
-    status: gr.components.Component,
-    language: gr.components.Component,
-    *,
-    halt: Callable[[str], None],
-    token: gr.components.Component,
-    press_script: str,
-) -> None:
-    """Makes `button` end the run of `event`, and `status` show the step that it had reached.
-
-    The status is updated last: while the run still streams, its next preview would overwrite it.
-
-    Args:
-        button: the Stop button.
-        event: event of the run.
-        status: component that shows the status of the run.
-        language: component that holds the language.
-        halt: ends the runs that were started before a token.
-        token: component that holds the token of the run.
-        press_script: JavaScript that numbers a press and returns its token.
-    """
-    button.click(halt, inputs=token, js=press_script, **INSTANT_EVENT)
-    button.click(None, cancels=[event], **INSTANT_EVENT).then(
-        stopped_status, inputs=[status, language], outputs=status, **INSTANT_EVENT
-    )
+    began = (i18n.translate(known, "status.begins") for known in i18n.LANGUAGES)
+    loads = (i18n.translate(known, "status.loading") for known in i18n.LANGUAGES)
+    is_going = "<progress" in status or any(text in status for text in (*began, *loads))
+    return status_line(i18n.translate(language, "status.stopped_early")) if is_going else status
 
 
 def save_png(picture: Image.Image, name: str) -> str:
@@ -266,11 +239,7 @@ def save_png(picture: Image.Image, name: str) -> str:
     return temp_files.files.save_png(picture, name)
 
 
-def save_pictures(
-    pictures: list[Image.Image], metadata: Mapping[str, Any] | None, name: str
-) -> list[gr.FileData]:
-    """Saves every picture as a PNG file, with metadata unless they are None."""
-    if metadata is not None:
-        pictures = [images.with_metadata(picture, metadata) for picture in pictures]
+def save_pictures(pictures: list[Image.Image], name: str) -> list[gr.FileData]:
+    """Saves every picture as a PNG file, with the metadata that it has."""
     paths = [save_png(picture, f"{name}-{i}") for i, picture in enumerate(pictures)]
     return [gr.FileData(path=path) for path in paths]

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block, Blocks
 
-from pipelines.core.errors import UserError
+from pipelines.core.errors import UserError, show
 from pipelines.products import PRODUCTS
-from pipelines.runs import provenance, timing
+from pipelines.runs import links, provenance, timing
 from tabs import common, i18n, warm_up
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
@@ -20,6 +20,7 @@ from tabs.tab import Tab, estimate_of, restore_run
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
 _TICK_SECONDS = 3.0
+_FEW_MESSAGES = 5  # of a link
 
 
 @dataclass(frozen=True)
@@ -133,21 +134,25 @@ def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
     return language if language in i18n.LANGUAGES else i18n.preferred_language(accepted)
 
 
-def _notice(message: str) -> str:
-    """Returns an error message as HTML for the notice above the tabs."""
-    return f'<p role="alert">{html.escape(message, quote=False)}</p>'
+def _notice(*messages: str) -> str:
+    """Returns messages as HTML for the notice above the tabs, one a line; empty without any."""
+    lines = "<br>".join(html.escape(message, quote=False) for message in messages)
+    return f'<p role="alert">{lines}</p>' if lines else ""
 
 
 def _restore_file(
     header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab], path: str | None, language: str
 ) -> dict[Any, Any]:
     """Returns the updates that restore the run of a file, or a notice why it cannot be restored."""
+    product = None
     try:
         if path is None:
             raise provenance.RecordError("record_no_png")
-        run = provenance.read(path)
+        facts = provenance.read_facts(path)
+        product = PRODUCTS.get(str(facts.get("tab")))
+        run = provenance.from_facts(facts)
     except UserError as error:
-        return {header.notice: _notice(i18n.error_message(language, error))}
+        return {header.notice: _notice(i18n.error_message(language, error, product))}
     updates = restore_run(tabs, run, language)
     return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
 
@@ -155,7 +160,7 @@ def _restore_file(
 def _restore_link(
     header: Header, tabs: Mapping[str, Tab], query: Mapping[str, str], language: str
 ) -> dict[Any, Any]:
-    """Returns the updates that restore the run of a link, or a notice that the link is wrong."""
+    """Returns the updates that restore the run of a link, with a notice of what is wrong in it."""
     if query.get("tab") == "about":
         return {}
     try:
@@ -165,7 +170,23 @@ def _restore_link(
             f"{i18n.translate(language, 'page.bad_link')} {i18n.error_message(language, error)}"
         )
         return {header.notice: _notice(message)}
-    return restore_run(tabs, run, language) if run else {}
+    messages = _link_messages(run, query, language)
+    notice = {header.notice: _notice(*messages)} if messages else {}
+    return (restore_run(tabs, run, language) if run else {}) | notice
+
+
+def _link_messages(
+    run: provenance.Record | None, query: Mapping[str, str], language: str
+) -> list[str]:
+    """Returns what is said of a link that can be used in part: wrong values and unknown names."""
+    product = PRODUCTS[run.tab] if run else None
+    unknown = links.unknown_names(query, product.settings if product else None)
+    messages = [i18n.error_message(language, e, product) for e in (run.problems if run else ())]
+    messages += [i18n.translate(language, "page.unknown_name", name=show(n)) for n in unknown]
+    few, rest = messages[:_FEW_MESSAGES], len(messages) - _FEW_MESSAGES
+    if run and run.problems:
+        few.append(i18n.translate(language, "page.rest_of_link"))
+    return [*few, i18n.translate(language, "page.more", count=rest)] if rest > 0 else few
 
 
 def _merged(update: Any, other: Any) -> Any:

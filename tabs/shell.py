@@ -43,15 +43,7 @@ def build(product: Product, language: gr.Radio) -> Tab:
     wishes = [tab.controls[name] for name in controls.names_of(product, controls.WISH)]
     submits = [c.submit for c in wishes if isinstance(c, gr.Textbox)]
     event = _wire_run(tab, language, [run.click, *submits])
-    common.wire_stop_button(
-        stop,
-        event,
-        tab.result.status,
-        language,
-        halt=runs.halt,
-        token=tab.token,
-        press_script=_press_script(product),
-    )
+    _wire_stop(tab, language, stop, event)
     _wire_copy(tab, language, copy)
     _wire_examples(tab, language)
     _wire_estimate(tab, language)
@@ -193,12 +185,16 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         if not runs.begin(token):
             yield results.in_output_order({})
             return
+        product, earlier = tab.product, runs.preview(token)
         try:
-            with common.as_gradio_errors(language_code, tab.product):
-                for updates in _updates_of_run(tab.product, token, language_code, values):
+            with common.as_gradio_errors(language_code, product):
+                for updates in _updates_of_run(product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
-            yield results.in_output_order(results.failure_updates(language_code, error))
+            latest = runs.preview(token)
+            updates = results.end_updates(product, latest, earlier, language_code, error)
+            runs.remember(token, results.shown_after(latest, earlier, error))
+            yield results.in_output_order(updates)
             raise
         finally:
             runs.end(token)
@@ -244,9 +240,29 @@ def _updates_of_run(
         should_continue=lambda: runs.is_latest(token),
     )
     for preview in stream:
-        if preview.finished:
-            runs.remember(token, preview)
+        runs.remember(token, preview)
         yield results.updates(product, preview, language)
+
+
+def _wire_stop(tab: Tab, language: gr.Radio, button: gr.Button, event: Any) -> None:
+    """Makes a button end the run of an event, whose last preview can then be taken away.
+
+    The result is updated last: while the run still streams, its next preview would overwrite it.
+    """
+
+    def stopped(token: str, status: str | None, language_code: str) -> list[Any]:
+        preview = runs.preview(token)
+        updates = results.stop_updates(tab.product, preview, status, language_code)
+        return results.in_output_order(updates)
+
+    press = _press_script(tab.product)
+    button.click(runs.halt, inputs=tab.token, js=press, **common.INSTANT_EVENT)
+    button.click(None, cancels=[event], **common.INSTANT_EVENT).then(
+        stopped,
+        inputs=[tab.token, tab.result.status, language],
+        outputs=tab.result.outputs(),
+        **common.INSTANT_EVENT,
+    )
 
 
 def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import LocalContext
 
 from pipelines.core import images
+from pipelines.core.cache import Cache
 from pipelines.core.rules import NONE
 from pipelines.runs import provenance, time_limit
 from pipelines.runs.product import Product
@@ -30,11 +32,16 @@ from pipelines.runs.sweep import (
 from tabs import common, i18n
 from tabs.i18n import Translatable
 from tabs.lane import Overtime, Turn
-from tabs.results import failure_updates
+from tabs.results import failure_updates, recorded
 from tabs.server import limits
 
 _UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
 _CELL_PX = 128
+_SHOWN_BYTES = 64 * 2**20
+
+
+_shown: Cache[Sweep] = Cache(_SHOWN_BYTES, lambda state: state.num_bytes)
+"""The latest state of the sweeps of a few visitors, by visitor and tab, for the Stop button."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +142,11 @@ def wire(
                 states = _in_time(product, settings_of(values), *chosen, turn)
                 yield _begun(language_code)
                 for state in common.throttle(states, _UPDATE_SECONDS):
+                    _shown.put(_place(product), state)
                     yield _update(product, state, language_code)
         except gr.Error as error:
-            yield [_failed_status(state, language_code, error), gr.skip(), gr.skip()]
+            status = _failed_status(state, language_code, error)
+            yield [status, gr.skip(), _download(product, state)]
             raise
 
     event = panel.run.click(
@@ -148,12 +157,41 @@ def wire(
         api_visibility="private",
         **common.DEVICE_QUEUE,
     )
+
+    def stopped(status: str | None, language_code: str) -> list[Any]:
+        return _stopped(product, _shown.get(_place(product)), status, language_code)
+
     panel.stop.click(None, cancels=[event], **common.INSTANT_EVENT).then(
-        common.stopped_status,
+        stopped,
         inputs=[panel.status, language],
-        outputs=panel.status,
+        outputs=[panel.status, panel.grid, panel.download],
         **common.INSTANT_EVENT,
     )
+
+
+def _place(product: Product) -> tuple[str, str]:
+    """Returns the visitor of the current event, and the tab."""
+    request = LocalContext.request.get(None)
+    return getattr(request, "session_hash", None) or "", product.name
+
+
+def _stopped(product: Product, state: Sweep | None, status: str | None, language: str) -> list[Any]:
+    """Returns the updates after Stop: the cells that are drawn can be saved."""
+    if state is None or state.finished or not (isinstance(status, str) and "<progress" in status):
+        return [common.status_before_pictures(status, language), gr.skip(), gr.skip()]
+    text = i18n.translate(language, "sweep.stopped", done=state.done, total=state.total)
+    return [
+        common.status_line(text),
+        table(product, state, language),
+        _download(product, state),
+    ]
+
+
+def _download(product: Product, state: Sweep | None) -> Any:
+    """Returns the update of the Save button for what is drawn, also of an unfinished sweep."""
+    if state is None or not state.done:
+        return gr.skip()
+    return gr.DownloadButton(value=save(product, state), interactive=True)
 
 
 def _wire_suggestions(
@@ -191,7 +229,7 @@ def _axes(
 def _begun(language: str) -> list[Any]:
     """Returns the updates of a sweep that begins."""
     status = common.status_line(i18n.translate(language, "status.begins"))
-    return [status, gr.skip(), gr.DownloadButton(interactive=False)]
+    return [status, gr.skip(), gr.skip()]
 
 
 def _in_time(
@@ -237,6 +275,15 @@ def axis_updates(panel: Panel, product: Product, facts: Mapping[str, Any]) -> di
     }
 
 
+def cells_of(saved: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many cells of a saved sweep are drawn, and of how many; (0, 0) if unknown."""
+    try:
+        total = len(saved["rows"]["values"]) * len(saved["columns"]["values"])
+        return int(saved["done"]), total
+    except (KeyError, TypeError, ValueError):
+        return 0, 0
+
+
 def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
     """Returns the setting of a saved axis, and its values as text.
 
@@ -249,12 +296,13 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
 
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:
     if not state.finished:
-        return [_progress(state, language), table(product, state, language), gr.skip()]
+        grid, save_later = table(product, state, language), gr.DownloadButton(interactive=False)
+        return [_progress(state, language), grid, save_later]
     done = i18n.translate(language, "sweep.done", total=state.total, seconds=f"{state.seconds:.1f}")
     return [
         common.status_line(done),
         table(product, state, language),
-        gr.DownloadButton(value=save(product, state), interactive=True),
+        _download(product, state),
     ]
 
 
@@ -271,7 +319,8 @@ def _failed_status(state: Sweep | None, language: str, error: Exception) -> str:
     """Returns the status of a failed sweep, with the cell that it had reached, if any."""
     if isinstance(error, Overtime) or state is None or not state.done:
         return failure_updates(language, error)["status"]
-    return common.stopped_status(_progress(state, language), language)
+    text = i18n.translate(language, "sweep.stopped", done=state.done, total=state.total)
+    return common.status_line(text)
 
 
 def save(product: Product, state: Sweep) -> str:
@@ -280,6 +329,7 @@ def save(product: Product, state: Sweep) -> str:
         "rows": dataclasses.asdict(state.rows),
         "columns": dataclasses.asdict(state.columns),
         "scores": state.scores,
+        "done": state.done,
     }
     facts = provenance.facts_of(state) | {"sweep": axes}
     picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
@@ -319,9 +369,11 @@ def _cells(product: Product, state: Sweep, row: int, language: str) -> str:
 
 
 def _cell(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
-    picture = state.pictures[row][column]
+    picture, cell = state.pictures[row][column], state.cells[row][column]
     if picture is None:
         return '<td class="empty"></td>'
+    if cell is not None:
+        (picture,) = recorded([picture], lambda _: provenance.facts_of(cell))
     alt = i18n.translate(
         language,
         "sweep.alt",

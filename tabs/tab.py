@@ -79,7 +79,8 @@ class Tab:
         if preview is None:
             ready = common.status_line(i18n.translate(language, READY))
             return updates | {self.result.status: common.translated_status(ready)}
-        updates_by_name = results.updates(self.product, preview, language)
+        stopped = not runs.is_drawing(token)
+        updates_by_name = results.updates(self.product, preview, language, stopped=stopped)
         updates_by_name["status"] = common.translated_status(updates_by_name["status"])
         values = results.in_output_order(updates_by_name)
         return updates | dict(zip(self.result.outputs(), values, strict=True))
@@ -155,17 +156,34 @@ def restore_run(
     return {
         **tab.control_updates(record.settings),
         **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
-        tab.result.status: _weights_status(_RESTORED, record.revisions, language),
+        tab.result.status: common.status_line(_restored(record, language)),
     }
+
+
+def _restored(record: provenance.Record, language: str) -> str:
+    """Returns what the status says of a run of a picture or a link."""
+    sentences = [_about_weights(_RESTORED, record.revisions, language)]
+    if record.stopped:
+        step, total = record.stopped
+        sentences.append(i18n.translate(language, "status.was_stopped", step=step, total=total))
+    sweep = record.facts.get("sweep")
+    done, cells = sweeps.cells_of(sweep) if isinstance(sweep, dict) else (0, 0)
+    if done < cells:
+        words = {"done": done, "total": cells}
+        sentences.append(i18n.translate(language, "status.was_stopped_sweep", **words))
+    if record.picture:
+        index, count = record.picture
+        sentences.append(i18n.translate(language, "status.one_of", number=index + 1, count=count))
+    return i18n.translate(language, "page.space").join(sentences)
 
 
 def example_status(preview: Any, language: str) -> str:
     """Returns the status line of an example that is shown."""
-    return _weights_status(_EXAMPLE, preview.revisions, language)
+    return common.status_line(_about_weights(_EXAMPLE, preview.revisions, language))
 
 
-def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], language: str) -> str:
-    """Returns the status line of a run from elsewhere, with all weights that are others here.
+def _about_weights(keys: tuple[str, str], revisions: Mapping[str, str], language: str) -> str:
+    """Returns what is said of a run from elsewhere, with all weights that are others here.
 
     Args:
         keys: of the texts for the same weights and for others.
@@ -182,4 +200,4 @@ def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], languag
         ),
     )
     same, other = keys
-    return common.status_line(i18n.translate(language, other if weights else same, weights=weights))
+    return i18n.translate(language, other if weights else same, weights=weights)

@@ -228,6 +228,10 @@ MESSAGES: dict[str, str] = {
         "The picture must be one saved by this studio: it says nothing of how it was made. "
         "Other programs and messengers often remove that."
     ),
+    "record_left_out": (
+        "The picture given as {name} was too large to be kept in this file: open the file that "
+        "the Save button gave instead."
+    ),
     "record_damaged": "What the picture says of how it was made is damaged.",
     "record_tab": "tab must be one of {accepted}, got {got}.",
     "record_plugin": (

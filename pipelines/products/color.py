@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -364,6 +364,7 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=details,
+    unguided=lambda preview, index: replace(preview.settings, guidance_scale=0.0, mask=""),
     curve=curve,
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "seed"),

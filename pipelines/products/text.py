@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -134,6 +134,9 @@ class TextSettings(shared.SeveralPictures):
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
+
+    def of_one_picture(self, index: int = 0) -> Self:
+        return replace(self, num_images=1, seed=self.seed + index * self.tries)
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):
@@ -347,6 +350,16 @@ def curve(preview: Preview) -> Curve:
     )
 
 
+def unguided(preview: Preview, index: int) -> TextSettings:
+    """Returns the settings that draw the unguided picture beside picture `index`, and others."""
+    off = replace(preview.settings, guidance_scale=0.0)
+    if off.prompt:
+        off = replace(off, image_prompt="")  # else it is all that there is to be like
+    if off.tries == 1:
+        return off
+    return replace(off, num_images=1, tries=1, seed=preview.seeds[index])
+
+
 _TEXTS = {
     "title": "Text",
     "introduction": (
@@ -386,6 +399,8 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=details,
+    unguided=unguided,
+    pictures_stand_alone=False,
     curve=curve,
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "prompt"),

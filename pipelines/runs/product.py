@@ -6,6 +6,7 @@ sweeps, examples and the warm-up go through it, and know no product by name.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Product:
         work: function from valid settings to the amount of computation; `compare` as above.
         facts: function from preview to its scores, for API callers and saved files.
         details: function from preview to what API callers get besides.
+        unguided: function from preview and index of a picture to the settings that draw its
+            unguided picture, alone or at the same index; uploaded pictures may be left out.
         curve: function from preview to the plotted values.
         noise_shape: `(c, h, w)` of the noise that the page shows before the first run.
         first_sweep: names of the settings of rows and columns in a new sweep.
@@ -59,6 +62,8 @@ class Product:
         columns: columns of the saved sheet, of a page of few pictures, and of one of many.
         scale: screen pixels per image pixel on the saved sheet.
         crisp: whether enlarged pixels are shown as squares.
+        pictures_stand_alone: whether each picture is bit for bit the one that its own seed draws
+            alone; else a picture of several is brought back with all of them.
         has_tab: whether it has a tab; it has an endpoint anyway.
         position: among the tabs, from left to right.
     """
@@ -72,6 +77,7 @@ class Product:
     work: Callable[..., timing.Work]
     facts: Callable[[Any], dict[str, Any]]
     details: Callable[[Any], dict[str, Any]]
+    unguided: Callable[[Any, int], Any]
     curve: Callable[[Any], Curve]
     noise_shape: tuple[int, int, int]
     first_sweep: tuple[str, str]
@@ -83,6 +89,7 @@ class Product:
     columns: tuple[int, int, int] = (4, 2, 3)
     scale: int = 4
     crisp: bool = False
+    pictures_stand_alone: bool = True
     has_tab: bool = True
     position: int = 100
 
@@ -128,8 +135,20 @@ class Product:
             time_limit.check_run(settings, work_of, limit_seconds=limit_seconds)
 
     def metadata(self, preview: Any) -> dict[str, Any]:
-        """Returns the metadata of a saved picture."""
-        return provenance.facts_of(preview) | self.facts(preview)
+        """Returns the metadata of all pictures of a run together."""
+        progress = provenance.progress_of(preview)
+        return provenance.facts_of(preview) | self.facts(preview) | progress
+
+    def picture_metadata(self, preview: Any, index: int) -> dict[str, Any]:
+        """Returns the metadata of one picture, from 0."""
+        return self.metadata(preview) | provenance.place_of(preview.settings, index)
+
+    def unguided_metadata(self, preview: Any, index: int) -> dict[str, Any]:
+        """Returns the metadata of the unguided picture beside picture `index`."""
+        settings = self.unguided(preview, index)
+        drawn = dataclasses.replace(preview, settings=settings)
+        told = provenance.facts_of(drawn) | provenance.progress_of(preview)
+        return told | provenance.place_of(settings, index)
 
 
 def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:

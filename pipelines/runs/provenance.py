@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,15 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import images, pictures
-from pipelines.core.errors import UserError
-from pipelines.core.rules import (
-    is_picture,
-    rule,
-    show,
-    validate,
-)
+from pipelines.core.errors import SettingsError, UserError
+from pipelines.core.rules import is_picture, show, validate
 from pipelines.diffusion import plugins
 from pipelines.models import checkpoints, integrity
+from pipelines.runs import links
 from pipelines.runs.comparison import Preview
 from pipelines.runs.history import History, Moment
 
@@ -49,6 +45,7 @@ _RENAMED = {"sureness": "confidence", "unguided_sureness": "unguided_confidence"
 _BETWEEN_REVISIONS = "."  # in a link
 _SHOWN_REVISION = 12
 _COLUMNS = 12  # of an example's sheet
+_HASH = "sha256:"
 _MAX_FILE_PX = 8192
 _MAX_FILE_AREA = 2**25
 _MAX_FILE_BYTES = 50 * 2**20
@@ -68,12 +65,18 @@ class Record:
         settings: checked.
         revisions: of the weights that drew it, by key of the checkpoint; none that is unknown.
         facts: all metadata of the picture.
+        picture: index and number of the pictures, if the settings draw more than this one.
+        stopped: step, and number of steps, at which the run was stopped; None if it was not.
+        problems: errors about values of a link that are left out.
     """
 
     tab: str
     settings: Any
     revisions: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    picture: tuple[int, int] | None = None
+    stopped: tuple[int, int] | None = None
+    problems: Sequence[UserError] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Recorded(Protocol):
     def settings(self) -> type[Any]: ...
     @property
     def only_setting(self) -> str: ...
+    @property
+    def pictures_stand_alone(self) -> bool: ...
     @property
     def checkpoints(self) -> Callable[[Any], tuple[str, ...]]: ...
 
@@ -152,6 +157,12 @@ def facts_of(drawn: Drawn) -> dict[str, Any]:
     } | ({"plugins": used} if (used := plugins.used_by(drawn.settings)) else {})
 
 
+def progress_of(preview: Preview) -> dict[str, Any]:
+    """Returns how far a run got, as metadata; nothing of a finished one."""
+    steps = {"step": preview.step, "of": preview.total_steps}
+    return {} if preview.finished else {"stopped": steps}
+
+
 def _without_idle_plugins(settings: Any) -> dict[str, Any]:
     """Returns settings by name, without losses of the user's own that are off."""
     values = dataclasses.asdict(settings)
@@ -175,6 +186,16 @@ def without_pictures(settings: Any) -> dict[str, Any]:
         name: pictures.digest(value) if value and is_picture(type(settings), name) else value
         for name, value in dataclasses.asdict(settings).items()
     }
+
+
+def with_hashes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the metadata of a picture with hashes in place of the pictures in its settings."""
+    kind = _products[facts["tab"]].settings
+    settings = {
+        name: pictures.digest(value) if value and is_picture(kind, name) else value
+        for name, value in facts["settings"].items()
+    }
+    return {**facts, "settings": settings}
 
 
 def read(path: str | Path) -> Record:
@@ -239,7 +260,45 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
     tab = _known_tab(facts.get("tab") or _product_of_settings(values))
     settings = _settings(tab, values)
-    return Record(tab, settings, _revisions(tab, settings, facts), facts)
+    revisions, stopped = _revisions(tab, settings, facts), _numbers(facts, "stopped", "step")
+    settings, picture = _of_picture(tab, settings, _numbers(facts, "picture", "index"))
+    return Record(tab, settings, revisions, facts, picture, stopped)
+
+
+def place_of(settings: Any, index: int) -> dict[str, Any]:
+    """Returns which picture of a run one is, from 0, as metadata; nothing of the only one."""
+    return {"picture": {"index": index, "of": settings.count}} if settings.count > 1 else {}
+
+
+def _numbers(facts: Mapping[str, Any], entry: str, first: str) -> tuple[int, int] | None:
+    """Returns two numbers of an entry, of which the first is less; None if there are none."""
+    told = facts.get(entry)
+    if not isinstance(told, dict):
+        return None
+    number, of = told.get(first), told.get("of")
+    if not (isinstance(number, int) and isinstance(of, int)):
+        return None
+    return (number, of) if 0 <= number < of else None
+
+
+def _of_picture(
+    tab: str, settings: Any, picture: tuple[int, int] | None
+) -> tuple[Any, tuple[int, int] | None]:
+    """Returns the settings of one picture of several alone, or else those of all, and which it is.
+
+    Args:
+        tab: name of the product.
+        settings: checked, of all pictures.
+        picture: index and number of the pictures; None is all of them.
+    """
+    if picture is None or picture[1] != settings.count:
+        return settings, None
+    if not _products[tab].pictures_stand_alone:
+        return settings, picture
+    try:
+        return validate(settings.of_one_picture(picture[0])), None
+    except SettingsError:  # a seed beyond the largest
+        return settings, picture
 
 
 def _revisions(tab: str, settings: Any, facts: Mapping[str, Any]) -> dict[str, str]:
@@ -262,12 +321,15 @@ def _product_of_settings(values: Mapping[str, Any]) -> str:
     return next((n for n in told if known[n] >= set(values)), next(iter(told), ""))
 
 
-def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
+def to_query(
+    settings: Any, revisions: Mapping[str, str] | None = None, *, stopped: int | None = None
+) -> str:
     """Returns settings as the query of a link: the seed and all that differ from the default.
 
     Args:
         settings: checked.
         revisions: of the weights that drew the picture, by key of the checkpoint.
+        stopped: step at which the run was stopped; None if it was not.
 
     Raises:
         RecordError: if the query is too long, for instance with a picture.
@@ -283,6 +345,8 @@ def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
         entries["rev"] = _BETWEEN_REVISIONS.join(told)
     if used := plugins.used_by(settings):
         entries["plugins"] = " ".join(used)
+    if stopped is not None:
+        entries["stopped"] = stopped
     query = urlencode(entries)
     if len(query) > MAX_LINK:
         raise RecordError("record_link_too_long", got=len(query), most=MAX_LINK)
@@ -290,23 +354,32 @@ def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
 
 
 def from_query(query: Mapping[str, str]) -> Record | None:
-    """Returns the run that a link describes; None if it describes none.
+    """Returns the run that a link describes, without its wrong values; None if it describes none.
 
     Raises:
         RecordError: if it names an unknown tab.
-        SettingsError: if a setting is wrong.
     """
     if "tab" not in query:
         return None
     tab = _known_tab(query["tab"])
     _check_plugins(query.get("plugins", "").split())
-    kind = _products[tab].settings
-    names = {f.name for f in dataclasses.fields(kind)}
-    values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}
-    settings = _settings(tab, values)
+    settings, problems = links.usable_settings(_products[tab].settings, query)
     told = query.get("rev", "").split(_BETWEEN_REVISIONS)
     revisions = dict(zip(_checkpoints(tab, settings), told, strict=False))
-    return Record(tab, settings, {key: value for key, value in revisions.items() if value})
+    return Record(
+        tab,
+        settings,
+        {key: value for key, value in revisions.items() if value},
+        stopped=_stopped_at(query.get("stopped", ""), settings),
+        problems=problems,
+    )
+
+
+def _stopped_at(text: str, settings: Any) -> tuple[int, int] | None:
+    """Returns step and number of steps of a link to a stopped run; None for any other."""
+    total = settings.num_inference_steps
+    is_step = text.isdecimal() and len(text) < 5 and int(text) < total
+    return (int(text), total) if is_step else None
 
 
 def _known_tab(tab: Any) -> str:
@@ -320,6 +393,9 @@ def _settings(tab: str, values: Mapping[str, Any]) -> Any:
     unknown = set(values) - {f.name for f in dataclasses.fields(kind)}
     if unknown:
         raise RecordError("record_unknown", got=show(min(unknown)), tab=tab)
+    for name, value in values.items():
+        if is_picture(kind, name) and isinstance(value, str) and value.startswith(_HASH):
+            raise RecordError("record_left_out", name=name)
     return validate(kind(**values))
 
 
@@ -380,7 +456,7 @@ def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
 
 
 def first_picture(path: Path) -> Image.Image:
-    """Returns the first steered picture of an example, much faster than the whole run.
+    """Returns the first steered picture of an example with its metadata; it reads no other one.
 
     Args:
         path: of a file that `save_example` wrote.
@@ -393,9 +469,11 @@ def first_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as sheet:
             side = _tile_side(sheet, facts["shown"], record)
-            return sheet.crop((0, 0, side, side)).convert(facts["shown"]["mode"])
+            picture = sheet.crop((0, 0, side, side)).convert(facts["shown"]["mode"])
     except (KeyError, TypeError, ValueError):
         raise RecordError("record_damaged") from None
+    told = {name: value for name, value in facts.items() if name != "shown"}
+    return images.with_metadata(picture, told | place_of(record.settings, 0))
 
 
 def _read_example(path: Path) -> tuple[dict[str, Any], Record]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from pipelines.core import rules
+from pipelines.core import images, rules
 from pipelines.core.errors import Setting, Several
 from pipelines.core.rules import SettingsError, show
 
@@ -50,6 +50,16 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A finished cell, as far as the record of its picture tells; see `provenance.Drawn`."""
+
+    settings: Any
+    model: str
+    revision: str
+    revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The state of a sweep after one step of one cell.
 
@@ -58,6 +68,7 @@ class Sweep:
         columns: axis from left to right.
         pictures: by row and column; None for cells that have not begun.
         scores: by row and column; None for unfinished cells and runs without a score.
+        cells: by row and column; None for cells that have not finished.
         done: number of finished cells.
         total: number of cells.
         seconds: since the sweep began.
@@ -71,6 +82,7 @@ class Sweep:
     columns: Axis
     pictures: list[list[Image.Image | None]]
     scores: list[list[float | None]]
+    cells: list[list[Cell | None]]
     done: int
     total: int
     seconds: float
@@ -82,6 +94,12 @@ class Sweep:
     @property
     def finished(self) -> bool:
         return self.done == self.total
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all pictures."""
+        drawn = (p for row in self.pictures for p in row if p is not None)
+        return sum(images.num_bytes(picture) for picture in drawn)
 
 
 def parameters(settings: type) -> list[str]:
@@ -229,6 +247,7 @@ def _sweep(
     began, done = time.monotonic(), 0
     pictures: list[list[Image.Image | None]] = [[None for _ in row] for row in cells]
     scores: list[list[float | None]] = [[None for _ in row] for row in cells]
+    finished: list[list[Cell | None]] = [[None for _ in row] for row in cells]
     revisions: dict[str, str] = {}
     for i, j in product(range(len(rows.values)), range(len(columns.values))):
         with _closing(generate(cells[i][j])) as previews:
@@ -237,11 +256,13 @@ def _sweep(
                 revisions |= preview.revisions
                 if preview.finished:
                     scores[i][j], done = _score(preview), done + 1
+                    finished[i][j] = _cell_of(cells[i][j], preview)
                 yield Sweep(
                     rows=rows,
                     columns=columns,
                     pictures=[list(row) for row in pictures],
                     scores=[list(row) for row in scores],
+                    cells=[list(row) for row in finished],
                     done=done,
                     total=len(rows.values) * len(columns.values),
                     seconds=time.monotonic() - began,
@@ -261,6 +282,10 @@ def _closing(previews: Iterator[Preview]) -> Iterator[Iterator[Preview]]:
         close = getattr(previews, "close", None)  # only generators have one
         if close is not None:
             close()
+
+
+def _cell_of(settings: Any, preview: Preview) -> Cell:
+    return Cell(settings, preview.model, preview.revision, preview.revisions)
 
 
 def _score(preview: Preview) -> float | None:

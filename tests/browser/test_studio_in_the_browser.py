@@ -211,7 +211,7 @@ def test_too_large_a_sweep_is_one_sentence(easel: Visit):
     easel.part("sweep-rows-values").locator("input, textarea").fill("0..0.5 x 7")
     easel.part("sweep-columns-values").locator("input, textarea").fill("1-6")
     easel.part("sweep-draw").click()
-    sentence = "“From top to bottom” and “From left to right” must be at most 36 cells together, got 7 x 6"
+    sentence = "“From left to right” must be at most 36 cells together, got 7 x 6"
     expect(easel.page.get_by_text(sentence)).to_be_visible()
 
 

@@ -62,6 +62,7 @@ def state(pictures: Sequence[Sequence[Image.Image | None]], **changes: Any) -> S
         columns=columns,
         pictures=[list(row) for row in pictures],
         scores=[[None] * len(row) for row in pictures],
+        cells=[[None] * len(row) for row in pictures],
         done=0,
         total=total,
         seconds=0.0,
