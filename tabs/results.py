@@ -192,6 +192,7 @@ def tiles(product: Product, preview: Any, language: str, *, with_records: bool =
     guided, unguided = preview.pictures, preview.unguided
     if with_records:
         guided = recorded(guided, lambda i: product.picture_metadata(preview, i))
+    if with_records and product.unguided:
         unguided = recorded(unguided, lambda i: product.unguided_metadata(preview, i))
     return pairs(product, guided, unguided, alt_texts, language)
 

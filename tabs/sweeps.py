@@ -157,6 +157,11 @@ def wire(
         api_visibility="private",
         **common.DEVICE_QUEUE,
     )
+    _wire_stop(panel, product, language, event)
+
+
+def _wire_stop(panel: Panel, product: Product, language: Component, event: Any) -> None:
+    """Makes the Stop button end the event of a sweep, whose cells can then be saved."""
 
     def stopped(status: str | None, language_code: str) -> list[Any]:
         return _stopped(product, _shown.get(_place(product)), status, language_code)

@@ -6,9 +6,22 @@ show the labels of its controls in place of the names that callers of the API kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from string import Formatter
 from typing import Any
+
+from pipelines.core.sentences import Option, Setting, Several, fill, places_of
+
+__all__ = [
+    "MESSAGES",
+    "CheckpointError",
+    "Message",
+    "Option",
+    "Setting",
+    "SettingsError",
+    "Several",
+    "UserError",
+    "fill",
+    "show",
+]
 
 MESSAGES: dict[str, str] = {
     # Settings, one by one.
@@ -155,7 +168,8 @@ MESSAGES: dict[str, str] = {
         "names of 1 to 40 letters, digits, dots, _ or - that no other model has, got {got}"
     ),
     "own_no_folder": (
-        "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
+        "Checkpoint {key} cannot be used: STUDIO_CHECKPOINTS names {got}, and there is no such "
+        "folder."
     ),
     "hub_failed": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
     "own_no_config": (
@@ -197,10 +211,23 @@ MESSAGES: dict[str, str] = {
         "Checkpoint {key} cannot be used: there is no diffusion_pytorch_model.safetensors or .bin "
         "beside the config of its network."
     ),
+    "own_files_missing": "Checkpoint {key} cannot be used: files are missing: {files}.",
     "own_damaged": (
-        "Checkpoint {key} cannot be used: its weights are damaged, are not those of its config, "
-        "or are a pickle that holds more than weights."
+        "Checkpoint {key} cannot be used: its weights are damaged, {file} cannot be read."
     ),
+    "own_pickle": (
+        "Checkpoint {key} cannot be used: {file} is a pickle that holds more than weights, or is "
+        "damaged; save the weights as safetensors."
+    ),
+    "own_config": (
+        "Checkpoint {key} cannot be used: no network can be made from the config of its network."
+    ),
+    "own_other_weights": (
+        "Checkpoint {key} cannot be used: its weights are not those of its config, {reason}."
+    ),
+    "own_weight_missing": "{weight} is missing",
+    "own_weight_shape": "{weight} is {got}, and must be {wanted}",
+    "own_weight_unknown": "there are others besides",
     "own_schedule_damaged": (
         "Checkpoint {key} cannot be used: its scheduler cannot be made from its config."
     ),
@@ -251,56 +278,6 @@ MESSAGES: dict[str, str] = {
 _MAX_QUOTED = 40
 
 
-class Setting(str):
-    """Name of a setting in an error; a page shows the label of its control instead."""
-
-
-class Option(str):
-    """Choice of a setting in an error; a page shows its label instead."""
-
-    setting: str
-
-    def __new__(cls, setting: str, option: str) -> Option:
-        text = super().__new__(cls, option)
-        text.setting = setting
-        return text
-
-    def __getnewargs__(self) -> tuple[str, str]:
-        return self.setting, str(self)
-
-
-class Several(tuple[Any, ...]):
-    """Parts of an error in a list, which every language joins in its own way."""
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self))
-
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-
-def fill(
-    template: str, parts: Mapping[str, Any], shown: Callable[[Any], Any] = lambda part: part
-) -> str:
-    """Returns a sentence with its parts filled in.
-
-    Args:
-        template: of `MESSAGES`, or its translation. `{@eta}` stands for the name of a setting,
-            `{@method=course}` for a choice of one; all other places are filled from `parts`.
-        parts: values of these places.
-        shown: function from a part to what is shown of it.
-    """
-    places = {name for _, name, _, _ in Formatter().parse(template) if name}
-    return template.format_map({place: shown(_part(place, parts)) for place in places})
-
-
-def _part(place: str, parts: Mapping[str, Any]) -> Any:
-    if not place.startswith("@"):
-        return parts[place]
-    setting, _, option = place[1:].partition("=")
-    return Option(setting, option) if option else Setting(setting)
-
-
 class UserError(Exception):
     """An error whose message is one sentence for people, safe to show.
 
@@ -316,6 +293,12 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return fill(MESSAGES[self.kind], self.parts)
+
+    @property
+    def subject(self) -> str:
+        """Name of the setting that the sentence is about, its first; empty if it names none."""
+        parts = (part for _, part in places_of(MESSAGES[self.kind], self.parts))
+        return next((part for part in parts if isinstance(part, Setting)), "")
 
 
 class SettingsError(UserError, ValueError):

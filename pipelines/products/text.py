@@ -38,6 +38,7 @@ from pipelines.products.words import (
     similarity,
     target_of,
     terms_of,
+    unguided_settings,
     unseen_words,
 )
 from pipelines.runs import comparison, seed_search
@@ -350,16 +351,6 @@ def curve(preview: Preview) -> Curve:
     )
 
 
-def unguided(preview: Preview, index: int) -> TextSettings:
-    """Returns the settings that draw the unguided picture beside picture `index`, and others."""
-    off = replace(preview.settings, guidance_scale=0.0)
-    if off.prompt:
-        off = replace(off, image_prompt="")  # else it is all that there is to be like
-    if off.tries == 1:
-        return off
-    return replace(off, num_images=1, tries=1, seed=preview.seeds[index])
-
-
 _TEXTS = {
     "title": "Text",
     "introduction": (
@@ -399,7 +390,7 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=details,
-    unguided=unguided,
+    unguided=lambda preview, index: unguided_settings(preview.settings, preview.seeds[index]),
     pictures_stand_alone=False,
     curve=curve,
     noise_shape=(3, 64, 64),

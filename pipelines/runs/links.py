@@ -49,16 +49,11 @@ def usable_settings(settings: type[Any], query: Mapping[str, str]) -> tuple[Any,
 
 
 def _consistent(settings: type[Any], values: Mapping[str, Any]) -> tuple[Any, list[SettingsError]]:
-    """Returns settings with as many of the values as agree with each other, the first of them."""
+    """Returns settings with the values that agree with each other, and errors about the others."""
     try:
         return validate(settings(**values)), []
     except SettingsError as error:
-        contradiction = error
-    for left_out in reversed(values):
+        left_out = error.subject if error.subject in values else list(values)[-1]
         rest = {name: value for name, value in values.items() if name != left_out}
-        try:
-            return validate(settings(**rest)), [contradiction]
-        except SettingsError:
-            continue
-    checked, others = _consistent(settings, dict(list(values.items())[:-1]))
-    return checked, [contradiction, *others]
+        checked, others = _consistent(settings, rest)
+        return checked, [error, *others]

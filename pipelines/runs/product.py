@@ -48,8 +48,6 @@ class Product:
         work: function from valid settings to the amount of computation; `compare` as above.
         facts: function from preview to its scores, for API callers and saved files.
         details: function from preview to what API callers get besides.
-        unguided: function from preview and index of a picture to the settings that draw its
-            unguided picture, alone or at the same index; uploaded pictures may be left out.
         curve: function from preview to the plotted values.
         noise_shape: `(c, h, w)` of the noise that the page shows before the first run.
         first_sweep: names of the settings of rows and columns in a new sweep.
@@ -62,6 +60,8 @@ class Product:
         columns: columns of the saved sheet, of a page of few pictures, and of one of many.
         scale: screen pixels per image pixel on the saved sheet.
         crisp: whether enlarged pixels are shown as squares.
+        unguided: function from preview and index of a picture to the settings that draw its
+            unguided picture, alone or at the same index; without it that one carries no record.
         pictures_stand_alone: whether each picture is bit for bit the one that its own seed draws
             alone; else a picture of several is brought back with all of them.
         has_tab: whether it has a tab; it has an endpoint anyway.
@@ -77,7 +77,6 @@ class Product:
     work: Callable[..., timing.Work]
     facts: Callable[[Any], dict[str, Any]]
     details: Callable[[Any], dict[str, Any]]
-    unguided: Callable[[Any, int], Any]
     curve: Callable[[Any], Curve]
     noise_shape: tuple[int, int, int]
     first_sweep: tuple[str, str]
@@ -89,6 +88,7 @@ class Product:
     columns: tuple[int, int, int] = (4, 2, 3)
     scale: int = 4
     crisp: bool = False
+    unguided: Callable[[Any, int], Any] | None = None
     pictures_stand_alone: bool = True
     has_tab: bool = True
     position: int = 100
@@ -144,7 +144,9 @@ class Product:
         return self.metadata(preview) | provenance.place_of(preview.settings, index)
 
     def unguided_metadata(self, preview: Any, index: int) -> dict[str, Any]:
-        """Returns the metadata of the unguided picture beside picture `index`."""
+        """Returns the metadata of the unguided picture beside picture `index`; may be empty."""
+        if self.unguided is None:
+            return {}
         settings = self.unguided(preview, index)
         drawn = dataclasses.replace(preview, settings=settings)
         told = provenance.facts_of(drawn) | provenance.progress_of(preview)
