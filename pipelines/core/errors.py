@@ -168,8 +168,7 @@ MESSAGES: dict[str, str] = {
         "names of 1 to 40 letters, digits, dots, _ or - that no other model has, got {got}"
     ),
     "own_no_folder": (
-        "Checkpoint {key} cannot be used: STUDIO_CHECKPOINTS names {got}, and there is no such "
-        "folder."
+        "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
     ),
     "hub_failed": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
     "own_no_config": (

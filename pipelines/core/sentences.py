@@ -24,8 +24,8 @@ class Option(str):
         text.setting = setting
         return text
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return self.setting, str(self)
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str], dict[str, Any]]:
+        return (self.setting, str(self)), {}
 
 
 class Several(tuple[Any, ...]):

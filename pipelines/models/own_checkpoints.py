@@ -93,7 +93,7 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     on_hub = is_on_hub(name)
     folder = _fetched(key, name, fetch) if on_hub else Path(os.path.expanduser(name))
     if not os.path.isdir(folder):
-        raise CheckpointError("own_no_folder", key=key, got=show(name))
+        raise CheckpointError("own_no_folder", key=key)
     unet_folder, scheduler_folder = parts_of(folder)
     config = _read(key, unet_folder / "config.json")
     _check_network(key, config)

@@ -283,11 +283,7 @@ def _search_preview(
 
 
 def _generate(
-    settings: TextSettings,
-    loaded: checkpoints.Loaded,
-    model: Clip,
-    target: Target,
-    compare: bool,
+    settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target, compare: bool
 ) -> Iterator[Preview]:
     began, unseen = time.monotonic(), unseen_words(settings, model)
     seeds, seconds_tried = guided.seeds_of(settings), 0.0
