@@ -60,6 +60,9 @@ def build_header(title: str) -> Header:
     gr.HTML(f'<i data-names="{names}"></i>', elem_id="products", elem_classes="template")
     for name in ("next", "many", "about"):  # `assets/studio.js` shows them while a run waits
         gr.HTML(Translatable(f"queue.{name}"), elem_id=f"queue-{name}", elem_classes="template")
+    for name in ("kind", "size"):  # `assets/studio.js` shows them below a picture control
+        text = Translatable(f"upload.{name}")
+        gr.HTML(text, elem_id=f"upload-{name}", elem_classes="template")
     return Header(language, upload, gr.HTML(elem_id="notice"))
 
 

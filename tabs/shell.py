@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.core.rules import validate
 from pipelines.models import hub
 from pipelines.runs.product import Product
-from tabs import common, controls, examples, explain, i18n, lane, results, sweeps
+from tabs import common, controls, examples, explain, i18n, lane, results, sweeps, uploads
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
@@ -56,6 +56,7 @@ def build(product: Product, language: gr.Radio) -> Tab:
         tab.inputs_without_pictures(),
         lambda values: settings_without_pictures(product, values),
     )
+    uploads.wire(product, tab.controls, language)
     view_of(product).wire(tab.controls, language)
     return tab
 

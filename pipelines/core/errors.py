@@ -247,6 +247,9 @@ MESSAGES: dict[str, str] = {
     "that_many_characters": "{count} characters",
     "that_many": "{count} of them",
     "unreadable_file": "a file that cannot be read",
+    "damaged_picture": "a damaged picture",
+    "empty_file": "an empty file",
+    "heic_file": "a HEIC picture: save it as JPEG or PNG",
     # Files and links that restore a run.
     "record_no_png": "The file must be a PNG picture that can be read.",
     "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
