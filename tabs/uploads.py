@@ -81,13 +81,22 @@ def _wire(product: Product, name: str, parts: Control, language: Component) -> N
     def check(value: Any, kept: str, language_code: str) -> list[Any]:
         return checked(product, name, value, kept, language_code)
 
+    def chosen_again(value: Any, kept: str) -> Any:
+        return "" if str(value) == kept else gr.skip()  # a message about another file is past
+
+    instant: dict[str, Any] = {
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
     parts.upload.change(
         check,
         inputs=[parts.upload, parts.kept, language],
         outputs=[parts.upload, parts.kept, parts.message],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
+        **instant,
+    )
+    parts.upload.upload(
+        chosen_again, inputs=[parts.upload, parts.kept], outputs=parts.message, **instant
     )
 
 

@@ -318,7 +318,7 @@ def test_a_wrong_link_is_told_and_the_page_works(
 ):
     found = arrive(browser, served, "?tab=digits&seed=many")
     found.tab = "Digits"
-    sentence = "The link could not be followed. seed must be a whole number"
+    sentence = "“Seed” must be a whole number from -1 to 4294967295, got 'many'"
     expect(found.page.get_by_text(sentence)).to_be_visible()
     expect(found.part("draw")).to_be_visible()
     found.finish("3")
