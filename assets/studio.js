@@ -139,6 +139,50 @@
     input.dispatchEvent(new Event('change', {bubbles: true}));
   });
 
+  // Picture controls: only kinds that can be read are offered, and a file of another kind, or one
+  // that is too large, is refused below the control; what the control holds stays.
+  const KINDS = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.avif'];
+  const MAX_UPLOAD = 10 * 2 ** 20;
+  const fill = (id, values) =>
+    (byId(id)?.textContent ?? '').trim().replace(/\{(\w+)\}/g, (_, key) => values[key]);
+
+  const refusal = (control, file) => {
+    const name = (control.querySelector('label')?.textContent ?? '').trim();
+    const isKnown = KINDS.some(kind => file.name.toLowerCase().endsWith(kind));
+    if (!isKnown || (file.type && !file.type.startsWith('image/')))
+      return fill('upload-kind', {name, got: file.name});
+    const size = Math.ceil(file.size / 2 ** 20 * 10) / 10;
+    return file.size > MAX_UPLOAD ? fill('upload-size', {name, got: size}) : '';
+  };
+
+  const sayRefusal = (control, text) => {
+    control.parentElement.querySelectorAll('.upload-refused').forEach(old => old.remove());
+    if (!text) return;
+    const line = document.createElement('p');
+    line.className = 'upload-refused';
+    line.setAttribute('role', 'alert');
+    line.textContent = text;
+    control.after(line);
+  };
+
+  const takeFile = (event, file) => {
+    const control = event.target.closest?.('.picture-upload');
+    if (!control || !file) return;
+    const text = refusal(control, file);
+    sayRefusal(control, text);
+    if (!text) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+
+  document.addEventListener('click', event => {
+    if (event.target.matches?.('.picture-upload input[type=file]'))
+      event.target.accept = KINDS.join(',');
+  }, true);
+  document.addEventListener('change', event => takeFile(event, event.target.files?.[0]), true);
+  document.addEventListener('drop', event => takeFile(event, event.dataTransfer?.files?.[0]), true);
+  document.addEventListener('paste', event => takeFile(event, event.clipboardData?.files?.[0]), true);
+
   const copy = async text => {
     if (navigator.clipboard && window.isSecureContext)
       return navigator.clipboard.writeText(text).then(() => true, () => false);

@@ -19,7 +19,7 @@ from pipelines.core.rules import validate
 from pipelines.models import integrity
 from pipelines.products import PRODUCTS
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
-from pipelines.runs import provenance
+from pipelines.runs import example_files, provenance
 
 FOLDER = ASSETS / "examples"
 
@@ -76,7 +76,7 @@ def is_current(name: str) -> bool:
     if not path_of(name).is_file():
         return False
     product = PRODUCTS[provenance.tab_of(EXAMPLES[name])]
-    found = provenance.load_example(path_of(name), product.preview)
+    found = example_files.load_example(path_of(name), product.preview)
     same = found.settings == validate(EXAMPLES[name])
     return same and not provenance.other_weights(found.revisions)
 
@@ -85,7 +85,7 @@ def draw(name: str) -> Any:
     """Draws an example and saves it; returns the finished run."""
     settings = EXAMPLES[name]
     *_, last = PRODUCTS[provenance.tab_of(settings)].generate(settings)
-    provenance.save_example(last, provenance.facts_of(last), path_of(name))
+    example_files.save_example(last, provenance.facts_of(last), path_of(name))
     return last
 
 

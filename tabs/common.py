@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import html
 import logging
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypedDict, TypeVar
 
 import gradio as gr
 from PIL import Image
 
-from pipelines.core import devices, images
+from pipelines.core import devices
 from pipelines.core.errors import UserError
 from pipelines.runs import timing
+from pipelines.runs.product import Product
 from tabs import i18n, marked, temp_files
 from tabs.lane import LANE, Turn
 
@@ -49,7 +49,6 @@ BEGINS, QUIET = "begins", "quiet"
 """Kinds of a status line, see `status_line`."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PROGRESS = re.compile(r'<progress value="(\d+)" max="(\d+)"')
 
 
 T = TypeVar("T")
@@ -82,11 +81,15 @@ PreviewT = TypeVar("PreviewT", bound=Preview)
 
 
 @contextmanager
-def as_gradio_errors(language: str) -> Iterator[None]:
+def as_gradio_errors(language: str, product: Product | None = None) -> Iterator[None]:
     """Raises errors as `gr.Error`, with a message in a language.
 
     An error that the user can fix is shown as one sentence. Any other error is logged with an id,
     and only the id is shown.
+
+    Args:
+        language: of the messages.
+        product: on whose page they are shown; see `i18n.error_message`.
     """
     try:
         yield
@@ -96,7 +99,7 @@ def as_gradio_errors(language: str) -> Iterator[None]:
         error.message = error.message if valid == error.message else valid
         raise
     except Exception as error:
-        raise gr.Error(_error_message(error, language), print_exception=False) from None
+        raise gr.Error(_error_message(error, language, product), print_exception=False) from None
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def as_refused_request() -> Iterator[None]:
         raise gr.Error(message, print_exception=False) from None
 
 
-def _error_message(error: Exception, language: str) -> str:
+def _error_message(error: Exception, language: str, product: Product | None) -> str:
     """Returns an error as one sentence; logs it if the user cannot fix it."""
     if devices.is_out_of_memory(error):
         logger.exception("out of memory")
@@ -122,7 +125,7 @@ def _error_message(error: Exception, language: str) -> str:
         logger.error("the disk is full: %s", error)
         return i18n.translate(language, "status.disk_full")
     if isinstance(error, UserError):
-        return html.escape(i18n.error_message(language, error), quote=False)
+        return html.escape(i18n.error_message(language, error, product), quote=False)
     incident = secrets.token_hex(4)
     logger.exception("incident %s", incident)
     return i18n.translate(language, "status.incident", incident=incident)
@@ -202,19 +205,24 @@ def run_status(preview: Preview, language: str) -> str:
     return status_line(running, done=preview.step, total=total)
 
 
-def status_line(text: str, *, done: int = 0, total: int = 0, kind: str = "") -> str:
+def status_line(*texts: str, done: int = 0, total: int = 0, kind: str = "") -> str:
     """Returns text as HTML for the status component.
 
     `assets/access.js` announces it to screen readers: of lines with a bar, one in the middle.
 
     Args:
-        text: one line.
+        texts: sentences of one line.
         done: number of finished steps, for a progress bar.
         total: number of all steps; 0 shows no bar.
         kind: `BEGINS` of a run's first line, `QUIET` of one that is not announced.
     """
     of_kind = f' data-kind="{kind}"' if kind else ""
-    line = marked.element("p", text, f'class="status"{of_kind}')
+    attributes = f'class="status"{of_kind}'
+    if len(texts) == 1:
+        line = marked.element("p", texts[0], attributes)
+    else:
+        spans = " ".join(marked.element("span", text) for text in texts)
+        line = f"<p {attributes}>{spans}</p>"
     bar = f'<progress value="{done}" max="{total}" aria-hidden="true"></progress>' if total else ""
     return line + bar
 
@@ -230,22 +238,20 @@ def translated_status(status: Any, language: str) -> str:
     return line.replace('class="status"', 'class="status translated"', 1)
 
 
-def stopped_status(status: str | None, language: str, *, kind: str = "") -> str:
-    """Returns the status line after Stop, with the step that the run had reached.
+def stopped_status(preview: Preview, language: str) -> str:
+    """Returns the status line after Stop, with the step that the run had reached."""
+    key = "status.stopped" if preview.step else "status.stopped_trying"
+    return status_line(i18n.translate(language, key, step=preview.step, total=preview.total_steps))
 
-    Args:
-        status: the line before.
-        language: of the line.
-        kind: see `status_line`.
-    """
+
+def status_before_pictures(status: str | None, language: str) -> str:
+    """Returns the status line after Stop, of a run that had not shown a picture yet."""
     if not isinstance(status, str):
         return ""
-    progress = _PROGRESS.search(status)
-    if progress is None:
-        return status
-    return status_line(
-        i18n.translate(language, "status.stopped", step=progress[1], total=progress[2]), kind=kind
-    )
+    began = (i18n.translate(known, "status.begins") for known in i18n.LANGUAGES)
+    loads = (i18n.translate(known, "status.loading") for known in i18n.LANGUAGES)
+    is_going = "<progress" in status or any(text in status for text in (*began, *loads))
+    return status_line(i18n.translate(language, "status.stopped_early")) if is_going else status
 
 
 def press_script(part: str) -> str:
@@ -258,45 +264,12 @@ def press_script(part: str) -> str:
     return f"(token, ...others) => [{number}, ...others]"
 
 
-def wire_stop_button(
-    button: gr.Button,
-    event: Any,
-    status: gr.components.Component,
-    language: gr.components.Component,
-    *,
-    halt: Callable[[str], None],
-    token: gr.components.Component,
-    press_script: str,
-) -> None:
-    """Makes `button` end the run of `event`, and `status` show the step that it had reached.
-
-    The status is updated last: while the run still streams, its next preview would overwrite it.
-
-    Args:
-        button: the Stop button.
-        event: event of the run.
-        status: component that shows the status of the run.
-        language: component that holds the language.
-        halt: ends the runs that were started before a token.
-        token: component that holds the token of the run.
-        press_script: JavaScript that numbers a press and returns its token.
-    """
-    button.click(halt, inputs=token, js=press_script, **INSTANT_EVENT)
-    button.click(None, cancels=[event], **INSTANT_EVENT).then(
-        stopped_status, inputs=[status, language], outputs=status, **INSTANT_EVENT
-    )
-
-
 def save_png(picture: Image.Image, name: str) -> str:
     """Saves a picture as PNG in Gradio's cache, the only folder it serves; returns the path."""
     return temp_files.files.save_png(picture, name)
 
 
-def save_pictures(
-    pictures: list[Image.Image], metadata: Mapping[str, Any] | None, name: str
-) -> list[gr.FileData]:
-    """Saves every picture as a PNG file, with metadata unless they are None."""
-    if metadata is not None:
-        pictures = [images.with_metadata(picture, metadata) for picture in pictures]
+def save_pictures(pictures: list[Image.Image], name: str) -> list[gr.FileData]:
+    """Saves every picture as a PNG file, with the metadata that it has."""
     paths = [save_png(picture, f"{name}-{i}") for i, picture in enumerate(pictures)]
     return [gr.FileData(path=path) for path in paths]

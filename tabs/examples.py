@@ -1,6 +1,6 @@
 """Examples that are shown at once: finished runs in `assets/examples`.
 
-Each is a PNG file written by `provenance.save_example`, with the settings and the whole preview.
+Each is a PNG file written by `example_files.save_example`, with the settings and the whole preview.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import gradio as gr
 from pipelines.core import images
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import UserError
-from pipelines.runs import provenance
+from pipelines.runs import example_files, provenance
 from pipelines.runs.product import Product
 from tabs import i18n
 
@@ -46,7 +46,7 @@ def _thumbnails(product: Product) -> Mapping[str, str]:
     pictures: dict[str, str] = {}
     for path in sorted(FOLDER.glob(f"{product.name}-*.png")):
         try:
-            pictures[path.stem] = images.to_data_uri(provenance.first_picture(path))
+            pictures[path.stem] = images.to_data_uri(example_files.first_picture(path))
         except UserError as error:
             logger.error("example %s: %s", path.stem, error)
     return pictures
@@ -61,7 +61,7 @@ def load(product: Product, name: str) -> Any:
     """
     if name not in names(product):
         raise provenance.RecordError("record_no_png")
-    return provenance.load_example(FOLDER / f"{name}.png", product.preview)
+    return example_files.load_example(FOLDER / f"{name}.png", product.preview)
 
 
 def build(product: Product) -> gr.HTML:

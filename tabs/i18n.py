@@ -16,9 +16,17 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from pipelines.core import rules
 from pipelines.core.assets import ASSETS
-from pipelines.core.errors import Message, UserError
-from pipelines.core.rules import label_of
+from pipelines.core.errors import (
+    MESSAGES,
+    Message,
+    Option,
+    Setting,
+    Several,
+    UserError,
+    fill,
+)
 from pipelines.products import PRODUCTS
 from pipelines.runs.product import Product
 
@@ -99,7 +107,7 @@ def _declared(products: Iterable[Product]) -> dict[str, str]:
     for product in products:
         declared |= {f"{product.name}.{key}": text for key, text in product.texts.items()}
         for field in dataclasses.fields(product.settings):
-            label = label_of(product.settings, field.name)
+            label = rules.label_of(product.settings, field.name)
             parts = {
                 "setting": label,
                 "info": field.metadata["help"],
@@ -141,13 +149,7 @@ def translate(language: str, key: str, /, **values: Any) -> Translated:
 
 def _joined(language: str, value: Any) -> Any:
     """Returns several texts as one, and any other value as it is."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    first, *rest = value or [""]
-    text = str(first)
-    for part in rest:
-        text = translate(language, "shared.listed", first=text, rest=part)
-    return text
+    return joined(language, map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _translated(text: str, source: dict[str, Any], values: Mapping[str, Any]) -> Translated:
@@ -164,6 +166,10 @@ def _source_of(value: Any) -> Any:
         return {"error": value.kind, "values": {n: _source_of(v) for n, v in value.parts.items()}}
     if isinstance(value, (list, tuple)):
         return [_source_of(part) for part in value]
+    if isinstance(value, Setting):
+        return {"setting": str(value)}
+    if isinstance(value, Option):
+        return {"setting": value.setting, "option": str(value)}
     return value if isinstance(value, (int, float)) else str(value)
 
 
@@ -174,12 +180,17 @@ def said_in(language: str, source: Any) -> Any:
         KeyError: if it is no source of a text that there is, or if a value is missing.
     """
     if isinstance(source, Sequence) and not isinstance(source, str):
-        return [said_in(language, part) for part in source]
+        return Several(said_in(language, part) for part in source)
     if not isinstance(source, Mapping):
         return source
+    if "option" in source:
+        return Option(source["setting"], source["option"])
+    if "setting" in source:
+        return Setting(source["setting"])
     values = {str(n): said_in(language, value) for n, value in source["values"].items()}
     if "error" in source:
-        return error_message(language, Message(source["error"], **values))
+        product = PRODUCTS.get(str(source.get("product")))
+        return error_message(language, Message(source["error"], **values), product)
     return translate(language, source["key"], **values)
 
 
@@ -250,19 +261,58 @@ def _translate_nested(language: str, value: Any) -> Any:
     return translate(language, value.key) if isinstance(value, Translatable) else value
 
 
-def error_message(language: str, error: UserError | Message) -> Translated:
-    """Returns the message of an error in a language, or in English if it has no translation."""
+def joined(language: str, parts: Iterable[str]) -> str:
+    """Returns a list as text, with the comma of a language between its parts."""
+    return translate(language, "page.comma").join(parts)
+
+
+def label_of(product: Product, language: str, name: str) -> str:
+    """Returns the label of the control of a setting, or of an axis of a sweep; else the name."""
+    known = table(DEFAULT)
+    keys = (key_of(product, "setting", name), f"sweep.{name}")
+    key = next((key for key in keys if key in known), None)
+    return translate(language, key) if key else name
+
+
+def choice_of(language: str, option: str) -> str:
+    """Returns the label of a choice; one that has none is its own label."""
+    key = f"choice.{option}"
+    return translate(language, key) if key in table(DEFAULT) else option
+
+
+def error_message(
+    language: str, error: UserError | Message, product: Product | None = None
+) -> Translated:
+    """Returns the message of an error in a language, or in English if it has no translation.
+
+    Args:
+        language: of the message.
+        error: whose message it is.
+        product: on whose page it is shown, with the labels of its controls; None names settings as
+            callers of the API know them.
+    """
     is_translated = language in LANGUAGES and language != DEFAULT
     template = table(language).get(f"error.{error.kind}") if is_translated else None
-    text = str(error)
-    if template is not None:
-        parts = {name: _translate_part(language, part) for name, part in error.parts.items()}
-        text = template.format(**parts)
-    return _translated(text, {"error": error.kind}, error.parts)
+    text = fill(
+        MESSAGES[error.kind] if template is None else template,
+        error.parts,
+        lambda part: _shown(language, part, product),
+    )
+    on_page = {"product": product.name} if product else {}
+    return _translated(text, {"error": error.kind} | on_page, error.parts)
 
 
-def _translate_part(language: str, part: Any) -> Any:
-    return error_message(language, part) if isinstance(part, Message) else part
+def _shown(language: str, part: Any, product: Product | None) -> Any:
+    """Returns a part of an error as it is shown."""
+    if isinstance(part, Message):
+        return error_message(language, part, product)
+    if isinstance(part, Several):
+        return joined(language, (_shown(language, one, product) for one in part))
+    if product is not None and isinstance(part, Setting):
+        return translate(language, "page.quoted", text=label_of(product, language, part))
+    if product is not None and isinstance(part, Option):
+        return choice_of(language, part)
+    return part
 
 
 LANGUAGES = _languages()

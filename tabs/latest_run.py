@@ -113,6 +113,12 @@ class Runs:
             page = self._pages.get(_parse_token(token)[0])
             return page.language if page and page.language else default
 
+    def is_drawing(self, token: str | None) -> bool:
+        """Returns whether a run of the page of a token goes on."""
+        with self._lock:
+            page = self._pages.get(_parse_token(token)[0])
+            return page is not None and page.started > page.ended
+
     def end(self, token: str) -> None:
         """Notes that a run has ended, so that its page may be forgotten."""
         name, number = _parse_token(token)
@@ -121,11 +127,16 @@ class Runs:
                 self._pages[name].ended = max(self._pages[name].ended, number)
 
     def remember(self, token: str, preview: Any) -> None:
-        """Stores what a page shows, to show it again in another language."""
-        name = _parse_token(token)[0]
-        if not name:
+        """Stores the preview that a page shows, to show it again or to take it away.
+
+        That of a run that is not the latest any more is not stored, nor is None.
+        """
+        name, number = _parse_token(token)
+        if not name or preview is None:
             return
         with self._lock:
+            if name in self._pages and self._pages[name].latest > number:
+                return
             self._previews[name] = preview
             self._previews.move_to_end(name)
             while len(self._previews) > _MAX_PREVIEWS or self._bytes() > _MAX_PREVIEW_BYTES:

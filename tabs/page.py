@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block, Blocks
 
-from pipelines.core.errors import UserError
+from pipelines.core.errors import UserError, show
 from pipelines.products import PRODUCTS
-from pipelines.runs import provenance, timing
+from pipelines.runs import links, provenance, timing
 from tabs import common, i18n, marked, warm_up
 from tabs.i18n import Translatable
 from tabs.latest_run import runs
@@ -19,12 +19,16 @@ from tabs.tab import Tab, estimate_of, restore_run
 
 _LANGUAGE_SCRIPT = "language => studio.speak(language)"
 _TICK_SECONDS = 3.0
+_FEW_MESSAGES = 5  # of a link
 
-# Texts that scripts fill in: `assets/studio.js` while a run waits, `assets/access.js` names.
+# Texts that scripts fill in: `assets/studio.js` while a run waits and below a picture control,
+# `assets/access.js` names.
 _TEMPLATES = (
     ("queue", "next"),
     ("queue", "many"),
     ("queue", "about"),
+    ("upload", "kind"),
+    ("upload", "size"),
     ("access", "number"),
     ("access", "reset"),
     ("access", "copy"),
@@ -175,37 +179,57 @@ def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
 
 
 def _notice(*sentences: str) -> str:
-    """Returns the sentences of an error as HTML for the notice above the tabs."""
-    spans = " ".join(marked.element("span", sentence) for sentence in sentences)
-    return f'<p role="alert">{spans}</p>'
+    """Returns sentences as HTML for the notice above the tabs, one a line; empty without any."""
+    lines = "<br>".join(marked.element("span", sentence) for sentence in sentences)
+    return f'<p role="alert">{lines}</p>' if lines else ""
 
 
 def _restore_file(
     header: Header, tabs_row: gr.Tabs, tabs: Mapping[str, Tab], path: str | None, language: str
 ) -> dict[Any, Any]:
     """Returns the updates that restore the run of a file, or a notice why it cannot be restored."""
+    product = None
     try:
         if path is None:
             raise provenance.RecordError("record_no_png")
-        run = provenance.read(path)
+        facts = provenance.read_facts(path)
+        product = PRODUCTS.get(str(facts.get("tab")))
+        run = provenance.from_facts(facts)
         updates = restore_run(tabs, run, language)
     except UserError as error:
-        return {header.notice: _notice(i18n.error_message(language, error))}
+        return {header.notice: _notice(i18n.error_message(language, error, product))}
     return {**updates, tabs_row: gr.Tabs(selected=run.tab), header.notice: ""}
 
 
 def _restore_link(
     header: Header, tabs: Mapping[str, Tab], query: Mapping[str, str], language: str
 ) -> dict[Any, Any]:
-    """Returns the updates that restore the run of a link, or a notice that the link is wrong."""
+    """Returns the updates that restore the run of a link, with a notice of what is wrong in it."""
     if query.get("tab") == "about":
         return {}
     try:
         run = provenance.from_query(query)
-        return restore_run(tabs, run, language) if run else {}
+        updates = restore_run(tabs, run, language) if run else {}
     except UserError as error:
         bad_link = i18n.translate(language, "page.bad_link")
         return {header.notice: _notice(bad_link, i18n.error_message(language, error))}
+    messages = _link_messages(run, query, language)
+    return updates | ({header.notice: _notice(*messages)} if messages else {})
+
+
+def _link_messages(
+    run: provenance.Record | None, query: Mapping[str, str], language: str
+) -> list[str]:
+    """Returns what is said of a link that can be used in part: wrong values and unknown names."""
+    product = PRODUCTS[run.tab] if run else None
+    unknown = links.unknown_names(query, product.settings if product else None)
+    problems = run.problems if run else ()
+    messages: list[str] = [i18n.error_message(language, e, product) for e in problems]
+    messages += [i18n.translate(language, "page.unknown_name", name=show(n)) for n in unknown]
+    few, rest = messages[:_FEW_MESSAGES], len(messages) - _FEW_MESSAGES
+    if run and run.problems:
+        few.append(i18n.translate(language, "page.rest_of_link"))
+    return [*few, i18n.translate(language, "page.more", count=rest)] if rest > 0 else few
 
 
 def _merged(updates: Mapping[Any, Any], others: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,6 +22,9 @@ from tabs.views import view_of
 
 TOO_LONG = "!"
 """Replaces a link that would have to contain a picture."""
+
+MAX_RECORDS = 2**20
+"""Characters that the metadata of all guided, or all unguided, pictures of a page may have."""
 
 _FEW = 4
 
@@ -43,7 +47,12 @@ class ResultComponents:
 
 
 def updates(
-    product: Product, preview: Any, language: str, *, status: str | None = None
+    product: Product,
+    preview: Any,
+    language: str,
+    *,
+    status: str | None = None,
+    stopped: bool = False,
 ) -> dict[str, Any]:
     """Returns the updates of `ResultComponents` for a preview, by name.
 
@@ -52,50 +61,106 @@ def updates(
         preview: preview of the run.
         language: language of all texts.
         status: HTML that replaces the status of the run.
+        stopped: whether the run ended with this preview; it can be taken away like a finished one.
     """
-    step_updates = {
-        "pictures": tiles(product, preview, language),
-        "status": status or common.run_status(preview, language),
+    is_last = preview.finished or stopped
+    status = status or (
+        common.run_status(preview, language)
+        if preview.finished or not stopped
+        else common.stopped_status(preview, language)
+    )
+    return {
+        "pictures": tiles(product, preview, language, with_records=is_last),
+        "status": status,
         "scores": scores(product, preview, language),
         "charts": plots(product, preview, language),
+        **(_last_updates(product, preview, language) if is_last else _nothing_to_take()),
     }
-    if not preview.finished:
-        return step_updates
-    return step_updates | _final_updates(product, preview, language)
 
 
-def _final_updates(product: Product, preview: Any, language: str) -> dict[str, Any]:
-    """Returns the updates that only a finished run has: filmstrip, files and link."""
+def _last_updates(product: Product, preview: Any, language: str) -> dict[str, Any]:
+    """Returns the updates that only the end of a run has: filmstrip, files and link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     sheet = images.with_metadata(sheet, product.metadata(preview))
-    animation = history.animation(preview.history, columns=product.columns[0])
     sheet_path = common.save_png(sheet, f"{product.file_name}s")
-    animation_path = temp_files.files.save_bytes(animation, f"{product.file_name}s.webp")
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": gr.update(value=sheet_path, interactive=True),
-        "animation": gr.update(value=animation_path, interactive=True),
+        "animation": _animation(product, preview),
         "link": _link(preview),
     }
 
 
-def _link(preview: Any) -> str:
-    """Returns the query string of a link to the run, or `TOO_LONG`."""
-    try:
-        return provenance.to_query(preview.settings, preview.revisions)
-    except provenance.RecordError:
-        return TOO_LONG
+def _animation(product: Product, preview: Any) -> dict[str, Any]:
+    """Returns the update of the animation's button; a run that was stopped at once has none."""
+    if not preview.history.frames:
+        return gr.update(interactive=False)
+    animation = history.animation(preview.history, columns=product.columns[0])
+    path = temp_files.files.save_bytes(animation, f"{product.file_name}s.webp")
+    return gr.update(value=path, interactive=True)
 
 
-def start_updates(language: str) -> dict[str, Any]:
-    """Returns the updates of the components when a run starts."""
+def _nothing_to_take() -> dict[str, Any]:
+    """Returns the updates while a run goes on, whose pictures take the place of earlier ones."""
     return {
-        "status": common.status_line(i18n.translate(language, "status.begins"), kind=common.BEGINS),
         "filmstrip": "",
         "download": gr.update(interactive=False),
         "animation": gr.update(interactive=False),
         "link": "",
     }
+
+
+def _link(preview: Any) -> str:
+    """Returns the query string of a link to the run, or `TOO_LONG`."""
+    stopped = None if preview.finished else preview.step
+    try:
+        return provenance.to_query(preview.settings, preview.revisions, stopped=stopped)
+    except provenance.RecordError:
+        return TOO_LONG
+
+
+def start_updates(language: str) -> dict[str, Any]:
+    """Returns the updates when a run starts; the earlier result stays until there is a picture."""
+    begins = i18n.translate(language, "status.begins")
+    return {"status": common.status_line(begins, kind=common.BEGINS)}
+
+
+def stop_updates(product: Product, preview: Any, status: str | None, language: str) -> Any:
+    """Returns the updates when a run is stopped.
+
+    Args:
+        product: product of the run.
+        preview: that the page shows; None if it shows none.
+        status: status line of the page.
+        language: language of all texts.
+    """
+    if preview is not None and not preview.finished:
+        return updates(product, preview, language, stopped=True)
+    return {"status": common.status_before_pictures(status, language)}
+
+
+def end_updates(
+    product: Product, preview: Any, earlier: Any, language: str, error: Exception
+) -> dict[str, Any]:
+    """Returns the updates when a run fails: what is then shown can be taken away.
+
+    Args:
+        product: product of the run.
+        preview: the latest of the page; None if there is none.
+        earlier: the latest before the run.
+        language: language of all texts.
+        error: of the run.
+    """
+    failed = failure_updates(language, error)
+    shown = shown_after(preview, earlier, error)
+    if shown is None or (shown is preview is earlier and shown.finished):
+        return failed
+    return updates(product, shown, language, stopped=True) | failed
+
+
+def shown_after(preview: Any, earlier: Any, error: Exception) -> Any:
+    """Returns the preview that a failed run leaves: the earlier one, or its own past a deadline."""
+    return preview if earlier is None or isinstance(error, lane.Overtime) else earlier
 
 
 def failure_updates(language: str, error: Exception | None = None) -> dict[str, Any]:
@@ -118,10 +183,39 @@ def in_output_order(updates: Mapping[str, Any]) -> list[Any]:
     return [updates.get(f.name, gr.skip()) for f in fields(ResultComponents)]
 
 
-def tiles(product: Product, preview: Any, language: str) -> str:
-    """Returns pairs of pictures as HTML; the unguided one lies on top and is cut off at `--cut`."""
+def tiles(product: Product, preview: Any, language: str, *, with_records: bool = False) -> str:
+    """Returns pairs of pictures as HTML; the unguided one lies on top and is cut off at `--cut`.
+
+    Args:
+        product: product of the run.
+        preview: preview of the run.
+        language: language of all texts.
+        with_records: whether each picture carries its own metadata, for those who save it.
+    """
     alt_texts = alt_texts_of(product, preview.settings, language)
-    return pairs(product, preview.pictures, preview.unguided, alt_texts, language)
+    guided, unguided = preview.pictures, preview.unguided
+    if with_records:
+        guided = recorded(guided, lambda i: product.picture_metadata(preview, i))
+    if with_records and product.unguided:
+        unguided = recorded(unguided, lambda i: product.unguided_metadata(preview, i))
+    return pairs(product, guided, unguided, alt_texts, language)
+
+
+def recorded(
+    pictures: Sequence[Image.Image], metadata_of: Callable[[int], dict[str, Any]]
+) -> list[Image.Image]:
+    """Returns pictures of a page, each with its metadata.
+
+    Uploaded pictures in it that would make the page heavy are replaced by their hash.
+
+    Args:
+        pictures: of one run.
+        metadata_of: function from the index of a picture to its metadata.
+    """
+    light = len(pictures) * len(json.dumps(metadata_of(0))) < MAX_RECORDS if pictures else True
+    shown = (metadata_of(i) for i in range(len(pictures)))
+    kept = (facts if light else provenance.with_hashes(facts) for facts in shown)
+    return [images.with_metadata(p, facts) for p, facts in zip(pictures, kept, strict=True)]
 
 
 def alt_texts_of(product: Product, settings: Any, language: str) -> Sequence[str]:
@@ -204,5 +298,8 @@ def picture_files(product: Product, preview: Preview) -> list[gr.FileData]:
 
     Only finished pictures carry metadata: nobody restores a preview, of which there are many.
     """
-    metadata = product.metadata(preview) if preview.finished else None
-    return common.save_pictures(preview.pictures, metadata, product.file_name)
+    pictures = preview.pictures
+    if preview.finished:
+        metadata = [product.picture_metadata(preview, i) for i in range(len(pictures))]
+        pictures = [images.with_metadata(p, m) for p, m in zip(pictures, metadata, strict=True)]
+    return common.save_pictures(pictures, product.file_name)

@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.core.rules import validate
 from pipelines.models import hub
 from pipelines.runs.product import Product
-from tabs import chips, common, controls, examples, explain, i18n, lane, results, sweeps
+from tabs import chips, common, controls, examples, explain, i18n, lane, results, sweeps, uploads
 from tabs.i18n import Translatable
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
@@ -43,15 +43,7 @@ def build(product: Product, language: gr.Radio) -> Tab:
     wishes = [tab.controls[name] for name in controls.names_of(product, controls.WISH)]
     submits = [c.submit for c in wishes if isinstance(c, gr.Textbox)]
     event = _wire_run(tab, language, [run.click, *submits])
-    common.wire_stop_button(
-        stop,
-        event,
-        tab.result.status,
-        language,
-        halt=runs.halt,
-        token=tab.token,
-        press_script=common.press_script(product.name),
-    )
+    _wire_stop(tab, language, stop, event)
     _wire_copy(tab, language, copy)
     _wire_cells(tab, language)
     _wire_examples(tab, language)
@@ -66,6 +58,7 @@ def build(product: Product, language: gr.Radio) -> Tab:
         tab.inputs_without_pictures(),
         lambda values: settings_without_pictures(product, values),
     )
+    uploads.wire(product, tab.controls, language)
     view_of(product).wire(tab.controls, language)
     return tab
 
@@ -225,13 +218,18 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
         if not runs.begin(token):
             yield results.in_output_order({})
             return
+        product, earlier = tab.product, runs.preview(token)
         try:
-            with common.as_gradio_errors(language_code):
-                for updates in _updates_of_run(tab.product, token, language_code, values):
+            with common.as_gradio_errors(language_code, product):
+                for updates in _updates_of_run(product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
-            spoken = runs.language(token, language_code)
-            yield results.in_output_order(results.failure_updates(spoken, error))
+            latest = runs.preview(token)
+            updates = results.end_updates(
+                product, latest, earlier, runs.language(token, language_code), error
+            )
+            runs.remember(token, results.shown_after(latest, earlier, error))
+            yield results.in_output_order(updates)
             raise
         finally:
             runs.end(token)
@@ -281,6 +279,27 @@ def _updates_of_run(
         yield results.updates(product, preview, runs.language(token, language))
 
 
+def _wire_stop(tab: Tab, language: gr.Radio, button: gr.Button, event: Any) -> None:
+    """Makes a button end the run of an event, whose last preview can then be taken away.
+
+    The result is updated last: while the run still streams, its next preview would overwrite it.
+    """
+
+    def stopped(token: str, status: str | None, language_code: str) -> list[Any]:
+        preview = runs.preview(token)
+        updates = results.stop_updates(tab.product, preview, status, language_code)
+        return results.in_output_order(updates)
+
+    press = common.press_script(tab.product.name)
+    button.click(runs.halt, inputs=tab.token, js=press, **common.INSTANT_EVENT)
+    button.click(None, cancels=[event], **common.INSTANT_EVENT).then(
+        stopped,
+        inputs=[tab.token, tab.result.status, language],
+        outputs=tab.result.outputs(),
+        **common.INSTANT_EVENT,
+    )
+
+
 def load_checkpoints(product: Product, settings: Any, language: str, turn: Turn) -> Iterator[str]:
     """Loads the checkpoints of a run, downloads missing ones, and yields the status meanwhile.
 
@@ -325,7 +344,7 @@ def _wire_examples(tab: Tab, language: gr.Radio) -> None:
 
     def show(token: str, language_code: str, event: gr.EventData) -> dict[Any, Any]:
         data = event._data  # anyone can send an event
-        with common.as_gradio_errors(language_code):
+        with common.as_gradio_errors(language_code, tab.product):
             name = data.get("name") if isinstance(data, dict) else None
             preview = examples.load(tab.product, str(name))
         runs.halt(token)  # ends the current run

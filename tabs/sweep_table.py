@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 
 from pipelines.core import images
+from pipelines.runs import provenance
 from pipelines.runs.product import Product
 from pipelines.runs.sweep import Axis, Sweep, label
 from tabs import i18n
+from tabs.results import recorded
 from tabs.views import view_of
 
 SCRIPT = """
@@ -71,9 +73,11 @@ def _cells(product: Product, state: Sweep, row: int, language: str) -> str:
 
 
 def _cell(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
-    picture = state.pictures[row][column]
+    picture, cell = state.pictures[row][column], state.cells[row][column]
     if picture is None:
         return '<td class="empty"></td>'
+    if cell is not None:
+        (picture,) = recorded([picture], lambda _: provenance.facts_of(cell))
     alt = i18n.translate(
         language,
         "sweep.alt",

@@ -165,7 +165,7 @@ def wire(
         api_visibility="private",
         **common.DEVICE_QUEUE,
     )
-    _wire_stop(panel, language, event)
+    _wire_stop(panel, product, language, event)
 
 
 def _updates_of_sweep(
@@ -189,7 +189,7 @@ def _updates_of_sweep(
     """
     state = None
     try:
-        with common.as_gradio_errors(language):
+        with common.as_gradio_errors(language, product):
             turn = Turn(language, seconds=limits.deadline_seconds())
             chosen = _axes(product, *axes)
             states = _in_time(product, settings(), *chosen, turn)
@@ -199,18 +199,41 @@ def _updates_of_sweep(
                 yield _update(product, state, runs.language(token, language))
     except gr.Error as error:
         status = _failed_status(state, runs.language(token, language), error)
-        yield [status, gr.skip(), gr.skip()]
+        yield [status, gr.skip(), _download(product, state)]
         raise
 
 
-def _wire_stop(panel: Panel, language: Component, event: Any) -> None:
-    """Makes Stop end the event of a sweep, and the status say how far it got."""
+def _wire_stop(panel: Panel, product: Product, language: Component, event: Any) -> None:
+    """Makes the Stop button end the event of a sweep, whose cells can then be saved."""
+
+    def stopped(token: str, status: str | None, language_code: str) -> list[Any]:
+        return _stopped(product, _kept(product, token), status, language_code)
+
     panel.stop.click(None, cancels=[event], **common.INSTANT_EVENT).then(
-        common.stopped_status,
-        inputs=[panel.status, language],
-        outputs=panel.status,
+        stopped,
+        inputs=[panel.token, panel.status, language],
+        outputs=panel.outputs(),
         **common.INSTANT_EVENT,
     )
+
+
+def _stopped(product: Product, state: Sweep | None, status: str | None, language: str) -> list[Any]:
+    """Returns the updates after Stop: the cells that are drawn can be saved."""
+    if state is None or state.finished or not (isinstance(status, str) and "<progress" in status):
+        return [common.status_before_pictures(status, language), gr.skip(), gr.skip()]
+    text = i18n.translate(language, "sweep.stopped", done=state.done, total=state.total)
+    return [
+        common.status_line(text),
+        table(product, state, language),
+        _download(product, state),
+    ]
+
+
+def _download(product: Product, state: Sweep | None) -> Any:
+    """Returns the update of the Save button for what is drawn, also of an unfinished sweep."""
+    if state is None or not state.done:
+        return gr.skip()
+    return gr.DownloadButton(value=save(product, state), interactive=True)
 
 
 def _wire_suggestions(
@@ -294,6 +317,15 @@ def axis_updates(panel: Panel, product: Product, facts: Mapping[str, Any]) -> di
     }
 
 
+def cells_of(saved: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many cells of a saved sweep are drawn, and of how many; (0, 0) if unknown."""
+    try:
+        total = len(saved["rows"]["values"]) * len(saved["columns"]["values"])
+        return int(saved["done"]), total
+    except (KeyError, TypeError, ValueError):
+        return 0, 0
+
+
 def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
     """Returns the setting of a saved axis, and its values as text.
 
@@ -305,10 +337,9 @@ def _saved_axis(product: Product, saved: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _update(product: Product, state: Sweep, language: str) -> list[Any]:
-    download: Any = gr.skip()
-    if state.finished:
-        download = gr.DownloadButton(value=save(product, state), interactive=True)
-    return [_status(state, language), table(product, state, language), download]
+    """Returns the updates of `Panel.outputs` that show the state of a sweep."""
+    done = _download(product, state) if state.finished else gr.DownloadButton(interactive=False)
+    return [_status(state, language), table(product, state, language), done]
 
 
 def translated(
@@ -385,7 +416,8 @@ def _failed_status(state: Sweep | None, language: str, error: Exception) -> str:
     """Returns the status of a failed sweep, with the cell that it had reached, if any."""
     if isinstance(error, Overtime) or state is None or not state.done:
         return failure_updates(language, error)["status"]
-    return common.stopped_status(_status(state, language), language, kind=common.QUIET)
+    text = i18n.translate(language, "sweep.stopped", done=state.done, total=state.total)
+    return common.status_line(text, kind=common.QUIET)
 
 
 def save(product: Product, state: Sweep) -> str:
@@ -394,6 +426,7 @@ def save(product: Product, state: Sweep) -> str:
         "rows": dataclasses.asdict(state.rows),
         "columns": dataclasses.asdict(state.columns),
         "scores": state.scores,
+        "done": state.done,
     }
     facts = provenance.facts_of(state) | {"sweep": axes}
     picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)

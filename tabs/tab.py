@@ -203,7 +203,8 @@ class Tab:
         }
         preview = runs.preview(token)
         if preview is not None:
-            updates_by_name = results.updates(self.product, preview, language)
+            stopped = not runs.is_drawing(token)
+            updates_by_name = results.updates(self.product, preview, language, stopped=stopped)
             values = results.in_output_order(updates_by_name)
             updates |= dict(zip(self.result.outputs(), values, strict=True))
         elif not token:
@@ -212,10 +213,6 @@ class Tab:
         said = said or common.status_line(i18n.translate(language, READY))
         updates[self.result.status] = common.translated_status(said, language)
         return updates
-
-    def tokens(self) -> list[Component]:
-        """Returns the components with the tokens of what the tab shows: the run, the sweep."""
-        return [self.token, self.sweep.token]
 
 
 def settings_of(product: Product, values: Sequence[Any]) -> Any:
@@ -292,17 +289,34 @@ def restore_run(
     return {
         **tab.shown(record.settings, language),
         **sweeps.axis_updates(tab.sweep, tab.product, record.facts),
-        tab.result.status: _weights_status(_RESTORED, record.revisions, language),
+        tab.result.status: common.status_line(*_restored(record, language)),
     }
+
+
+def _restored(record: provenance.Record, language: str) -> list[str]:
+    """Returns the sentences that the status says of a run of a picture or a link."""
+    sentences = [_about_weights(_RESTORED, record.revisions, language)]
+    if record.stopped:
+        step, total = record.stopped
+        sentences.append(i18n.translate(language, "status.was_stopped", step=step, total=total))
+    sweep = record.facts.get("sweep")
+    done, cells = sweeps.cells_of(sweep) if isinstance(sweep, dict) else (0, 0)
+    if done < cells:
+        words = {"done": done, "total": cells}
+        sentences.append(i18n.translate(language, "status.was_stopped_sweep", **words))
+    if record.picture:
+        index, count = record.picture
+        sentences.append(i18n.translate(language, "status.one_of", number=index + 1, count=count))
+    return sentences
 
 
 def example_status(preview: Any, language: str) -> str:
     """Returns the status line of an example that is shown."""
-    return _weights_status(_EXAMPLE, preview.revisions, language)
+    return common.status_line(_about_weights(_EXAMPLE, preview.revisions, language))
 
 
-def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], language: str) -> str:
-    """Returns the status line of a run from elsewhere, with all weights that are others here.
+def _about_weights(keys: tuple[str, str], revisions: Mapping[str, str], language: str) -> str:
+    """Returns what is said of a run from elsewhere, with all weights that are others here.
 
     Args:
         keys: of the texts for the same weights and for others.
@@ -317,5 +331,5 @@ def _weights_status(keys: tuple[str, str], revisions: Mapping[str, str], languag
     ]
     same, other = keys
     if not weights:
-        return common.status_line(i18n.translate(language, same))
-    return common.status_line(i18n.translate(language, other, weights=weights))
+        return i18n.translate(language, same)
+    return i18n.translate(language, other, weights=weights)

@@ -28,7 +28,7 @@ from pipelines.core.errors import UserError
 from pipelines.models import checkpoints, clip, integrity, judges, table
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
-from pipelines.runs import comparison, provenance
+from pipelines.runs import comparison, example_files
 
 SENTENCE, SAME, WRONG, TRACEBACK = "a sentence", "the same picture", "another picture", "traceback"
 CASES, SECONDS = 150, 360.0
@@ -160,7 +160,7 @@ def _preview(assets: Path, name: str) -> Any:
     folder, _, rest = name.partition("/")
     key = rest.partition("/")[0]
     if folder == "examples":
-        return provenance.load_example(assets / name, _PREVIEWS[rest.partition("-")[0]])
+        return example_files.load_example(assets / name, _PREVIEWS[rest.partition("-")[0]])
     *_, last = _run(key if folder == "checkpoints" else "digits-channels")
     return last
 

@@ -1,11 +1,27 @@
 """Error messages: one English sentence per kind, with placeholders for the parts.
 
-An error carries its kind and parts, so that the app can show it in another language.
+An error carries its kind and parts, so that the app can show it in another language, and a page can
+show the labels of its controls in place of the names that callers of the API know.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from pipelines.core.sentences import Option, Setting, Several, fill, places_of
+
+__all__ = [
+    "MESSAGES",
+    "CheckpointError",
+    "Message",
+    "Option",
+    "Setting",
+    "SettingsError",
+    "Several",
+    "UserError",
+    "fill",
+    "show",
+]
 
 MESSAGES: dict[str, str] = {
     # Settings, one by one.
@@ -61,39 +77,49 @@ MESSAGES: dict[str, str] = {
     "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
     "mask_black": "{name} must be white somewhere, got one that is wholly black",
     # Settings that contradict each other.
-    "eta_solver": "eta must be 0 unless solver is ddim, got {got:g}",
-    "region_or_mask": "region must be all when there is a mask, got {got}",
-    "loss_pixels": "loss must be mean for a region, a mask or a palette, got pixels",
+    "eta_solver": "{@eta} must be 0 unless {@solver} is {@solver=ddim}, got {got:g}",
+    "region_or_mask": "{@region} must be {@region=all} when {@mask} is given, got {got}",
+    "loss_pixels": (
+        "{@loss} must be {@loss=mean} with {@region}, {@mask} or {@palette}, got {@loss=pixels}"
+    ),
     "course_only": (
-        "{name} must be left at its default when method is course, which knows only one colour "
-        "for every pixel, got {got}"
+        "{name} must be left at its default when {@method} is {@method=course}, which knows only "
+        "one colour for every pixel, got {got}"
     ),
     "course_color": (
-        "color must be left empty when method is course, which knows only words, got {got}"
+        "{@color} must be left empty when {@method} is {@method=course}, which knows only words, "
+        "got {got}"
     ),
-    "course_own": "{name} must be 0 when method is course, which knows only words, got {got}",
+    "course_own": (
+        "{name} must be 0 when {@method} is {@method=course}, which knows only words, got {got}"
+    ),
     "prompt_missing": (
-        "prompt must be words such as a landscape with trees, or come with an image_prompt, "
+        "{@prompt} must be words such as a landscape with trees, or come with {@image_prompt}, "
         "got nothing"
     ),
     "scale_of_course": (
-        "guidance_scale must be a number from 0 to {maximum:g} unless method is course, got {got:g}"
+        "{@guidance_scale} must be a number from 0 to {maximum:g} unless {@method} is "
+        "{@method=course}, got {got:g}"
     ),
     "start_stop": "{start_name} must be at most {stop_name}, {stop:g}, got {start:g}",
-    "fast_eta": "eta must be 0 or {off} when method is fast, which adds no noise, got {got:g}",
+    "fast_eta": (
+        "{@eta} must be 0 or {off} when {@method} is {@method=fast}, which adds no noise, "
+        "got {got:g}"
+    ),
     "fast_repeats": (
-        "repeats must be 0 or 1 when method is fast, which does each step once, got {got:g}"
+        "{@repeats} must be 0 or 1 when {@method} is {@method=fast}, which does each step once, "
+        "got {got:g}"
     ),
     # Sweeps over settings.
-    "sweep_name": "rows and columns must be settings out of {options}, got {got}",
+    "sweep_name": "{@rows} and {@columns} must be settings out of {options}, got {got}",
     "sweep_values": "{name} must be values between commas or semicolons, got {got}",
     "sweep_many": "{name} must be at most {maximum} values, got more in {got}",
     "sweep_repeated": "{name} must be values that differ, got {got} twice",
     "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {got}",
     "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {got}",
-    "sweep_axes": "rows and columns must be settings that differ, got {got} for both",
+    "sweep_axes": "{@rows} and {@columns} must be settings that differ, got {got} for both",
     "sweep_cells": (
-        "rows and columns must be at most {maximum} cells together, got {rows} x {columns}"
+        "{@rows} and {@columns} must be at most {maximum} cells together, got {rows} x {columns}"
     ),
     # What cannot end in time.
     "run_too_long": (
@@ -199,10 +225,23 @@ MESSAGES: dict[str, str] = {
         "Checkpoint {key} cannot be used: there is no diffusion_pytorch_model.safetensors or .bin "
         "beside the config of its network."
     ),
+    "own_files_missing": "Checkpoint {key} cannot be used: files are missing: {files}.",
     "own_damaged": (
-        "Checkpoint {key} cannot be used: its weights are damaged, are not those of its config, "
-        "or are a pickle that holds more than weights."
+        "Checkpoint {key} cannot be used: its weights are damaged, {file} cannot be read."
     ),
+    "own_pickle": (
+        "Checkpoint {key} cannot be used: {file} is a pickle that holds more than weights, or is "
+        "damaged; save the weights as safetensors."
+    ),
+    "own_config": (
+        "Checkpoint {key} cannot be used: no network can be made from the config of its network."
+    ),
+    "own_other_weights": (
+        "Checkpoint {key} cannot be used: its weights are not those of its config, {reason}."
+    ),
+    "own_weight_missing": "{weight} is missing",
+    "own_weight_shape": "{weight} is {got}, and must be {wanted}",
+    "own_weight_unknown": "there are others besides",
     "own_schedule_damaged": (
         "Checkpoint {key} cannot be used: its scheduler cannot be made from its config."
     ),
@@ -223,12 +262,19 @@ MESSAGES: dict[str, str] = {
     "that_many_characters": "{count} characters",
     "that_many": "{count} of them",
     "unreadable_file": "a file that cannot be read",
+    "damaged_picture": "a damaged picture",
+    "empty_file": "an empty file",
+    "heic_file": "a HEIC picture: save it as JPEG or PNG",
     # Files and links that restore a run.
     "record_no_png": "The file must be a PNG picture that can be read.",
     "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
     "record_no_facts": (
         "The picture must be one saved by this studio: it says nothing of how it was made. "
         "Other programs and messengers often remove that."
+    ),
+    "record_left_out": (
+        "The picture given as {name} was too large to be kept in this file: open the file that "
+        "the Save button gave instead."
     ),
     "record_damaged": "What the picture says of how it was made is damaged.",
     "record_tab": "tab must be one of {accepted}, got {got}.",
@@ -255,16 +301,22 @@ class UserError(Exception):
 
     Args:
         kind: key of `MESSAGES`.
-        parts: values of the placeholders.
+        parts: values of the placeholders; `name` is the name of a setting.
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
         super().__init__(kind)
         self.kind = kind
-        self.parts = parts
+        self.parts = parts | ({"name": Setting(parts["name"])} if "name" in parts else {})
 
     def __str__(self) -> str:
-        return MESSAGES[self.kind].format(**self.parts)
+        return fill(MESSAGES[self.kind], self.parts)
+
+    @property
+    def subject(self) -> str:
+        """Name of the setting that the sentence is about, its first; empty if it names none."""
+        parts = (part for _, part in places_of(MESSAGES[self.kind], self.parts))
+        return next((part for part in parts if isinstance(part, Setting)), "")
 
 
 class SettingsError(UserError, ValueError):
@@ -282,7 +334,7 @@ class Message(str):
     parts: dict[str, Any]
 
     def __new__(cls, kind: str, **parts: Any) -> Message:
-        message = super().__new__(cls, MESSAGES[kind].format(**parts))
+        message = super().__new__(cls, fill(MESSAGES[kind], parts))
         message.kind, message.parts = kind, parts
         return message
 

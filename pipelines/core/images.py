@@ -19,6 +19,7 @@ METADATA_KEY = "guided_diffusion_studio"
 """Name of the PNG text entry with a picture's settings as one JSON object."""
 
 _MAX_PIXELS = 4096 * 4096
+_MIN_ZIPPED, _MAX_ZIPPED = 200, 900_000  # characters of a text entry; readers unzip at most 1 MiB
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
@@ -114,7 +115,7 @@ def to_png(picture: Image.Image) -> bytes:
     text = PngImagePlugin.PngInfo()
     for key, value in picture.info.items():
         if isinstance(value, str):
-            text.add_text(str(key), value)
+            text.add_text(str(key), value, zip=_MIN_ZIPPED < len(value) < _MAX_ZIPPED)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=text)
     return buffer.getvalue()

@@ -10,12 +10,14 @@ import binascii
 import hashlib
 import io
 import os
+import re
 import struct
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -55,10 +57,17 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _CLEAN_MODES = ("L", "LA", "RGB", "RGBA")
 _ROWS = 256  # that are scaled at once
 _PREFIX = "data:image/png;base64,"
-_MAX_HEAD = 100  # characters of `data:image/...;base64`
+_MAX_HEAD = 100  # characters of `data:image/...;base64,`
+_HEAD = re.compile(
+    r"\s*data:(?:image/[\w.+-]{1,30}|application/octet-stream)?(?:;[\w=.-]{1,30}){0,2};base64,",
+    re.ASCII | re.IGNORECASE,
+)
+_URL_SAFE = str.maketrans("-_", "+/")
 _MAX_ENCODED = MAX_BYTES * 3 // 2  # base64 takes 4/3, and line breaks a little more
 _PNG_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_FORMAT_STARTS = (_PNG_START, b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_MODES = {(8, 0): "L", (8, 4): "LA", (8, 2): "RGB", (8, 6): "RGBA"}  # (bits, colour type)
 
 _one_at_a_time = threading.Lock()
@@ -106,7 +115,7 @@ def open_picture(
     except UserError:
         raise
     except Exception as error:  # on damaged files Pillow raises nearly everything that there is
-        raise _unreadable(name, source) from error
+        raise _unreadable(name, source, content) from error
 
 
 def to_setting(value: Any, *, name: str, max_side_px: int) -> str:
@@ -128,6 +137,21 @@ def to_setting(value: Any, *, name: str, max_side_px: int) -> str:
     if isinstance(value, str) and _is_clean(value, max_side_px):
         return value
     return images.to_data_uri(picture)
+
+
+def size_of(source: bytes | str | Path, *, name: str) -> tuple[int, int]:
+    """Returns width and height of a picture that `open_picture` opens, upright and not shrunk.
+
+    Raises:
+        SettingsError: if it cannot be read, or is too large.
+    """
+    content = _read(source, name)
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            return (height, width) if _orientation(picture) in range(5, 9) else (width, height)
+    except Exception as error:  # on damaged files Pillow raises nearly everything that there is
+        raise _unreadable(name, source, content) from error
 
 
 def digest(address: str) -> str:
@@ -170,25 +194,49 @@ def _read(source: bytes | str | Path, name: str, limits: Limits = VISITORS) -> b
     raise SettingsError("picture_bytes", name=name, maximum=maximum, got=size / 2**20)
 
 
+def is_address(text: str) -> bool:
+    """Returns whether text begins as a `data:` address, in letters of any case."""
+    return text[:_MAX_HEAD].lstrip()[:5].lower() == "data:"
+
+
 def _from_base64(address: str, name: str) -> bytes:
-    """Returns the bytes in a `data:image/...;base64,` address; line breaks in it do not count."""
-    head, comma, body = address[:_MAX_HEAD].partition(",")
-    if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
+    """Returns the bytes in a `data:image/...;base64,` address.
+
+    Its beginning may be in letters of any case, the base64 in either alphabet, with line breaks,
+    escaped as in an URL, and without the padding.
+    """
+    head = _HEAD.match(address)
+    if head is None:
         raise SettingsError("picture", name=name, got=show(address))
     if len(address) > _MAX_ENCODED:
         got = len(address) * 3 / 4 / 2**20
         raise SettingsError("picture_bytes", name=name, maximum=MAX_BYTES >> 20, got=got)
-    body = "".join(address[len(head) + 1 :].split())
+    body = unquote(address[head.end() :]) if "%" in address else address[head.end() :]
+    body = "".join(body.split()).rstrip("=").translate(_URL_SAFE)
     try:
-        content = base64.b64decode(body, validate=True)
+        content = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise SettingsError("picture", name=name, got=show(address)) from None
     return _read(content, name)
 
 
-def _unreadable(name: str, source: bytes | str | Path) -> SettingsError:
-    got = show(source) if isinstance(source, str) else Message("unreadable_file")
-    return SettingsError("picture", name=name, got=got)
+def _unreadable(
+    name: str, source: bytes | str | Path, content: bytes | None = None
+) -> SettingsError:
+    return SettingsError("picture", name=name, got=_what_came(source, content))
+
+
+def _what_came(source: bytes | str | Path, content: bytes | None) -> str:
+    """Returns what is said of a source that is no picture, by the beginning of its content."""
+    if content is not None and not content:
+        return Message("empty_file")
+    if content is not None and content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        return Message("heic_file")
+    if isinstance(source, str):
+        return show(source)
+    if content is not None and content.startswith(_FORMAT_STARTS):
+        return Message("damaged_picture")
+    return Message("unreadable_file")
 
 
 def _check_size(
@@ -299,7 +347,10 @@ def _is_clean(address: str, max_side_px: int) -> bool:
     """Returns whether an address holds a PNG of pixels alone, as small as a setting stores it."""
     if not address.startswith(_PREFIX):
         return False
-    content = base64.b64decode(address[len(_PREFIX) :])
+    try:
+        content = base64.b64decode(address[len(_PREFIX) :], validate=True)
+    except (binascii.Error, ValueError):  # line breaks, or no padding
+        return False
     if base64.b64encode(content).decode("ascii") != address[len(_PREFIX) :]:
         return False
     if content[:8] != _PNG_START or {kind for kind, _ in _chunks(content)} != _PNG_CHUNKS:

@@ -19,6 +19,7 @@ MAX_STEPS = 250
 # At the noisy end of a cosine schedule half log-SNR goes towards minus infinity, so it is cut off
 # as in diffusers.
 _LAMBDA_MIN = -5.1
+_LEAST_ALPHA_BAR = 2.0**-24
 
 Spacing = Callable[[Tensor, int], list[int]]
 """`(alpha_bar (num_timesteps,), num_inference_steps)` to strictly falling timesteps."""
@@ -86,13 +87,21 @@ def schedule_at(
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
     """Returns alpha_bar `(num_timesteps,)` float32 of a checkpoint's scheduler configuration.
 
+    Every schedule that diffusers' DDPMScheduler makes is known. Betas that are rescaled to no
+    signal at the end leave a little, as in diffusers' EulerDiscreteScheduler, so that no division
+    is by zero.
+
     Raises:
         ValueError: if diffusers does not know the schedule of betas.
     """
-    from diffusers import DDIMScheduler  # takes seconds to import
+    from diffusers import DDPMScheduler  # takes seconds to import
 
     changes = {"prediction_type": "sample", "clip_sample": False}
-    return cast("DDIMScheduler", DDIMScheduler.from_config(dict(config), **changes)).alphas_cumprod
+    scheduler = cast("DDPMScheduler", DDPMScheduler.from_config(dict(config), **changes))
+    alpha_bar = scheduler.alphas_cumprod
+    if len(alpha_bar) > 1 and alpha_bar[-1] == 0 < alpha_bar[-2]:
+        alpha_bar[-1] = min(_LEAST_ALPHA_BAR, float(alpha_bar[-2]) / 2)
+    return alpha_bar
 
 
 def trailing(alpha_bar: Tensor, num_inference_steps: int) -> list[int]:

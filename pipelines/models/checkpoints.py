@@ -16,9 +16,9 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from pipelines.core import devices
-from pipelines.core.errors import CheckpointError
+from pipelines.core.errors import CheckpointError, Several
 from pipelines.diffusion.schedules import alphas_cumprod
-from pipelines.models import integrity, own_checkpoints
+from pipelines.models import integrity, own_checkpoints, own_weights
 from pipelines.models.memory import Models
 from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
@@ -104,12 +104,17 @@ def _load_own(row: Checkpoint) -> Loaded:
     if own.commit:
         integrity.check_fetched(row.key, own.files)
     try:
-        unet, missing = _read(own.class_name, own.unet_folder, safetensors=own.safetensors)
+        unet, missing = _read(
+            own.class_name,
+            own.unet_folder,
+            safetensors=own.weights.safetensors,
+            variant=own.weights.variant,
+        )
         revision = own_revision(own)
     except Exception as error:  # safetensors, pickle and diffusers each have errors of their own
-        raise CheckpointError("own_damaged", key=row.key) from error
+        raise own_weights.error_of(row.key, own, network_class(own.class_name)) from error
     if missing:  # diffusers initialises them randomly and only warns
-        raise CheckpointError("own_damaged", key=row.key)
+        raise own_weights.error_of(row.key, own, network_class(own.class_name))
     _check_scheduler(row.key, own.scheduler_config)
     unet = unet.float().eval().requires_grad_(False).to(devices.device())
     return Loaded(replace(row, size_px=own.size_px), unet, own.scheduler_config, revision)
@@ -128,10 +133,12 @@ def _check_scheduler(key: str, config: dict[str, Any]) -> None:
 
 def own_revision(own: Own) -> str:
     """Returns the revision of a user's own model: the commit on the Hub, else the weights' hash."""
-    return own.commit or revision_of(own.unet_folder, own.weights)
+    return own.commit or revision_of(own.unet_folder, own.weights.pattern)
 
 
-def _read(class_name: str, folder: Path, *, safetensors: bool) -> tuple[Any, list[str]]:
+def _read(
+    class_name: str, folder: Path, *, safetensors: bool, variant: str | None = None
+) -> tuple[Any, list[str]]:
     """Returns a network and the names of the weights that are missing in its files.
 
     torch reads pickles with `weights_only`, which does not run code inside them.
@@ -140,6 +147,7 @@ def _read(class_name: str, folder: Path, *, safetensors: bool) -> tuple[Any, lis
         unet, loading = network_class(class_name).from_pretrained(
             folder,
             use_safetensors=safetensors,
+            variant=variant,
             low_cpu_mem_usage=False,
             output_loading_info=True,
         )
@@ -187,7 +195,7 @@ def problem_of(row: Checkpoint) -> CheckpointError | None:
         missing.append(row.weights)
     if not missing:
         return None
-    return CheckpointError("files_missing", key=row.key, files=", ".join(missing))
+    return CheckpointError("files_missing", key=row.key, files=Several(missing))
 
 
 def _not_fetched(row: Checkpoint) -> CheckpointError | None:

@@ -26,12 +26,28 @@ def own_checkpoints() -> dict[str, str]:
         SettingsError: one sentence about the first entry that is wrong.
     """
     models: dict[str, str] = {}
-    for entry in filter(None, map(str.strip, os.environ.get(_OWN, "").split(","))):
+    for entry in _entries(os.environ.get(_OWN, "")):
         parts = _OWN_ENTRY.fullmatch(entry)
         if parts is None or parts["name"] in models or parts["name"] in bundled_names():
             raise SettingsError("own_checkpoints", got=show(entry))
         models[parts["name"]] = parts["where"]
     return models
+
+
+def _entries(text: str) -> list[str]:
+    """Returns the entries between commas; the name of a folder that is there may hold commas."""
+    parts, entries = text.split(","), []
+    while parts:
+        joined = (",".join(parts[:count]) for count in range(len(parts), 1, -1))
+        entry = next(filter(_names_a_folder, joined), parts[0])
+        del parts[: entry.count(",") + 1]
+        entries.append(entry.strip())
+    return [entry for entry in entries if entry]
+
+
+def _names_a_folder(entry: str) -> bool:
+    parts = _OWN_ENTRY.fullmatch(entry.strip())
+    return parts is not None and os.path.isdir(os.path.expanduser(parts["where"]))
 
 
 def usable_own_checkpoints() -> dict[str, str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os.path  # unlike pathlib's, its tests never raise
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from pipelines.core.errors import CheckpointError
+from pipelines.core.errors import CheckpointError, Several
 from pipelines.core.rules import show
 from pipelines.diffusion.schedules import MAX_STEPS
 from pipelines.models import hub
@@ -30,14 +31,28 @@ _WEIGHTS = "diffusion_pytorch_model"
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Which of the files in a folder the weights of a network are in.
+
+    Attributes:
+        pattern: glob pattern of the files.
+        safetensors: whether they are safetensors; else pickles.
+        variant: of diffusers, such as "fp16"; None is the usual one.
+    """
+
+    pattern: str
+    safetensors: bool
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
 class Own:
     """A model of the user's that is usable if its weights match its config.
 
     Attributes:
         unet_folder: folder of the network's config and weights.
         class_name: of the network, one of `NETWORKS`.
-        weights: glob pattern of the weight files in that folder.
-        safetensors: whether the weights are safetensors; else pickles.
+        weights: which files the weights are in.
         size_px: side of its pictures.
         scheduler_config: its `prediction_type` is one of `PREDICTIONS`.
         commit: of a repository on the Hub; empty for a folder.
@@ -46,8 +61,7 @@ class Own:
 
     unet_folder: Path
     class_name: str
-    weights: str
-    safetensors: bool
+    weights: Weights
     size_px: int
     scheduler_config: dict[str, Any]
     commit: str
@@ -84,18 +98,17 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     config = _read(key, unet_folder / "config.json")
     _check_network(key, config)
     schedule = _read(key, scheduler_folder / "scheduler_config.json")
-    safetensors = _has_safetensors(key, unet_folder)
-    weights = f"{_WEIGHTS}*.{'safetensors' if safetensors else 'bin'}"
+    weights = _weights_of(key, unet_folder)
+    _check_shards(key, unet_folder, weights)
     configs = (*unet_folder.glob("*.json"), scheduler_folder / "scheduler_config.json")
     return Own(
         unet_folder=unet_folder,
         class_name=config["_class_name"],
         weights=weights,
-        safetensors=safetensors,
         size_px=_size_of(key, config),
         scheduler_config=schedule | {"prediction_type": _prediction_of(key, schedule)},
         commit=folder.name if on_hub else "",
-        files=(*configs, *unet_folder.glob(weights)),
+        files=(*configs, *unet_folder.glob(weights.pattern)),
     )
 
 
@@ -180,13 +193,49 @@ def _size_of(key: str, config: Mapping[str, Any]) -> int:
     return width
 
 
-def _has_safetensors(key: str, unet_folder: Path) -> bool:
-    """Returns whether the weights are safetensors, which are preferred over pickles."""
+def _weights_of(key: str, unet_folder: Path) -> Weights:
+    """Returns the weights of a network: safetensors before pickles, the usual ones before others.
+
+    Raises:
+        CheckpointError: if there are none.
+    """
+    names = sorted(path.name for path in unet_folder.glob(f"{_WEIGHTS}*"))
     for ending in ("safetensors", "bin"):
-        names = (f"{_WEIGHTS}.{ending}", f"{_WEIGHTS}.{ending}.index.json")
-        if any(os.path.isfile(unet_folder / name) for name in names):
-            return ending == "safetensors"
+        found = _variants(names, ending)
+        if None in found:
+            return Weights(f"{_WEIGHTS}*.{ending}", ending == "safetensors")
+        if found:
+            variant = "fp16" if "fp16" in found else found[0]
+            return Weights(f"{_WEIGHTS}*.{variant}*.{ending}", ending == "safetensors", variant)
     raise CheckpointError("own_no_weights", key=key)
+
+
+def _variants(names: Sequence[str], ending: str) -> list[str | None]:
+    """Returns the variants of the weights with an ending; None is the usual one."""
+    all_in_one = re.compile(rf"{_WEIGHTS}(?:\.(\w+))?\.{ending}")
+    index = re.compile(rf"{_WEIGHTS}\.{ending}\.index(?:\.(\w+))?\.json")
+    matches = (all_in_one.fullmatch(name) or index.fullmatch(name) for name in names)
+    return [match[1] for match in matches if match]
+
+
+def _check_shards(key: str, unet_folder: Path, weights: Weights) -> None:
+    """Checks that every file that an index of shards lists is there.
+
+    Raises:
+        CheckpointError: if one is missing.
+    """
+    variant = f".{weights.variant}" if weights.variant else ""
+    ending = "safetensors" if weights.safetensors else "bin"
+    index = unet_folder / f"{_WEIGHTS}.{ending}.index{variant}.json"
+    if not index.is_file() or (unet_folder / f"{_WEIGHTS}{variant}.{ending}").is_file():
+        return
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in names if not os.path.isfile(unet_folder / name)]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise CheckpointError("own_damaged", key=key, file=index.name) from error
+    if missing:
+        raise CheckpointError("own_files_missing", key=key, files=Several(missing))
 
 
 def _prediction_of(key: str, schedule: Mapping[str, Any]) -> str:
@@ -195,8 +244,9 @@ def _prediction_of(key: str, schedule: Mapping[str, Any]) -> str:
         raise CheckpointError("own_scheduler", key=key, got=show(schedule["_class_name"]))
     prediction = schedule.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
-        accepted = ", ".join(PREDICTIONS)
-        raise CheckpointError("own_prediction", key=key, accepted=accepted, got=show(prediction))
+        raise CheckpointError(
+            "own_prediction", key=key, accepted=Several(PREDICTIONS), got=show(prediction)
+        )
     steps = schedule.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or steps < MAX_STEPS:
         raise CheckpointError("own_timesteps", key=key, minimum=MAX_STEPS, got=show(steps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.core import colorimetry, images
+from pipelines.core.errors import Option
 from pipelines.core.rules import (
     Choice,
     Color,
@@ -21,7 +22,7 @@ from pipelines.core.rules import (
     SettingsError,
     palette_entries,
     setting,
-    show,
+    shown_choice,
     validate,
 )
 from pipelines.diffusion import losses, plugins
@@ -154,12 +155,12 @@ class ColorSettings(shared.SeveralPictures):
     def check_together(self) -> None:
         check_guidance(self)
         if self.mask and self.region != "all":
-            raise SettingsError("region_or_mask", got=self.region)
+            raise SettingsError("region_or_mask", got=Option("region", self.region))
         if self.loss == "pixels" and (self.region != "all" or self.mask or self.palette):
             raise SettingsError("loss_pixels")
         if method_of(self).is_bare and self.only_ours():
             name = self.only_ours()[0]
-            raise SettingsError("course_only", name=name, got=show(getattr(self, name)))
+            raise SettingsError("course_only", name=name, got=shown_choice(self, name))
 
     def only_ours(self) -> list[str]:
         """Returns the names of settings in use that the course's notebook does not have."""
@@ -406,6 +407,7 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=details,
+    unguided=lambda preview, index: replace(preview.settings, guidance_scale=0.0, mask=""),
     curve=curve,
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "seed"),

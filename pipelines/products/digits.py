@@ -136,9 +136,9 @@ class DigitsSettings:
     def count(self) -> int:
         return len(self.digits)
 
-    def of_one_picture(self) -> Self:
+    def of_one_picture(self, index: int = 0) -> Self:
         digits = rule(self, "digits").check("digits", self.digits)
-        return replace(self, digits=digits[:1])
+        return replace(self, digits=digits[index : index + 1], seed=self.seed + index)
 
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
@@ -376,6 +376,7 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=lambda preview: {},
+    unguided=lambda preview, index: replace(preview.settings, cfg_scale=1.0, guidance_scale=0.0),
     curve=curve,
     noise_shape=(1, 28, 28),
     first_sweep=("cfg_scale", "digits"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
+from pipelines.core.errors import Setting
 from pipelines.core.rules import (
     OFF,
     Choice,
@@ -76,9 +77,9 @@ class SeveralPictures:
     def count(self) -> int:
         return self.num_images
 
-    def of_one_picture(self) -> Self:
+    def of_one_picture(self, index: int = 0) -> Self:
         one: Any = self
-        return replace(one, num_images=1)
+        return replace(one, num_images=1, seed=one.seed + index)
 
 
 def method_of(settings: GuidedSettings) -> Method:
@@ -110,7 +111,11 @@ def check_start_stop(start_name: str, start: float, stop_name: str, stop: float)
     """
     if start > stop:
         raise SettingsError(
-            "start_stop", start_name=start_name, stop_name=stop_name, start=start, stop=stop
+            "start_stop",
+            start_name=Setting(start_name),
+            stop_name=Setting(stop_name),
+            start=start,
+            stop=stop,
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -40,6 +40,7 @@ from pipelines.products.words import (
     similarity,
     target_of,
     terms_of,
+    unguided_settings,
     unreadable_words,
     unseen_words,
 )
@@ -161,6 +162,9 @@ class TextSettings(shared.SeveralPictures):
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
+
+    def of_one_picture(self, index: int = 0) -> Self:
+        return replace(self, num_images=1, seed=self.seed + index * self.tries)
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):
@@ -308,11 +312,7 @@ def _search_preview(
 
 
 def _generate(
-    settings: TextSettings,
-    loaded: checkpoints.Loaded,
-    model: Clip,
-    target: Target,
-    compare: bool,
+    settings: TextSettings, loaded: checkpoints.Loaded, model: Clip, target: Target, compare: bool
 ) -> Iterator[Preview]:
     began, unseen = time.monotonic(), unseen_words(settings, model)
     seeds, seconds_tried = guided.seeds_of(settings), 0.0
@@ -387,6 +387,8 @@ PRODUCT = Product(
     work=work,
     facts=facts,
     details=details,
+    unguided=lambda preview, index: unguided_settings(preview.settings, preview.seeds[index]),
+    pictures_stand_alone=False,
     curve=curve,
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "prompt"),

@@ -46,6 +46,17 @@ class Target:
         return cosines @ self.weights / self.weights.abs().sum()
 
 
+def unguided_settings(settings: TextSettings, seed: int) -> TextSettings:
+    """Returns the settings that draw the unguided picture of a seed; of a search, that one alone.
+
+    A picture to be like is left out where there are words besides, because nothing follows it.
+    """
+    off = replace(settings, guidance_scale=0.0)
+    if off.prompt:
+        off = replace(off, image_prompt="")
+    return off if off.tries == 1 else replace(off, num_images=1, tries=1, seed=seed)
+
+
 def target_of(settings: TextSettings, model: Clip) -> Target:
     """Returns the embeddings and weights of all prompts.
 

@@ -6,6 +6,7 @@ sweeps, examples and the warm-up go through it, and know no product by name.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,10 @@ class Product:
         columns: columns of the saved sheet, of a page of few pictures, and of one of many.
         scale: screen pixels per image pixel on the saved sheet.
         crisp: whether enlarged pixels are shown as squares.
+        unguided: function from preview and index of a picture to the settings that draw its
+            unguided picture, alone or at the same index; without it that one carries no record.
+        pictures_stand_alone: whether each picture is bit for bit the one that its own seed draws
+            alone; else a picture of several is brought back with all of them.
         has_tab: whether it has a tab; it has an endpoint anyway.
         position: among the tabs, from left to right.
     """
@@ -83,6 +88,8 @@ class Product:
     columns: tuple[int, int, int] = (4, 2, 3)
     scale: int = 4
     crisp: bool = False
+    unguided: Callable[[Any, int], Any] | None = None
+    pictures_stand_alone: bool = True
     has_tab: bool = True
     position: int = 100
 
@@ -128,8 +135,22 @@ class Product:
             time_limit.check_run(settings, work_of, limit_seconds=limit_seconds)
 
     def metadata(self, preview: Any) -> dict[str, Any]:
-        """Returns the metadata of a saved picture."""
-        return provenance.facts_of(preview) | self.facts(preview)
+        """Returns the metadata of all pictures of a run together."""
+        progress = provenance.progress_of(preview)
+        return provenance.facts_of(preview) | self.facts(preview) | progress
+
+    def picture_metadata(self, preview: Any, index: int) -> dict[str, Any]:
+        """Returns the metadata of one picture, from 0."""
+        return self.metadata(preview) | provenance.place_of(preview.settings, index)
+
+    def unguided_metadata(self, preview: Any, index: int) -> dict[str, Any]:
+        """Returns the metadata of the unguided picture beside picture `index`; may be empty."""
+        if self.unguided is None:
+            return {}
+        settings = self.unguided(preview, index)
+        drawn = dataclasses.replace(preview, settings=settings)
+        told = provenance.facts_of(drawn) | provenance.progress_of(preview)
+        return told | provenance.place_of(settings, index)
 
 
 def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:

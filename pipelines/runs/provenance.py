@@ -1,4 +1,4 @@
-"""The provenance of a picture: writes and reads its metadata, links and bundled examples.
+"""The provenance of a picture: writes and reads its metadata, and links.
 
 A picture carries everything that is needed to draw it again as one JSON text entry; a link carries
 the same as a query. Both may come from anyone, so everything in them is checked.
@@ -7,34 +7,24 @@ the same as a query. Both may come from anyone, so everything in them is checked
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import platform
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from pipelines.core import images, pictures
-from pipelines.core.errors import UserError
-from pipelines.core.rules import (
-    is_picture,
-    rule,
-    show,
-    validate,
-)
+from pipelines.core.errors import SettingsError, Several, UserError
+from pipelines.core.rules import is_picture, show, validate
 from pipelines.diffusion import plugins
-from pipelines.models import checkpoints, integrity
+from pipelines.models import checkpoints
+from pipelines.runs import links
 from pipelines.runs.comparison import Preview
-from pipelines.runs.history import History, Moment
-
-PreviewT = TypeVar("PreviewT", bound=Preview)
 
 STUDIO_VERSION = "0.2.0"
 
@@ -42,13 +32,9 @@ MAX_LINK = 6000
 """Longest query, in characters, that every browser and server accepts."""
 
 _PACKAGES = ("torch", "diffusers", "open_clip_torch")
-_PICTURE_FIELDS = ("pictures", "unguided")
-_MOMENT_FIELDS = ("noisy", "predicted", "change")
-# Old names of fields, in examples written by version 0.2.
-_RENAMED = {"sureness": "confidence", "unguided_sureness": "unguided_confidence"}
 _BETWEEN_REVISIONS = "."  # in a link
 _SHOWN_REVISION = 12
-_COLUMNS = 12  # of an example's sheet
+_HASH = "sha256:"
 _MAX_FILE_PX = 8192
 _MAX_FILE_AREA = 2**25
 _MAX_FILE_BYTES = 50 * 2**20
@@ -68,12 +54,18 @@ class Record:
         settings: checked.
         revisions: of the weights that drew it, by key of the checkpoint; none that is unknown.
         facts: all metadata of the picture.
+        picture: index and number of the pictures, if the settings draw more than this one.
+        stopped: step, and number of steps, at which the run was stopped; None if it was not.
+        problems: errors about values of a link that are left out.
     """
 
     tab: str
     settings: Any
     revisions: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    picture: tuple[int, int] | None = None
+    stopped: tuple[int, int] | None = None
+    problems: Sequence[UserError] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +90,8 @@ class Recorded(Protocol):
     def settings(self) -> type[Any]: ...
     @property
     def only_setting(self) -> str: ...
+    @property
+    def pictures_stand_alone(self) -> bool: ...
     @property
     def checkpoints(self) -> Callable[[Any], tuple[str, ...]]: ...
 
@@ -157,6 +151,12 @@ def _own(used: Sequence[str]) -> dict[str, Any]:
     return {"plugins": used, "plugin_files": plugins.files_of(used)} if used else {}
 
 
+def progress_of(preview: Preview) -> dict[str, Any]:
+    """Returns how far a run got, as metadata; nothing of a finished one."""
+    steps = {"step": preview.step, "of": preview.total_steps}
+    return {} if preview.finished else {"stopped": steps}
+
+
 def _without_idle_plugins(settings: Any) -> dict[str, Any]:
     """Returns settings by name, without losses of the user's own that are off."""
     values, own = dataclasses.asdict(settings), plugins.losses_of(settings)
@@ -180,6 +180,16 @@ def without_pictures(settings: Any) -> dict[str, Any]:
         name: pictures.digest(value) if value and is_picture(type(settings), name) else value
         for name, value in dataclasses.asdict(settings).items()
     }
+
+
+def with_hashes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the metadata of a picture with hashes in place of the pictures in its settings."""
+    kind = _products[facts["tab"]].settings
+    settings = {
+        name: pictures.digest(value) if value and is_picture(kind, name) else value
+        for name, value in facts["settings"].items()
+    }
+    return {**facts, "settings": settings}
 
 
 def read(path: str | Path) -> Record:
@@ -244,7 +254,45 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
     tab = _known_tab(facts.get("tab") or _product_of_settings(values))
     settings = _settings(tab, values)
-    return Record(tab, settings, _revisions(tab, settings, facts), facts)
+    revisions, stopped = _revisions(tab, settings, facts), _numbers(facts, "stopped", "step")
+    settings, picture = _of_picture(tab, settings, _numbers(facts, "picture", "index"))
+    return Record(tab, settings, revisions, facts, picture, stopped)
+
+
+def place_of(settings: Any, index: int) -> dict[str, Any]:
+    """Returns which picture of a run one is, from 0, as metadata; nothing of the only one."""
+    return {"picture": {"index": index, "of": settings.count}} if settings.count > 1 else {}
+
+
+def _numbers(facts: Mapping[str, Any], entry: str, first: str) -> tuple[int, int] | None:
+    """Returns two numbers of an entry, of which the first is less; None if there are none."""
+    told = facts.get(entry)
+    if not isinstance(told, dict):
+        return None
+    number, of = told.get(first), told.get("of")
+    if not (isinstance(number, int) and isinstance(of, int)):
+        return None
+    return (number, of) if 0 <= number < of else None
+
+
+def _of_picture(
+    tab: str, settings: Any, picture: tuple[int, int] | None
+) -> tuple[Any, tuple[int, int] | None]:
+    """Returns the settings of one picture of several alone, or else those of all, and which it is.
+
+    Args:
+        tab: name of the product.
+        settings: checked, of all pictures.
+        picture: index and number of the pictures; None is all of them.
+    """
+    if picture is None or picture[1] != settings.count:
+        return settings, None
+    if not _products[tab].pictures_stand_alone:
+        return settings, picture
+    try:
+        return validate(settings.of_one_picture(picture[0])), None
+    except SettingsError:  # a seed beyond the largest
+        return settings, picture
 
 
 def _revisions(tab: str, settings: Any, facts: Mapping[str, Any]) -> dict[str, str]:
@@ -267,12 +315,15 @@ def _product_of_settings(values: Mapping[str, Any]) -> str:
     return next((n for n in told if known[n] >= set(values)), next(iter(told), ""))
 
 
-def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
+def to_query(
+    settings: Any, revisions: Mapping[str, str] | None = None, *, stopped: int | None = None
+) -> str:
     """Returns settings as the query of a link: the seed and all that differ from the default.
 
     Args:
         settings: checked.
         revisions: of the weights that drew the picture, by key of the checkpoint.
+        stopped: step at which the run was stopped; None if it was not.
 
     Raises:
         RecordError: if the query is too long, for instance with a picture.
@@ -288,6 +339,8 @@ def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
         entries["rev"] = _BETWEEN_REVISIONS.join(told)
     if used := plugins.used_by(settings):
         entries["plugins"] = " ".join(used)
+    if stopped is not None:
+        entries["stopped"] = stopped
     query = urlencode(entries)
     if len(query) > MAX_LINK:
         raise RecordError("record_link_too_long", got=len(query), most=MAX_LINK)
@@ -295,28 +348,37 @@ def to_query(settings: Any, revisions: Mapping[str, str] | None = None) -> str:
 
 
 def from_query(query: Mapping[str, str]) -> Record | None:
-    """Returns the run that a link describes; None if it describes none.
+    """Returns the run that a link describes, without its wrong values; None if it describes none.
 
     Raises:
         RecordError: if it names an unknown tab.
-        SettingsError: if a setting is wrong.
     """
     if "tab" not in query:
         return None
     tab = _known_tab(query["tab"])
     _check_plugins(query.get("plugins", "").split())
-    kind = _products[tab].settings
-    names = {f.name for f in dataclasses.fields(kind)}
-    values = {n: rule(kind, n).parse(v) for n, v in query.items() if n in names}
-    settings = _settings(tab, values)
+    settings, problems = links.usable_settings(_products[tab].settings, query)
     told = query.get("rev", "").split(_BETWEEN_REVISIONS)
     revisions = dict(zip(_checkpoints(tab, settings), told, strict=False))
-    return Record(tab, settings, {key: value for key, value in revisions.items() if value})
+    return Record(
+        tab,
+        settings,
+        {key: value for key, value in revisions.items() if value},
+        stopped=_stopped_at(query.get("stopped", ""), settings),
+        problems=problems,
+    )
+
+
+def _stopped_at(text: str, settings: Any) -> tuple[int, int] | None:
+    """Returns step and number of steps of a link to a stopped run; None for any other."""
+    total = settings.num_inference_steps
+    is_step = text.isdecimal() and len(text) < 5 and int(text) < total
+    return (int(text), total) if is_step else None
 
 
 def _known_tab(tab: Any) -> str:
     if not isinstance(tab, str) or tab not in _products:
-        raise RecordError("record_tab", accepted=", ".join(_products), got=show(tab))
+        raise RecordError("record_tab", accepted=Several(_products), got=show(tab))
     return tab
 
 
@@ -335,6 +397,9 @@ def _settings(tab: str, values: Mapping[str, Any]) -> Any:
     unknown = set(values) - {f.name for f in dataclasses.fields(kind)}
     if unknown:
         raise RecordError("record_unknown", got=show(min(unknown)), tab=tab)
+    for name, value in values.items():
+        if is_picture(kind, name) and isinstance(value, str) and value.startswith(_HASH):
+            raise RecordError("record_left_out", name=name)
     return validate(kind(**values))
 
 
@@ -350,115 +415,3 @@ def other_weights(revisions: Mapping[str, str]) -> list[OtherWeights]:
         for key, needed in revisions.items()
         if here.get(key) and not here[key].startswith(needed)
     ]
-
-
-def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
-    """Writes a finished run with all its pictures as one PNG, a sheet of tiles.
-
-    Args:
-        preview: of the finished run.
-        facts: the metadata of a saved picture of it.
-        path: of the file.
-    """
-    moments = preview.history.moments
-    tiles = [picture for name in _PICTURE_FIELDS for picture in getattr(preview, name)]
-    tiles += [tile for m in moments for name in _MOMENT_FIELDS for tile in getattr(m, name)]
-    elsewhere = {*_PICTURE_FIELDS, "settings", "history"}
-    names = {f.name for f in dataclasses.fields(preview)} - elsewhere
-    example = {
-        "preview": {name: getattr(preview, name) for name in sorted(names)},
-        "mode": preview.pictures[0].mode,
-        "moments": [[m.step, m.t] for m in moments],
-        "gradients": preview.history.gradients,
-        "largest_change": preview.history.largest_change,
-    }
-    sheet = images.grid([t.convert("RGB") for t in tiles], columns=_COLUMNS, gap=0)
-    path.write_bytes(images.to_png(images.with_metadata(sheet, {**facts, "shown": example})))
-
-
-def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
-    """Returns the finished run that `save_example` wrote.
-
-    Args:
-        path: of the file, one of this repository's.
-        kind: class of the preview.
-
-    Raises:
-        RecordError: if it is missing or damaged.
-        CheckpointError: if it is not the published file.
-    """
-    facts, record = _read_example(path)
-    try:
-        return _rebuilt(facts["shown"], record, path, kind)
-    except (KeyError, TypeError, ValueError, StopIteration):
-        raise RecordError("record_damaged") from None
-
-
-def first_picture(path: Path) -> Image.Image:
-    """Returns the first steered picture of an example, much faster than the whole run.
-
-    Args:
-        path: of a file that `save_example` wrote.
-
-    Raises:
-        RecordError: if it is missing or damaged.
-        CheckpointError: if it is not the published file.
-    """
-    facts, record = _read_example(path)
-    try:
-        with Image.open(path) as sheet:
-            side = _tile_side(sheet, facts["shown"], record)
-            return sheet.crop((0, 0, side, side)).convert(facts["shown"]["mode"])
-    except (KeyError, TypeError, ValueError):
-        raise RecordError("record_damaged") from None
-
-
-def _read_example(path: Path) -> tuple[dict[str, Any], Record]:
-    """Reads the metadata of an example; checks that the file is the published one."""
-    if path.is_file():
-        digests = {path: integrity.sha256_of(path)}
-        integrity.check_bundled("examples", path.parent.parent, digests)
-    facts = read_facts(path)
-    return facts, from_facts(facts)
-
-
-def _tile_side(sheet: Image.Image, example: Any, record: Record) -> int:
-    """Returns the side of a tile of an example's sheet, in pixels."""
-    per_image = len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * len(example["moments"])
-    return sheet.width // min(_COLUMNS, per_image * record.settings.count)
-
-
-def _rebuilt(example: Any, record: Record, path: Path, kind: type[PreviewT]) -> PreviewT:
-    count = record.settings.count
-    with Image.open(path) as sheet:
-        side = _tile_side(sheet, example, record)
-        tiles = _cut(sheet.convert(example["mode"]), side)
-        heat_tiles = _cut(sheet.convert("RGB"), side)
-    pictures, unguided = tiles[:count], tiles[count : 2 * count]
-    history = History(gradients=example["gradients"], largest_change=example["largest_change"])
-    for i, (step, t) in enumerate(example["moments"]):
-        first = (len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * i) * count
-        noisy, predicted = tiles[first : first + count], tiles[first + count : first + 2 * count]
-        change = heat_tiles[first + 2 * count : first + 3 * count]
-        history.moments.append(Moment(step, t, noisy, predicted, change))
-        history.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
-    stored: dict[str, Any] = example["preview"]
-    values = {_RENAMED.get(name, name): value for name, value in stored.items()}
-    return kind(
-        **values,
-        pictures=pictures,
-        unguided=unguided,
-        settings=record.settings,
-        history=history,
-    )
-
-
-def _cut(sheet: Image.Image, side: int) -> list[Image.Image]:
-    corners = itertools.product(range(0, sheet.height, side), range(0, sheet.width, side))
-    return [sheet.crop((left, top, left + side, top + side)) for top, left in corners]
-
-
-def _pixels(picture: Image.Image) -> Tensor:
-    """Returns the pixels of a picture, 8 bits, `(1, c, h, w)`."""
-    pixels = images.to_uint8(images.to_tensor(picture))
-    return pixels[:, :1] if picture.mode == "L" else pixels

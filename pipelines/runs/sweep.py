@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from pipelines.core import images, rules
+from pipelines.core.errors import Setting, Several
 from pipelines.core.rules import SettingsError, show
 from pipelines.core.typed import plain
 
@@ -50,6 +51,16 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A finished cell, as far as the record of its picture tells; see `provenance.Drawn`."""
+
+    settings: Any
+    model: str
+    revision: str
+    revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The state of a sweep after one step of one cell.
 
@@ -58,6 +69,7 @@ class Sweep:
         columns: axis from left to right.
         pictures: by row and column; None for cells that have not begun.
         scores: by row and column; None for unfinished cells and runs without a score.
+        cells: by row and column; None for cells that have not finished.
         done: number of finished cells.
         total: number of cells.
         seconds: since the sweep began.
@@ -71,6 +83,7 @@ class Sweep:
     columns: Axis
     pictures: list[list[Image.Image | None]]
     scores: list[list[float | None]]
+    cells: list[list[Cell | None]]
     done: int
     total: int
     seconds: float
@@ -168,7 +181,7 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
 
 
 def _unknown(settings: type, name: Any) -> SettingsError:
-    options = ", ".join(parameters(settings))
+    options = Several(Setting(name) for name in parameters(settings))
     return SettingsError("sweep_name", options=options, got=show(name))
 
 
@@ -203,7 +216,7 @@ def check(settings: Any, rows: Axis, columns: Axis) -> list[list[Any]]:
         if axis.name and axis.name not in parameters(type(settings)):
             raise _unknown(type(settings), axis.name)
     if rows.name == columns.name:
-        raise SettingsError("sweep_axes", got=show(rows.name))
+        raise SettingsError("sweep_axes", got=Setting(rows.name) if rows.name else show(""))
     num_rows, num_columns = len(rows.values), len(columns.values)
     if num_rows * num_columns > MAX_CELLS:
         raise SettingsError("sweep_cells", maximum=MAX_CELLS, rows=num_rows, columns=num_columns)
@@ -246,6 +259,7 @@ def _sweep(
     began, done = time.monotonic(), 0
     pictures: list[list[Image.Image | None]] = [[None for _ in row] for row in cells]
     scores: list[list[float | None]] = [[None for _ in row] for row in cells]
+    finished: list[list[Cell | None]] = [[None for _ in row] for row in cells]
     revisions: dict[str, str] = {}
     for i, j in product(range(len(rows.values)), range(len(columns.values))):
         with _closing(generate(cells[i][j])) as previews:
@@ -254,11 +268,13 @@ def _sweep(
                 revisions |= preview.revisions
                 if preview.finished:
                     scores[i][j], done = _score(preview), done + 1
+                    finished[i][j] = _cell_of(cells[i][j], preview)
                 yield Sweep(
                     rows=rows,
                     columns=columns,
                     pictures=[list(row) for row in pictures],
                     scores=[list(row) for row in scores],
+                    cells=[list(row) for row in finished],
                     done=done,
                     total=len(rows.values) * len(columns.values),
                     seconds=time.monotonic() - began,
@@ -278,6 +294,10 @@ def _closing(previews: Iterator[Preview]) -> Iterator[Iterator[Preview]]:
         close = getattr(previews, "close", None)  # only generators have one
         if close is not None:
             close()
+
+
+def _cell_of(settings: Any, preview: Preview) -> Cell:
+    return Cell(settings, preview.model, preview.revision, preview.revisions)
 
 
 def _score(preview: Preview) -> float | None:

@@ -21,6 +21,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipelines.core.pictures import is_address
 from tabs.server import limits
 from tabs.server.admission import address_of, replayed
 from tabs.server.upload_quota import UploadQuota
@@ -287,7 +288,7 @@ def _check_file(value: dict[str, Any]) -> None:
         raise _not_uploaded()
     if isinstance(path, str) and not _is_uploaded(path):
         raise _not_uploaded()
-    if path is None and isinstance(url := value.get("url"), str) and not url.startswith("data:"):
+    if path is None and isinstance(url := value.get("url"), str) and not is_address(url):
         raise _not_uploaded()
 
 

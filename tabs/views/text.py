@@ -90,7 +90,7 @@ def _about_words(preview: text.Preview, language: str, name: str, found: Sequenc
     if not found:
         return ""
     clip = html.escape(preview.settings.clip_model)
-    listed = f"<b>{', '.join(html.escape(word) for word in found)}</b>"
+    listed = f"<b>{i18n.joined(language, map(html.escape, found))}</b>"
     return (
         f'<p class="unseen">{i18n.translate(language, f"text.{name}", clip=clip, words=listed)}</p>'
     )

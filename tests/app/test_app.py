@@ -182,11 +182,12 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
     assert info["score"].startswith("probability of the digit")
     assert len(info["score_before"]) == len(info["score_after"]) == 10
     assert all(0 <= score <= 1 for score in info["score_before"] + info["score_after"])
-    for path in files:
+    for i, path in enumerate(files):
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (28, 28))
         told = {key: info[key] for key in FACTS}
         revisions = {info["model"]: info["revision"]}
+        told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "digits", "revisions": revisions} | told
 
 
@@ -207,11 +208,12 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
     assert [len(losses) for losses in info["loss"]] == [2] * 5
     assert info["failed_steps"] == []
     assert len(files) == 2
-    for path in files:
+    for i, path in enumerate(files):
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
         told = {key: info[key] for key in FACTS}
         revisions = {info["model"]: info["revision"]}
+        told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "color", "revisions": revisions} | told
 
 
@@ -238,11 +240,12 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
     assert info["failed_steps"] == []
     assert info["unseen_words"] == ["quxling"]
     assert len(files) == 2
-    for path in files:
+    for i, path in enumerate(files):
         picture = Image.open(path)
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
         told = {key: info[key] for key in (*FACTS, "clip_revision")}
         revisions = {"paintings": info["revision"], "clip-small": info["clip_revision"]}
+        told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "text", "revisions": revisions} | told
 
 

@@ -195,7 +195,7 @@ def test_an_uploaded_file_that_is_no_picture_gives_one_sentence(served: str, tmp
     client = Client(served, verbose=False)
     path = tmp_path / "picture.png"
     path.write_bytes(png()[:40])
-    with pytest.raises(AppError, match=r"image_prompt must be .+ got a file that cannot be read"):
+    with pytest.raises(AppError, match=r"image_prompt must be .+ got a damaged picture"):
         client.predict(image_prompt=handle_file(path), api_name="/text")
 
 

@@ -18,7 +18,7 @@ from benchmarks import examples
 from benchmarks.examples import EXAMPLES, path_of
 from pipelines.core.rules import validate
 from pipelines.products import PRODUCTS, color
-from pipelines.runs import provenance
+from pipelines.runs import example_files, provenance
 from pipelines.runs.product import Product
 from tabs import examples as shelf
 from tabs import i18n
@@ -86,7 +86,7 @@ def test_every_example_has_a_title_of_its_own_in_every_language(language: str):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_loads_at_once_with_its_settings(name: str):
     began = time.monotonic()
-    found = provenance.load_example(path_of(name), product_of(name).preview)
+    found = example_files.load_example(path_of(name), product_of(name).preview)
     assert time.monotonic() - began < 1
     assert found.settings == validate(EXAMPLES[name])
     assert found.finished
@@ -98,7 +98,7 @@ def test_an_example_loads_at_once_with_its_settings(name: str):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_says_what_drew_it(name: str):
-    found = provenance.load_example(path_of(name), product_of(name).preview)
+    found = example_files.load_example(path_of(name), product_of(name).preview)
     assert found.settings == validate(EXAMPLES[name])
     assert list(found.revisions) == list(product_of(name).checkpoints(found.settings))
     record = provenance.read(path_of(name))
@@ -108,8 +108,8 @@ def test_an_example_says_what_drew_it(name: str):
 
 def test_the_picture_on_the_shelf_is_the_first_one_of_the_run():
     for name in EXAMPLES:
-        first = provenance.load_example(path_of(name), product_of(name).preview).pictures[0]
-        shown = provenance.first_picture(path_of(name))
+        first = example_files.load_example(path_of(name), product_of(name).preview).pictures[0]
+        shown = example_files.first_picture(path_of(name))
         assert (shown.mode, shown.tobytes()) == (first.mode, first.tobytes())
 
 
@@ -141,7 +141,7 @@ def away(pictures: list[Image.Image], others: list[Image.Image]) -> int:
 @pytest.mark.parametrize("name", first_of_each_tab())
 @pytest.mark.thorough
 def test_an_example_drawn_anew_has_the_same_pixels(name: str):
-    found = provenance.load_example(path_of(name), product_of(name).preview)
+    found = example_files.load_example(path_of(name), product_of(name).preview)
     *_, anew = product_of(name).generate(EXAMPLES[name])
     assert [m.t for m in found.history.moments] == [m.t for m in anew.history.moments]
     assert away(found.unguided, anew.unguided) <= 1

@@ -19,11 +19,17 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from gradio_client import Client
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, expect
 
 import app
+from pipelines.diffusion import losses, sampling
+from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.methods import METHODS
+from pipelines.diffusion.noise import draw_noise, seeded
+from pipelines.diffusion.solvers import make_schedule
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import temp_files
 from tabs.server import limits
@@ -33,9 +39,11 @@ from tests.conftest import Meter, serve
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(path.relative_to(ROOT) for path in (ROOT / "docs").glob("*.md"))
 CACHE = ROOT / ".cache" / "js"
 NODE = Path(sys.executable).parent  # Node comes as a wheel
 ADDRESS = "http://127.0.0.1:7860"
+HERE = "/path/to/guided-diffusion-studio"
 REFUSED = "digits must be 1 to 64 characters 0-9, got 'twelve'"
 
 
@@ -255,6 +263,47 @@ def test_the_tables_are_in_the_order_of_the_parameters(served: str, settings: ty
     assert listed == [parameter["parameter_name"] for parameter in parameters]
 
 
+COMMAND = re.compile(
+    r"(?<!\w)(?:\.venv/bin/)?python (?:app\.py|-m (?:benchmarks|pipelines|training)\b)"
+)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", *map(str, DOCUMENTS)])
+def test_commands_name_the_python_that_make_run_installs_into(name: str):
+    """Only `.venv` has the packages; without `make` they are wherever pip puts them."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    bare = [c for c in COMMAND.findall(text) if not c.startswith(".venv/bin/")]
+    assert bare == (["python app.py"] if name.startswith("README") else [])
+
+
+def test_a_plain_function_is_a_loss_for_every_method_as_the_page_on_design_says():
+    section = (
+        (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Adding a loss")
+    )
+    found: dict[str, Any] = {}
+    exec(re.findall(r"(?s)```python\n(.*?)```", section[2])[0], found)
+    x0 = torch.zeros(2, 3, 8, 8)
+    schedule = make_schedule(
+        {"beta_schedule": "linear"}, solver="ddim", num_inference_steps=3, device="cpu"
+    )
+    for name, method in METHODS.items():
+        guide = Guide(method, [losses.Term(found["warmth"])], scale=method.default_scale)
+        generators = seeded([0, 1])
+        noise = draw_noise(generators, (3, 8, 8))
+        *_, last = sampling.sample(
+            lambda x_t, t: x_t * 0.9,
+            noise,
+            schedule,
+            prediction_type="epsilon",
+            eta=0.0,
+            generators=generators,
+            guide=guide,
+        )
+        assert last.loss is not None, name
+        assert last.loss.shape == x0.shape[:1]
+        assert bool(last.loss.isfinite().all())
+
+
 def test_the_table_of_limits_has_those_of_the_app():
     table = PAGE.partition("| limit | | past it |")[2].partition("\n\n")[0]
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table.splitlines()[2:]}
@@ -307,11 +356,8 @@ def run(block: Block, served: str, folder: Path) -> str:
     Raises:
         AssertionError: when it fails.
     """
-    environment = dict(os.environ)
-    if block.under == "In a notebook":
-        environment["PYTHONPATH"] = str(ROOT)
-    else:
-        assert ADDRESS in block.code
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    assert (HERE if block.under == "In a notebook" else ADDRESS) in block.code
     suffix = {"python": "py", "js": "mjs", "sh": "sh"}[block.language]
     file = folder / f"block.{suffix}"
     file.write_text(at(block.code, served), encoding="utf-8")
@@ -324,7 +370,7 @@ def run(block: Block, served: str, folder: Path) -> str:
 
 
 def at(code: str, served: str) -> str:
-    return code.replace(ADDRESS, served.rstrip("/"))
+    return code.replace(ADDRESS, served.rstrip("/")).replace(HERE, str(ROOT))
 
 
 def interpreter(language: str, folder: Path) -> list[str]:

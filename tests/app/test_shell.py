@@ -474,9 +474,6 @@ def test_a_link_to_a_tab_that_draws_nothing_opens_that_tab(built: Built):
     [
         {"tab": "magic"},
         {"tab": "<script>alert(1)</script>"},
-        {"tab": "color", "color": "notacolour"},
-        {"tab": "digits", "seed": "9" * 400},
-        {"tab": "text", "prompt": "|"},
     ],
     ids=str,
 )
@@ -490,6 +487,65 @@ def test_a_wrong_link_is_told_on_the_page_and_changes_no_control(
     assert "<script" not in said
     controls = {c for tab in built.tabs.values() for c in tab.inputs()}
     assert not controls & set(found)
+
+
+@pytest.mark.parametrize(
+    ("query", "told", "used"),
+    [
+        (
+            {"tab": "color", "color": "notacolour", "seed": "7", "foo": "1"},
+            [
+                "“Colour” must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, "
+                "got 'notacolour'",
+                "This link sets 'foo', which is not known here.",
+                "The rest of this link is used.",
+            ],
+            {"seed": 7, "color": "#44CCAA"},
+        ),
+        (
+            {"tab": "digits", "eta": "0.5", "digits": "42", "utm_source": "x", "fbclid": "y"},
+            [
+                "“eta” must be 0 unless “Solver” is ddim, got 0.5",
+                "The rest of this link is used.",
+            ],
+            {"eta": 0.0, "digits": "42"},
+        ),
+        (
+            {"tab": "text", "prompt": "|", "num_images": "99", "cutouts": "3"},
+            [
+                "“Prompt” must be words before and after every |, got nothing",
+                "“Pictures” must be a whole number from 1 to 8, got 99",
+                "The rest of this link is used.",
+            ],
+            {"cutouts": 3, "num_images": 1},
+        ),
+        (
+            {"tab": "color", "colr": "red"},
+            ["This link sets 'colr', which is not known here."],
+            {"color": "#44CCAA"},
+        ),
+        ({"tab": "color", "__theme": "dark", "view": "api", "lang": "en", "seed": "3"}, [], {}),
+        ({"tab": "color", **dict.fromkeys("abcdefg", "1")}, 6 * [""], {}),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_in_a_link_is_told_and_the_rest_is_used(
+    built: Built, query: dict[str, str], told: list[str], used: dict[str, Any]
+):
+    found = built.opened("en", **query)
+    notice = found.get(built.head.notice, "")
+    lines = notice.removeprefix('<p role="alert">').removesuffix("</p>").split("<br>")
+    assert lines == told if told and told[0] else len(lines) == max(1, len(told))
+    tab = built.tabs[query["tab"]]
+    settings = settings_of(tab.product, values_of(tab, found))
+    assert {name: getattr(settings, name) for name in used} == used
+
+
+def test_names_in_a_link_without_a_tab_are_told_too(built: Built):
+    assert "'foo'" in built.opened("en", foo="1")[built.head.notice]
+    chinese = built.opened("zh", foo="<b>")[built.head.notice]
+    assert "此链接设置了 'foo'" in chinese
+    assert built.head.notice not in built.opened("en", utm_campaign="x", gclid="y", run="z")
 
 
 def test_all_that_events_of_the_page_answer_is_among_their_outputs(built: Built):

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs.product import Product
-from pipelines.runs.sweep import Axis, Sweep
+from pipelines.runs.sweep import Axis, Cell, Sweep
 from tabs import i18n, sweeps
 from tabs.latest_run import new_token, runs
 from tabs.sweep_table import table
@@ -29,11 +29,13 @@ def drawn(settings: Any, *, score: float = 0.5, done: int = 4, **axes: Axis) -> 
     """A sweep of two by two cells, of which the first `done` are drawn."""
     picture = Image.new("RGB", (8, 8))
     cells = [[picture if 2 * i + j < done else None for j in range(2)] for i in range(2)]
+    cell = Cell(settings, "none", "0", {"none": "0"})
     return Sweep(
         rows=axes.get("rows", Axis("num_inference_steps", (5, 10))),
         columns=axes.get("columns", Axis("seed", (3, 4))),
         pictures=cells,
-        scores=[[score if cell else None for cell in row] for row in cells],
+        scores=[[score if drawn else None for drawn in row] for row in cells],
+        cells=[[cell if drawn else None for drawn in row] for row in cells],
         done=done,
         total=4,
         seconds=2.0,

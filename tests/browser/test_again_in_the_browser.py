@@ -99,6 +99,7 @@ def test_stop_keeps_the_cells_of_a_sweep_that_were_drawn(
     expect(status).to_contain_text(re.compile(r"Cell [23] of 6, about \d+ s left"))
     found.part("sweep-stop").click()
     expect(status).to_contain_text("Stopped")
+    expect(found.part("sweep-download")).to_be_enabled()
     kept = cells.count()
     assert 1 <= kept <= 3
     assert meter.settled()

@@ -141,7 +141,7 @@ def test_a_bad_colour_shows_one_sentence_and_keeps_the_picture(easel: Visit, typ
     expect(easel.status).to_contain_text("Done in")
     before = easel.sources()
     easel.draw(typed)
-    sentence = "color must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got"
+    sentence = "“Colour” must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got"
     expect(easel.page.get_by_text(sentence)).to_be_visible()
     assert easel.sources() == before
     expect(easel.text).to_have_value(typed)

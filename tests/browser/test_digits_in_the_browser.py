@@ -58,7 +58,9 @@ def test_a_visitor_draws_digits_and_saves_them(
     found.leave()
 
 
-def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(wide: Visit, meter: Meter):
+def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(
+    wide: Visit, meter: Meter, tmp_path: Path
+):
     set_slider(wide.page, "digits-num-inference-steps", 250)
     wide.draw("12")
     expect(wide.status).to_contain_text(re.compile(r"Step ([3-9]|\d\d+) of 250"))
@@ -66,8 +68,13 @@ def test_stop_keeps_the_partial_picture_and_says_where_it_stopped(wide: Visit, m
     wide.part("stop").click()
     expect(wide.status).to_contain_text(re.compile(r"Stopped\. Step \d+ of 250"))
     expect(wide.tiles).to_have_count(4)
+    facts = facts_in(wide.save(tmp_path / "stopped.png"))
+    assert facts["stopped"]["of"] == 250
+    assert f"Step {facts['stopped']['step']} of 250" in wide.status.inner_text()
     assert meter.settled()
     assert meter.calls < 200
+    wide.open_file(tmp_path / "stopped.png")
+    expect(wide.status).to_contain_text("had been stopped at step")
     set_slider(wide.page, "digits-num-inference-steps", 2)
     wide.draw("3")
     expect(wide.status).to_contain_text("Done in")
@@ -83,8 +90,8 @@ def test_stop_when_nothing_runs_changes_nothing(wide: Visit):
 @pytest.mark.parametrize(
     ("digits", "sentence"),
     [
-        ("12x", "digits must be 1 to 64 characters 0-9, got '12x'"),
-        ("", "digits must be 1 to 64 characters 0-9, got nothing"),
+        ("12x", "“Digits to draw” must be 1 to 64 characters 0-9, got '12x'"),
+        ("", "“Digits to draw” must be 1 to 64 characters 0-9, got nothing"),
         ("1" * 65, "got 65 of them"),
     ],
     ids=["letters", "empty", "too many"],
@@ -96,6 +103,8 @@ def test_bad_input_shows_one_sentence_and_loses_nothing(wide: Visit, digits: str
     wide.draw(digits)
     expect(wide.page.get_by_text(sentence)).to_be_visible()
     assert wide.sources() == before
+    for button in ("download", "animation"):
+        expect(wide.part(button)).to_be_enabled()
     expect(wide.text).to_have_value(digits)
     wide.draw("7")
     expect(wide.tiles).to_have_count(2)

@@ -224,7 +224,7 @@ def test_too_large_a_sweep_is_one_sentence(easel: Visit):
     easel.part("sweep-rows-values").locator("input, textarea").fill("0..0.5 x 7")
     easel.part("sweep-columns-values").locator("input, textarea").fill("1-6")
     easel.part("sweep-draw").click()
-    sentence = "rows and columns must be at most 36 cells together, got 7 x 6"
+    sentence = "“From left to right” must be at most 36 cells together, got 7 x 6"
     expect(easel.page.get_by_text(sentence)).to_be_visible()
 
 
@@ -331,7 +331,7 @@ def test_a_wrong_link_is_told_and_the_page_works(
 ):
     found = arrive(browser, served, "?tab=digits&seed=many")
     found.tab = "Digits"
-    sentence = "The link could not be followed. seed must be a whole number"
+    sentence = "“Seed” must be a whole number from -1 to 4294967295, got 'many'"
     expect(found.page.get_by_text(sentence)).to_be_visible()
     expect(found.part("draw")).to_be_visible()
     found.finish("3")

@@ -153,9 +153,9 @@ def test_stop_keeps_the_partial_picture_of_words_and_its_plot(desk: Visit, meter
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("", "prompt must be words such as a landscape with trees, or come with an image_prompt"),
-        ("<b>snow</b>:9", "prompt must be sentences with weights from -5 to 5 other than 0"),
-        (" ".join(["snow"] * 15), "prompt must be at most 14 tokens for clip-small"),
+        ("", "“Prompt” must be words such as a landscape with trees, or come with “A picture"),
+        ("<b>snow</b>:9", "“Prompt” must be sentences with weights from -5 to 5 other than 0"),
+        (" ".join(["snow"] * 15), "“Prompt” must be at most 14 tokens for clip-small"),
     ],
     ids=["empty", "weight", "too long"],
 )

@@ -60,7 +60,7 @@ def test_every_sentence_is_given_just_the_parts_that_it_has_places_for():
     wrong = [
         (kind, parts)
         for kind, parts in made()
-        if parts != {name for name, _ in places(MESSAGES[kind])}
+        if parts != {name for name, _ in places(MESSAGES[kind]) if not name.startswith("@")}
     ]
     assert not wrong
 

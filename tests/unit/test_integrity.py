@@ -16,7 +16,7 @@ from pipelines.models import checkpoints, clip, integrity, judges
 from pipelines.models.table import CLIPS, TABLE
 from pipelines.products import digits
 from pipelines.products.settings import DigitsSettings
-from pipelines.runs import provenance
+from pipelines.runs import example_files
 
 KEY = "digits-embedding"
 CONFIG, WEIGHTS = "unet/config.json", "unet/diffusion_pytorch_model.safetensors"
@@ -162,10 +162,10 @@ def test_a_damaged_example_is_refused(tmp_path: Path):
     path = tmp_path / "examples" / "digits-1-pi.png"
     intact = (ASSETS / "examples" / path.name).read_bytes()
     path.write_bytes(intact)
-    provenance.load_example(path, digits.Preview)
+    example_files.load_example(path, digits.Preview)
     path.write_bytes(flipped(intact))
     with pytest.raises(CheckpointError, match=r"its file digits-1-pi\.png is damaged"):
-        provenance.load_example(path, digits.Preview)
+        example_files.load_example(path, digits.Preview)
 
 
 def git_blob(content: bytes) -> str:

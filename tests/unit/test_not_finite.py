@@ -27,12 +27,14 @@ CONFIG = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000}
 STEPS = 4
 
 
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A user's model with NaN in its first weights."""
+@pytest.fixture(params=[torch.nan, torch.inf, -torch.inf], ids=str)
+def mine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A user's model with a number that is not finite in its first weights."""
     unet = tiny_painter()
     with torch.no_grad():
-        unet.conv_in.weight[0, 0, 0, 0] = torch.nan
+        unet.conv_in.weight[0, 0, 0, 0] = request.param
     save_stock(tmp_path / "mine")
     unet.save_pretrained(tmp_path / "mine" / "unet")
     monkeypatch.setenv("STUDIO_CHECKPOINTS", f"mine={tmp_path / 'mine'}")

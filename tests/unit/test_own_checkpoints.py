@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from huggingface_hub import constants
 
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError, rule, validate
+from pipelines.diffusion.schedules import alphas_cumprod
 from pipelines.models import checkpoints, names, own_checkpoints
 from pipelines.models.names import HUB_MODELS, bundled_names
 from pipelines.models.table import CLIPS, HUB, TABLE, table
@@ -263,7 +265,7 @@ def test_weights_in_parts_are_taken_and_not_without_one_of_them(
     checkpoints.unload_all()
     first, *_ = sorted((tmp_path / "unet").glob("*-of-*.safetensors"))
     first.unlink()
-    assert "weights are damaged" in refusal()
+    assert refusal_of_config().endswith(f"files are missing: {first.name}.")
 
 
 def test_safetensors_are_taken_where_there_are_pickles_too(
@@ -487,7 +489,9 @@ def test_damaged_weights_are_refused_and_work_again_once_restored(
     (path,) = tmp_path.rglob(f"{WEIGHTS}.*")
     kept = path.read_bytes()
     path.write_bytes(kept[: int(len(kept) * share)])
-    assert "weights are damaged" in refusal()
+    told = refusal()
+    assert path.name in told
+    assert "weights are damaged" in told or "is damaged; save the weights as" in told
     assert described()["available"]  # as far as its configs tell
     path.write_bytes(kept)
     assert checkpoints.load("mine").checkpoint.size_px == 32
@@ -496,9 +500,101 @@ def test_damaged_weights_are_refused_and_work_again_once_restored(
 def test_weights_of_another_network_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     use(monkeypatch, save(tmp_path))
     change(tmp_path / "unet" / "config.json", layers_per_block=2)  # else random ones made up
-    assert "are not those of its config" in refusal()
+    assert re.search(r"not those of its config, '\S+' is missing\.$", refusal())
     change(tmp_path / "unet" / "config.json", layers_per_block=1, block_out_channels=[32, 16])
-    assert "are not those of its config" in refusal()
+    assert re.search(
+        r"not those of its config, '\S+' is [\dx ]+, and must be [\dx ]+\.$", refusal()
+    )
+
+
+def test_a_shard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    use(monkeypatch, save(tmp_path))
+    unet = stock_unet(sample_size=32)
+    (tmp_path / "unet" / f"{WEIGHTS}.safetensors").unlink()
+    unet.save_pretrained(tmp_path / "unet", max_shard_size="20KB")
+    shards = sorted((tmp_path / "unet").glob(f"{WEIGHTS}-*"))
+    assert len(shards) > 2
+    assert checkpoints.load("mine").checkpoint.size_px == 32
+    checkpoints.unload_all()
+    shards[1].unlink()
+    assert refusal_of_config().endswith(f"cannot be used: files are missing: {shards[1].name}.")
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16", "ema"])
+@pytest.mark.parametrize("safetensors", [True, False], ids=["safetensors", "bin"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_of_a_variant_alone_are_taken(
+    variant: str,
+    safetensors: bool,
+    sharded: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    use(monkeypatch, save(tmp_path))
+    (tmp_path / "unet" / f"{WEIGHTS}.safetensors").unlink()
+    unet = stock_unet(sample_size=32).to(torch.float16)
+    unet.save_pretrained(
+        tmp_path / "unet",
+        variant=variant,
+        safe_serialization=safetensors,
+        max_shard_size="20KB" if sharded else "1GB",
+    )
+    loaded = checkpoints.load("mine")
+    assert loaded.revision
+    for name, value in loaded.unet.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, unet.state_dict()[name].float(), rtol=0, atol=0)
+
+
+def test_the_usual_weights_are_preferred_to_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    use(monkeypatch, save(tmp_path))
+    stock_unet(sample_size=32).half().save_pretrained(tmp_path / "unet", variant="fp16")
+    assert own_checkpoints.find("mine", str(tmp_path), fetch=False).weights.variant is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beta_schedule": "linear"},
+        {"beta_schedule": "scaled_linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "sigmoid"},
+        {"beta_schedule": "laplace"},
+        {"trained_betas": [0.02] * 1000},
+        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+        {"rescale_betas_zero_snr": True},
+    ],
+    ids=str,
+)
+def test_every_schedule_that_ddpm_makes_is_taken_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+):
+    scheduler = DDPMScheduler(**changes)
+    use(monkeypatch, save(tmp_path, scheduler=scheduler))
+    loaded = checkpoints.load("mine")
+    found = alphas_cumprod(loaded.scheduler_config)
+    torch.testing.assert_close(found, scheduler.alphas_cumprod, rtol=0, atol=2**-24)
+    assert 0 < found[-1] < found[-2]
+    for method in ("fast", "balanced"):
+        settings = ColorSettings(model="mine", num_inference_steps=3, method=method)
+        *_, last = color.generate(settings)
+        assert last.finished
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b", "a, b=c", "one,two,three", "x=y", "ü,猫"])
+def test_a_folder_may_have_commas_and_spaces_in_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = save(tmp_path / name)
+    monkeypatch.setenv("STUDIO_CHECKPOINTS", f"first=./nowhere, mine = {folder} ,last=some/one")
+    assert names.own_checkpoints() == {
+        "first": "./nowhere",
+        "mine": str(folder),
+        "last": "some/one",
+    }
+    assert checkpoints.load("mine").checkpoint.size_px == 32
 
 
 class Malicious:

@@ -19,7 +19,7 @@ from pipelines.core import errors, images
 from pipelines.core.rules import SettingsError, validate
 from pipelines.products import PRODUCTS, color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
-from pipelines.runs import provenance
+from pipelines.runs import example_files, provenance
 from pipelines.runs.provenance import Record, RecordError
 
 pytestmark = pytest.mark.slow
@@ -469,11 +469,22 @@ def test_hostile_nesting_in_a_setting_is_refused(tmp_path: Path):
     ],
     ids=lambda query: str(query)[:50],
 )
-def test_a_link_with_a_wrong_value_is_refused_by_its_name(query: dict[str, str]):
-    with pytest.raises(SettingsError) as caught:
-        provenance.from_query(query)
-    said = one_sentence(caught)
-    assert any(said.startswith(f"{name} must be ") for name in query)
+def test_a_link_with_a_wrong_value_tells_its_name_and_goes_on_without_it(query: dict[str, str]):
+    found = provenance.from_query(query)
+    assert found is not None
+    assert found.problems
+    for said in map(str, found.problems):
+        assert any(said.startswith(f"{name} must be ") for name in query)
+        assert len(said) < 300
+    assert validate(found.settings) == found.settings
+
+
+def test_a_link_keeps_what_agrees_when_values_contradict_each_other():
+    query = {"tab": "color", "method": "fast", "eta": "0.5", "repeats": "2", "seed": "8"}
+    found = provenance.from_query(query)
+    assert found is not None
+    assert (found.settings.seed, found.settings.method) == (8, "fast")
+    assert [error.kind for error in found.problems] == ["fast_eta", "fast_repeats"]
 
 
 @pytest.mark.parametrize("revision", [7, None, ["a"], {"b": 1}])
@@ -569,8 +580,8 @@ def assert_same_pictures(found: list[Image.Image], expected: list[Image.Image]) 
 def test_an_example_comes_back_with_all_that_is_shown_of_it(name: str, tmp_path: Path):
     last = last_of(ALL[name])
     path = tmp_path / "example.png"
-    provenance.save_example(last, provenance.facts_of(last), path)
-    found = provenance.load_example(path, PREVIEWS[kind_of(name)])
+    example_files.save_example(last, provenance.facts_of(last), path)
+    found = example_files.load_example(path, PREVIEWS[kind_of(name)])
     assert type(found) is type(last)
     assert found.finished
     apart = {"pictures", "unguided", "history"}
@@ -596,7 +607,7 @@ def test_an_example_comes_back_with_all_that_is_shown_of_it(name: str, tmp_path:
 def test_an_example_is_a_picture_like_any_other_and_brings_its_run_back(tmp_path: Path):
     last = last_of(RUNS["color"])
     path = tmp_path / "example.png"
-    provenance.save_example(last, provenance.facts_of(last), path)
+    example_files.save_example(last, provenance.facts_of(last), path)
     assert provenance.read(path).settings == last.settings
 
 
@@ -605,15 +616,15 @@ def test_an_example_that_is_missing_or_damaged_is_refused(tmp_path: Path):
     last = last_of(RUNS["digits"])
     path = tmp_path / "example.png"
     with pytest.raises(RecordError):
-        provenance.load_example(path, digits.Preview)
+        example_files.load_example(path, digits.Preview)
     told = provenance.facts_of(last)
     for shown in (None, {}, {"mode": "L"}, [], "shown", {"preview": {}, "mode": "?"}):
         with pytest.raises(RecordError) as caught:
-            provenance.load_example(saved(path, {**told, "shown": shown}), digits.Preview)
+            example_files.load_example(saved(path, {**told, "shown": shown}), digits.Preview)
         one_sentence(caught)
-    provenance.save_example(last, told, path)
+    example_files.save_example(last, told, path)
     with pytest.raises(RecordError):
-        provenance.load_example(path, color.Preview)
+        example_files.load_example(path, color.Preview)
 
 
 def test_a_hash_stands_for_a_picture_where_settings_are_shown():

@@ -62,6 +62,7 @@ def state(pictures: Sequence[Sequence[Image.Image | None]], **changes: Any) -> S
         columns=columns,
         pictures=[list(row) for row in pictures],
         scores=[[None] * len(row) for row in pictures],
+        cells=[[None] * len(row) for row in pictures],
         done=0,
         total=total,
         seconds=0.0,
@@ -255,7 +256,7 @@ def test_contradictions_are_told_before_anything_is_drawn():
         (
             of_color("seed", "1"),
             of_color("seed", "2"),
-            "rows and columns must be settings that differ, got 'seed' for both",
+            "rows and columns must be settings that differ, got seed for both",
         ),
         (NONE, NONE, "rows and columns must be settings that differ, got nothing for both"),
         (Axis("size", (1,)), NONE, "rows and columns must be settings out of .+, got 'size'"),

@@ -28,6 +28,7 @@ from pipelines.core.rules.text import (
     DigitString,
     Prompt,
     prompt_entries,
+    shown_choice,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "rule",
     "setting",
     "show",
+    "shown_choice",
     "validate",
     "without_effect",
 ]

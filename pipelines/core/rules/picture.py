@@ -54,8 +54,8 @@ class Mask(Picture):
         if not address:
             return ""
         mask = images.to_mask(images.from_data_uri(address))
-        height, width = mask.shape
-        if height != width:
+        if mask.shape[0] != mask.shape[1]:
+            width, height = pictures.size_of(value, name=name)
             raise SettingsError("mask_square", name=name, width=width, height=height)
         if float(mask.max()) < 0.5:
             raise SettingsError("mask_black", name=name)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipelines.core.errors import Message, SettingsError, show
+from pipelines.core.errors import Message, Option, SettingsError, Several, show
 from pipelines.core.rules import weights
-from pipelines.core.rules.base import NONE, Rule, with_current
+from pipelines.core.rules.base import NONE, Rule, rule, with_current
 from pipelines.core.rules.number import every
 from pipelines.core.typed import plain, plain_number
 
@@ -38,12 +38,21 @@ class Choice(Rule):
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in self.options:
             raise SettingsError(
-                "choice", name=name, options=", ".join(self.options), got=show(value)
+                "choice",
+                name=name,
+                options=Several(Option(name, option) for option in self.options),
+                got=show(value),
             )
         return value
 
     def suggestions(self, current: Any) -> Sequence[str]:
         return self.options
+
+
+def shown_choice(settings: Any, name: str) -> str:
+    """Returns the value of a setting as errors quote it: a choice as itself, others in short."""
+    value = getattr(settings, name)
+    return Option(name, value) if isinstance(rule(settings, name), Choice) else show(value)
 
 
 @dataclass(frozen=True)
