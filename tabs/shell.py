@@ -1,4 +1,4 @@
-"""Common structure of the generating tabs: controls, result, and the events between them."""
+"""Common structure of the generating tabs: their parts, and the events between them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import gradio as gr
 from pipelines.core.rules import validate
 from pipelines.models import hub
 from pipelines.runs.product import Product
-from tabs import chips, common, controls, examples, explain, i18n, lane, results, sweeps, uploads
-from tabs.i18n import Translatable
+from tabs import common, controls, examples, i18n, lane, layout, results, sweeps, uploads
 from tabs.lane import Turn
 from tabs.latest_run import is_token, runs
-from tabs.results import ResultComponents
 from tabs.tab import (
-    READY,
     Tab,
     example_status,
     restore_run,
@@ -39,7 +36,7 @@ def build(product: Product, language: gr.Radio) -> Tab:
         product: product that the tab generates.
         language: component that holds the language.
     """
-    tab, run, stop, copy = _layout(product)
+    tab, run, stop, copy = layout.layout(product)
     wishes = [tab.controls[name] for name in controls.names_of(product, controls.WISH)]
     submits = [c.submit for c in wishes if isinstance(c, gr.Textbox)]
     event = _wire_run(tab, language, [run.click, *submits])
@@ -61,151 +58,6 @@ def build(product: Product, language: gr.Radio) -> Tab:
     uploads.wire(product, tab.controls, language)
     view_of(product).wire(tab.controls, language)
     return tab
-
-
-def _layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
-    """Lays out a tab; returns it with its buttons: Paint, Stop and Copy link."""
-    custom = view_of(product).controls
-    gr.Markdown(Translatable(f"{product.name}.introduction"), elem_classes="introduction")
-    # On a narrow page the style sheet dissolves the columns and orders their parts.
-    with gr.Row(elem_classes="workspace"):
-        with gr.Column(elem_classes="hands", min_width=0):
-            heading(product, "shared.settings", classes="sr-only")
-            with gr.Column(elem_classes="wish", min_width=0):
-                laid_out = controls.layout(product, controls.WISH, custom)
-                of_chips = chips.build(product)
-                run, stop, estimate = _buttons(product)
-            with gr.Column(elem_classes="controls", min_width=0):
-                for group in (controls.MAIN, *controls.groups(product)):
-                    laid_out |= controls.layout(product, group, custom)
-        with gr.Column(elem_classes="eyes", min_width=0):
-            with gr.Column(elem_classes="shown", min_width=0):
-                heading(product, "shared.result", classes="sr-only")
-                result, copy = _result_components(product)
-            with gr.Column(elem_classes="shelf", min_width=0):
-                heading(product, "shared.examples")
-                shelf = examples.build(product)
-            with gr.Column(elem_classes="look", min_width=0):
-                heading(product, "inside.title")
-                result.charts.render()
-                result.filmstrip.render()
-    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{product.prefix}sweep"):
-        sweep = sweeps.layout(product)
-    tab = Tab(
-        product=product,
-        controls=laid_out,
-        result=result,
-        token=gr.Textbox(visible=False),
-        estimate=estimate,
-        chips=of_chips,
-        sections=controls.sections(product),
-        thumbnails=controls.thumbnails(product),
-        parts={part: controls.laid_out(part) for part in view_of(product).parts},
-        explanation=_explanation(product),
-        examples=shelf,
-        sweep=sweep,
-    )
-    return tab, run, stop, copy
-
-
-def _explanation(product: Product) -> gr.Markdown:
-    with gr.Accordion(
-        Translatable("explain.title"), open=False, elem_id=f"{product.prefix}explain"
-    ):
-        return gr.Markdown(
-            explain.page(product, i18n.DEFAULT),
-            latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
-            elem_classes="how",
-        )
-
-
-def heading(product: Product, key: str, *, classes: str = "") -> gr.HTML:
-    """Lays out the heading of a part of a tab.
-
-    Args:
-        product: that the tab generates.
-        key: of the text.
-        classes: of the element; "sr-only" is for screen readers alone.
-    """
-    return gr.HTML(
-        Translatable(key),
-        html_template="<h2>${value}</h2>",
-        elem_id=f"{product.prefix}{key.replace('.', '-')}-heading",
-        elem_classes=["heading", classes],
-    )
-
-
-def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
-    """Lays out Paint and Stop, the switch for live sliders, and the estimated time."""
-    prefix = product.prefix
-    with gr.Row(elem_classes="run-row"):
-        run = gr.Button(
-            Translatable(f"{product.name}.run"),
-            variant="primary",
-            elem_id=f"{prefix}draw",
-            min_width=100,
-        )
-        stop = gr.Button(Translatable("shared.stop"), elem_id=f"{prefix}stop", min_width=80)
-    with gr.Row(elem_classes="live-row"):
-        gr.Checkbox(
-            False,
-            label=Translatable("shared.live"),
-            info=Translatable("shared.live_info"),
-            elem_id=f"{prefix}live",
-            container=False,
-            interactive=True,  # `assets/studio.js` reads it
-        )
-        estimate = gr.HTML(elem_id=f"{prefix}estimate", elem_classes="estimate")
-    return run, stop, estimate
-
-
-def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
-    """Lays out pictures, status, scores and downloads; plots and filmstrip are rendered later."""
-    prefix = product.prefix
-    with gr.Row(elem_classes=["result", "stacked"] if product.crisp else "result"):
-        with gr.Column(min_width=0):
-            pictures = gr.HTML(results.starting_noise(product), elem_id=f"{prefix}result")
-            gr.Slider(  # moved by `assets/studio.js`, without asking the server
-                0,
-                100,
-                50,
-                step=1,
-                label=Translatable("shared.cut"),
-                interactive=True,  # Gradio disables it otherwise, because no event uses it
-                buttons=[],
-                elem_id=f"{prefix}cut",
-                elem_classes="cut",
-            )
-        with gr.Column(min_width=0):
-            ready = common.status_line(i18n.translate(i18n.DEFAULT, READY))
-            status = gr.HTML(ready, elem_id=f"{prefix}status")
-            scores = gr.HTML(elem_id=f"{prefix}scores")
-            download, animation, copy = _take_away(prefix)
-    result = ResultComponents(
-        pictures=pictures,
-        status=status,
-        scores=scores,
-        charts=gr.HTML(elem_id=f"{prefix}chart", render=False),
-        filmstrip=gr.HTML(elem_id=f"{prefix}inside", render=False),
-        download=download,
-        animation=animation,
-        link=gr.Textbox(visible=False),
-    )
-    return result, copy
-
-
-def _take_away(prefix: str) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.Button]:
-    """Lays out what takes a result away: the picture, the animation and the link."""
-    small: dict[str, Any] = {"size": "sm", "min_width": 60}
-    with gr.Row(elem_classes="take-away"):
-        download, animation = (
-            gr.DownloadButton(
-                Translatable(f"shared.{key}"), interactive=False, elem_id=prefix + name, **small
-            )
-            for key, name in (("save", "download"), ("animation", "animation"))
-        )
-        copy = gr.Button(Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small)
-    return download, animation, copy
 
 
 def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:

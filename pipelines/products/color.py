@@ -165,8 +165,7 @@ class ColorSettings(shared.SeveralPictures):
     def only_ours(self) -> list[str]:
         """Returns the names of settings in use that the course's notebook does not have."""
         names = ("region", "mask", "palette", "brightness", "contrast", "symmetry")
-        own = plugins.losses_of(self)
-        return [n for n in (*names, *own) if getattr(self, n) != getattr(type(self), n)]
+        return shared.changed(self, (*names, *plugins.losses_of(self)))
 
 
 @dataclass(frozen=True)
@@ -242,8 +241,9 @@ def score(picture: Image.Image, settings: ColorSettings) -> float:
 
 def mean_color(picture: Image.Image, settings: ColorSettings) -> str:
     """Returns the mean colour of the picture, or of the region, as `#RRGGBB`."""
-    mean = images.mean_rgb(picture, region_of(settings, picture.width))
-    return images.to_hex([round(value) for value in mean])
+    return images.to_hex(
+        [*map(round, images.mean_rgb(picture, region_of(settings, picture.width)))]
+    )
 
 
 def load(settings: ColorSettings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -261,3 +261,8 @@ def noise() -> Any:
     return setting(
         -1.0, rule, "eta", "Fresh noise per step; -1: as the method says", group="advanced"
     )
+
+
+def changed(settings: Any, names: Iterable[str]) -> list[str]:
+    """Returns those of some names whose settings differ from their defaults."""
+    return [name for name in names if getattr(settings, name) != getattr(type(settings), name)]

@@ -532,7 +532,7 @@ def test_weights_of_a_variant_alone_are_taken(
 ):
     use(monkeypatch, save(tmp_path))
     (tmp_path / "unet" / f"{WEIGHTS}.safetensors").unlink()
-    unet = stock_unet(sample_size=32).to(torch.float16)
+    unet: Any = stock_unet(sample_size=32).half()
     unet.save_pretrained(
         tmp_path / "unet",
         variant=variant,

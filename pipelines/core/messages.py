@@ -1,0 +1,275 @@
+"""English error messages: one sentence per kind, with placeholders for the parts.
+
+Other languages have theirs in `assets/words`.
+"""
+
+from __future__ import annotations
+
+MESSAGES: dict[str, str] = {
+    # Settings, one by one.
+    "whole": "{name} must be a whole number from {minimum} to {maximum}, got {got}",
+    "real": "{name} must be a number from {minimum:g} to {maximum:g}, got {got}",
+    "real_or_off": (
+        "{name} must be a number from {minimum:g} to {maximum:g} (or {off}: off), got {got}"
+    ),
+    "choice": "{name} must be one of {options}, got {got}",
+    "digits": "{name} must be {minimum} to {maximum} characters 0-9, got {got}",
+    "digit_or_none": "{name} must be a text of one digit 0-9, or empty, got {got}",
+    "color": "{name} must be a colour such as #44CCAA, rgb(68, 204, 170) or teal, got {got}",
+    "palette": (
+        "{name} must be up to {maximum} colours with shares such as #102040 60, gold 40, got {got}"
+    ),
+    "palette_count": "{name} must be at most {maximum} colours, got {got}",
+    "palette_some_shares": (
+        "{name} must be colours that all have a share or none, got {shared} of {count} with one"
+    ),
+    "palette_sum": "{name} must be colours whose shares add up to 100, got {got:g}",
+    "palette_share": "{name} must be colours with shares above 0, up to 100, got {got}",
+    "prompt": "{name} must be words, at most {maximum} characters, got {got}",
+    "prompt_unicode": "{name} must be valid Unicode, got {got}",
+    "prompt_count": "{name} must be at most {maximum} sentences between |, got {got}",
+    "prompt_words": "{name} must be words before and after every |, got {got}",
+    "prompt_weight": (
+        "{name} must be sentences with weights from -{maximum:g} to {maximum:g} other than 0, "
+        "got {got}"
+    ),
+    "prompt_number": (
+        "{name} must end in words or in a weight such as 0.5 or -1 after the colon, got {got}"
+    ),
+    "prompt_brackets": (
+        "{name} must have each weight at the end of an entry, as in red:1.2 | heart, got {got}"
+    ),
+    "prompt_bar": "{name} must have | between weights, as in snow:1 | people:-0.5, got {got}",
+    "prompt_word_as_weight": (
+        "{name} must have a number after the colon, or :1 after the word, where others have "
+        "weights, got {got}"
+    ),
+    "prompt_tokens": (
+        "{name} must be at most {maximum} tokens for {clip_model}, about as many words, got {got}"
+    ),
+    "picture": (
+        "{name} must be a picture (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF) or its "
+        "data:image/png;base64, address, got {got}"
+    ),
+    "picture_bytes": "{name} must be a picture of at most {maximum} MB, got {got:.1f} MB",
+    "picture_size": (
+        "{name} must be at most {maximum} px wide and high and {megapixels} megapixels, "
+        "got {width} x {height} px"
+    ),
+    "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
+    "mask_black": "{name} must be white somewhere, got one that is wholly black",
+    # Settings that contradict each other.
+    "eta_solver": "{@eta} must be 0 unless {@solver} is {@solver=ddim}, got {got:g}",
+    "region_or_mask": "{@region} must be {@region=all} when {@mask} is given, got {got}",
+    "loss_pixels": (
+        "{@loss} must be {@loss=mean} with {@region}, {@mask} or {@palette}, got {@loss=pixels}"
+    ),
+    "course_only": (
+        "{name} must be left at its default when {@method} is {@method=course}, which knows only "
+        "one colour for every pixel, got {got}"
+    ),
+    "course_color": (
+        "{@color} must be left empty when {@method} is {@method=course}, which knows only words, "
+        "got {got}"
+    ),
+    "course_own": (
+        "{name} must be 0 when {@method} is {@method=course}, which knows only words, got {got}"
+    ),
+    "prompt_missing": (
+        "{@prompt} must be words such as a landscape with trees, or come with {@image_prompt}, "
+        "got nothing"
+    ),
+    "scale_of_course": (
+        "{@guidance_scale} must be a number from 0 to {maximum:g} unless {@method} is "
+        "{@method=course}, got {got:g}"
+    ),
+    "start_stop": "{start_name} must be at most {stop_name}, {stop:g}, got {start:g}",
+    "fast_eta": (
+        "{@eta} must be 0 or {off} when {@method} is {@method=fast}, which adds no noise, "
+        "got {got:g}"
+    ),
+    "fast_repeats": (
+        "{@repeats} must be 0 or 1 when {@method} is {@method=fast}, which does each step once, "
+        "got {got:g}"
+    ),
+    # Sweeps over settings.
+    "sweep_name": "{@rows} and {@columns} must be settings out of {options}, got {got}",
+    "sweep_values": "{name} must be values between commas or semicolons, got {got}",
+    "sweep_many": "{name} must be at most {maximum} values, got more in {got}",
+    "sweep_repeated": "{name} must be values that differ, got {got} twice",
+    "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {got}",
+    "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {got}",
+    "sweep_axes": "{@rows} and {@columns} must be settings that differ, got {got} for both",
+    "sweep_cells": (
+        "{@rows} and {@columns} must be at most {maximum} cells together, got {rows} x {columns}"
+    ),
+    # What cannot end in time.
+    "run_too_long": (
+        "This run would take about {estimate} s, and a run may take {limit} s; {fits} would end "
+        "in time"
+    ),
+    "run_hopeless": (
+        "This run would take about {estimate} s, and a run may take {limit} s; choose a faster "
+        "method or model"
+    ),
+    "sweep_too_long": (
+        "{size} would take about {estimate} s, and a run may take {limit} s; {fits} would end in "
+        "time"
+    ),
+    "sweep_hopeless": (
+        "{size} would take about {estimate} s, and a run may take {limit} s; choose a faster "
+        "method or model"
+    ),
+    "fits_steps": "{count} steps",
+    "fits_images": "{count} pictures",
+    "fits_tries": "{count} seeds tried",
+    "fits_single": "one picture of {count} steps with one seed tried",
+    "fits_cells": "{count} cells",
+    "fits_cells_of_steps": "{cells} cells of {count} steps",
+    "fits_or": "{first}, or {second}",
+    "own_failed": "{name}, a loss or method of {path}, failed: {reason}",
+    # Checkpoints.
+    "files_missing": (
+        "Checkpoint {key} cannot be loaded, files are missing: {files}; "
+        "restore them from the project's repository."
+    ),
+    "files_damaged": (
+        "Checkpoint {key} cannot be loaded: its files are damaged; "
+        "restore them from the project's repository."
+    ),
+    "file_damaged": (
+        "Checkpoint {key} cannot be loaded: its file {file} is damaged; "
+        "restore it from the project's repository."
+    ),
+    "hub_file_damaged": (
+        "Checkpoint {key} cannot be loaded: its file {file} is not what the Hub sent; "
+        "delete it from the cache of the Hub, so that it is fetched again."
+    ),
+    "clip_damaged": (
+        "Checkpoint {key} cannot be loaded: its files are damaged; restore them from the project."
+    ),
+    "hub_clip_damaged": (
+        "Checkpoint {key} cannot be loaded: its files are damaged; restore them from the Hub."
+    ),
+    "not_fetched": "Checkpoint {key} is fetched from the Hub when it is first used.",
+    "clip_unreachable": (
+        "Checkpoint {key} cannot be fetched from the Hub ({reason}); clip-small needs no network."
+    ),
+    "not_finite": (
+        "Model {model} gave numbers that are not finite in step {step} of {total}: its weights are "
+        "damaged, too large for this precision, or guided too strongly."
+    ),
+    # The user's own models.
+    "own_checkpoints": (
+        "STUDIO_CHECKPOINTS must be name=folder or name=Hub id, with commas between several, and "
+        "names of 1 to 40 letters, digits, dots, _ or - that no other model has, got {got}"
+    ),
+    "own_no_folder": (
+        "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
+    ),
+    "hub_failed": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
+    "own_no_config": (
+        "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but has no "
+        "{file} that can be read as one's."
+    ),
+    "own_class": (
+        "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
+        "network is of the class {got}."
+    ),
+    "own_class_conditional": (
+        "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
+        "network is class-conditional."
+    ),
+    "own_channels": (
+        "Checkpoint {key} must draw pictures of 3 channels, but its network takes {taken} and "
+        "gives {given}."
+    ),
+    "own_no_size": (
+        "Checkpoint {key} cannot be used: the config of its network does not say what size its "
+        "pictures are."
+    ),
+    "own_size": (
+        "Checkpoint {key} draws pictures of an unusual size: they must be square, from {minimum} "
+        "to {maximum} px and a multiple of {stride} px, got {got} px."
+    ),
+    "own_scheduler": (
+        "Checkpoint {key} must have a scheduler of betas, such as DDPMScheduler, got {got}."
+    ),
+    "own_prediction": (
+        "Checkpoint {key} must have a scheduler whose prediction type is one of {accepted}, got "
+        "{got}."
+    ),
+    "own_timesteps": (
+        "Checkpoint {key} must have a scheduler of {minimum} timesteps or more, as many as a run "
+        "may have steps, got {got}."
+    ),
+    "own_no_weights": (
+        "Checkpoint {key} cannot be used: there is no diffusion_pytorch_model.safetensors or .bin "
+        "beside the config of its network."
+    ),
+    "own_files_missing": "Checkpoint {key} cannot be used: files are missing: {files}.",
+    "own_damaged": (
+        "Checkpoint {key} cannot be used: its weights are damaged, {file} cannot be read."
+    ),
+    "own_pickle": (
+        "Checkpoint {key} cannot be used: {file} is a pickle that holds more than weights, or is "
+        "damaged; save the weights as safetensors."
+    ),
+    "own_config": (
+        "Checkpoint {key} cannot be used: no network can be made from the config of its network."
+    ),
+    "own_other_weights": (
+        "Checkpoint {key} cannot be used: its weights are not those of its config, {reason}."
+    ),
+    "own_weight_missing": "{weight} is missing",
+    "own_weight_shape": "{weight} is {got}, and must be {wanted}",
+    "own_weight_unknown": "there are others besides",
+    "own_schedule_damaged": (
+        "Checkpoint {key} cannot be used: its scheduler cannot be made from its config."
+    ),
+    "no_repository": "no such repository, or one that is not open to you",
+    "no_answer": "it does not answer",
+    "hub_slow": "it answers too slowly",
+    "hub_gated": "the repository is gated: ask for access on its page, and give the app a token",
+    "hub_no_revision": "the repository has no such revision",
+    "hub_no_file": "the repository has no {file}",
+    "hub_busy": "it was asked too often; try again in a few minutes",
+    "hub_broken": "it has a fault; try again later",
+    "hub_truncated": "what came was not whole; try again",
+    "hub_disk_full": "the disk is full",
+    "hub_disk_closed": "the app may not write into the folder for what is fetched",
+    "hub_token": "it does not know the app's token",
+    # Descriptions of a value, in place of a quotation.
+    "nothing": "nothing",
+    "that_many_characters": "{count} characters",
+    "that_many": "{count} of them",
+    "unreadable_file": "a file that cannot be read",
+    "damaged_picture": "a damaged picture",
+    "empty_file": "an empty file",
+    "heic_file": "a HEIC picture: save it as JPEG or PNG",
+    # Files and links that restore a run.
+    "record_no_png": "The file must be a PNG picture that can be read.",
+    "record_too_large": "The picture must be at most {most} px wide and high, got {got} px.",
+    "record_no_facts": (
+        "The picture must be one saved by this studio: it says nothing of how it was made. "
+        "Other programs and messengers often remove that."
+    ),
+    "record_left_out": (
+        "The picture given as {name} was too large to be kept in this file: open the file that "
+        "the Save button gave instead."
+    ),
+    "record_damaged": "What the picture says of how it was made is damaged.",
+    "record_tab": "tab must be one of {accepted}, got {got}.",
+    "record_without_tab": "This was drawn by {got}, which has no tab here; call it over the API.",
+    "record_plugin": (
+        "This run used {got}, a loss or method of somebody's own that is not installed here: "
+        "name its file in STUDIO_PLUGINS."
+    ),
+    "record_unknown": (
+        "{got} must be a setting of the tab {tab}: this file was made by another version."
+    ),
+    "record_link_too_long": (
+        "The link would be {got} characters long, and at most {most} are taken everywhere, for it "
+        "would hold a picture. Save the PNG instead: it holds everything."
+    ),
+}
