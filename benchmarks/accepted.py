@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from benchmarks import accepted_files, accepted_training
 from pipelines.core.errors import UserError
 from pipelines.core.rules import Color, Palette, Prompt
 from pipelines.products.settings import ColorSettings
@@ -162,19 +163,20 @@ NUMBERS = Section(
     ),
 )
 
-SECTIONS: list[Section] = [WORDS, COLORS, PALETTES, NUMBERS]
+_OTHERS = (*accepted_files.PARTS, *accepted_training.PARTS)
+SECTIONS: list[Section] = [WORDS, COLORS, PALETTES, NUMBERS, *(Section(*o) for o in _OTHERS)]
 
 
 def code(text: str) -> str:
     """Returns a text as a code span in a cell of a table."""
-    return "`" + text.replace("|", "\\|").replace("\n", "\\n") + "`"
+    return "`" + (text or " ").replace("|", "\\|").replace("\n", "\\n") + "`"
 
 
 def outcome(section: Section, example: str) -> str:
     """Returns what an example becomes, as a code span, or the sentence that refuses it."""
     try:
         return code(section.check(example))
-    except UserError as error:
+    except (UserError, ValueError) as error:
         return str(error).replace("|", "\\|")
 
 

@@ -1,21 +1,18 @@
-"""Folders and pictures that training takes or refuses, and what becomes of each.
+"""Folders and pictures that training takes or refuses; `benchmarks.accepted` writes the page.
 
-    python -m benchmarks.accepted_training
-
-prints two sections for docs/accepted.md. Every example is made and read, so they say what is done.
+Every example is made and read, so the page says what is done.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import typer
 from PIL import Image
 
+from benchmarks.accepted_files import Part
 from training.core.decoding import LIMITS, opened
 from training.core.folders import TRAIN, counted, picture_folder
 
@@ -37,14 +34,15 @@ REFUSED_FOLDERS = (
     ("no picture that is read", "a.heic, b.txt"),
 )
 PICTURES = (
-    ("colour", "RGB", "PNG"),
-    ("transparent", "RGBA", "PNG"),
-    ("with a palette", "P", "GIF"),
-    ("grey of 16 bits", "I;16", "PNG"),
-    ("floats", "F", "TIFF"),
-    ("for print", "CMYK", "JPEG"),
-    ("AVIF", "RGB", "AVIF"),
+    ("colour", "RGB, PNG"),
+    ("transparent", "RGBA, PNG"),
+    ("with a palette", "P, GIF"),
+    ("grey of 16 bits", "I;16, PNG"),
+    ("floats", "F, TIFF"),
+    ("for print", "CMYK, JPEG"),
+    ("AVIF", "RGB, AVIF"),
 )
+REFUSED_PICTURES = (("another format", "RGB, PPM"), ("another, of the web", "RGB, ICO"))
 
 
 def becomes(files: str) -> str:
@@ -82,29 +80,33 @@ def encoded(mode: str, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def sections() -> Iterator[str]:
-    """The lines of both sections."""
-    yield "## Folders\n\n| form | files | becomes |\n| --- | --- | --- |"
-    for form, files in FOLDERS:
-        yield f"| {form} | `{files}` | {becomes(files)} |"
-    yield "\n| form | files | refused with |\n| --- | --- | --- |"
-    for form, files in REFUSED_FOLDERS:
-        try:
-            becomes(files)
-        except ValueError as error:
-            yield f"| {form} | `{files or ' '}` | {error} |"
-    yield (
-        f"\n## Pictures in training\n\nUp to {LIMITS.num_pixels // 10**6} megapixels and "
-        f"{LIMITS.num_bytes >> 20} MB.\n\n| form | mode and format | becomes |\n| --- | --- | --- |"
-    )
-    for form, mode, kind in PICTURES:
-        yield f"| {form} | {mode}, {kind} | {opened(encoded(mode, kind)).mode} |"
+def mode_of(example: str) -> str:
+    """Returns the mode that training gets a picture in.
+
+    Args:
+        example: mode and format of a file, `RGB, PNG`.
+
+    Raises:
+        UserError: if it is refused.
+    """
+    return opened(encoded(*example.split(", "))).mode
 
 
-def main() -> None:
-    """Prints both sections."""
-    print("\n".join(sections()))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+PARTS: tuple[Part, ...] = (
+    (
+        "Folders",
+        "For `--dataset-name` of the training commands. Every file is used, or counted with its "
+        "reason.",
+        becomes,
+        FOLDERS,
+        REFUSED_FOLDERS,
+    ),
+    (
+        "Pictures in training",
+        f"Files of up to {LIMITS.num_pixels // 10**6} megapixels and {LIMITS.num_bytes >> 20} MB, "
+        "upright as their EXIF says; modes are those of Pillow.",
+        mode_of,
+        PICTURES,
+        REFUSED_PICTURES,
+    ),
+)

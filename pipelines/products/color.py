@@ -241,9 +241,8 @@ def score(picture: Image.Image, settings: ColorSettings) -> float:
 
 def mean_color(picture: Image.Image, settings: ColorSettings) -> str:
     """Returns the mean colour of the picture, or of the region, as `#RRGGBB`."""
-    return images.to_hex(
-        [*map(round, images.mean_rgb(picture, region_of(settings, picture.width)))]
-    )
+    mean = images.mean_rgb(picture, region_of(settings, picture.width))
+    return images.to_hex([*map(round, mean)])
 
 
 def load(settings: ColorSettings) -> None:

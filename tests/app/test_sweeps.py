@@ -95,7 +95,7 @@ def test_a_product_that_says_nothing_of_its_scores_shows_the_numbers(
     assert "is better" not in page
 
 
-@pytest.mark.parametrize("product", [PRODUCTS[name] for name in SETTINGS], ids=str)
+@pytest.mark.parametrize("product", [PRODUCTS[name] for name in SETTINGS], ids=list(SETTINGS))
 def test_a_cell_brings_back_its_own_settings(product: Product):
     token = kept(drawn(SETTINGS[product.name]))
     record = sweeps.record_of_cell(product, token, {"row": 1, "column": 0}, "en")

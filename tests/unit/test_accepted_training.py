@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import accepted_training
-from benchmarks.accepted_training import FOLDERS, REFUSED_FOLDERS, becomes, sections
+from benchmarks.accepted_training import FOLDERS, REFUSED_FOLDERS, becomes
 
 
 def test_examples_become_what_they_should():
@@ -27,10 +26,3 @@ def test_refused_examples_are_refused_in_one_sentence(files: str):
         ValueError, match=r"^dataset_name must be a folder of pictures, got 'photos'"
     ):
         becomes(files)
-
-
-def test_the_sections_have_every_example():
-    text = "\n".join(sections())
-    rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
-    count = len(FOLDERS) + len(REFUSED_FOLDERS) + len(accepted_training.PICTURES)
-    assert len(rows) == count + 3
