@@ -21,8 +21,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "accepted.md"
 
 _HEAD = """# What is accepted
 
-What people write, and what becomes of it. `python -m benchmarks.accepted` writes this page from the
-rules themselves, and a test feeds every example to them again.
+What people write, and what becomes of it. `.venv/bin/python -m benchmarks.accepted` writes this
+page from the rules themselves, and a test feeds every example to them again.
 """
 
 

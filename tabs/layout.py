@@ -40,8 +40,6 @@ def layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
                 heading(product, "inside.title")
                 result.charts.render()
                 result.filmstrip.render()
-    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{product.prefix}sweep"):
-        sweep = sweeps.layout(product)
     tab = Tab(
         product=product,
         controls=laid_out,
@@ -52,11 +50,16 @@ def layout(product: Product) -> tuple[Tab, gr.Button, gr.Button, gr.Button]:
         sections=controls.sections(product),
         thumbnails=controls.thumbnails(product),
         parts={part: controls.laid_out(part) for part in view_of(product).parts},
-        explanation=_explanation(product),
         examples=shelf,
-        sweep=sweep,
+        sweep=_sweep(product),  # above the explanation
+        explanation=_explanation(product),
     )
     return tab, run, stop, copy
+
+
+def _sweep(product: Product) -> sweeps.Panel:
+    with gr.Accordion(Translatable("sweep.title"), open=False, elem_id=f"{product.prefix}sweep"):
+        return sweeps.layout(product)
 
 
 def _explanation(product: Product) -> gr.Markdown:

@@ -178,9 +178,9 @@ def _visitor_language(query: Mapping[str, str], accepted: str) -> str:
     return language if language in i18n.LANGUAGES else i18n.preferred_language(accepted)
 
 
-def _notice(*sentences: str) -> str:
+def _notice(*sentences: str, between: str = "<br>") -> str:
     """Returns sentences as HTML for the notice above the tabs, one a line; empty without any."""
-    lines = "<br>".join(marked.element("span", sentence) for sentence in sentences)
+    lines = between.join(marked.element("span", sentence) for sentence in sentences)
     return f'<p role="alert">{lines}</p>' if lines else ""
 
 
@@ -212,7 +212,7 @@ def _restore_link(
         updates = restore_run(tabs, run, language) if run else {}
     except UserError as error:
         bad_link = i18n.translate(language, "page.bad_link")
-        return {header.notice: _notice(bad_link, i18n.error_message(language, error))}
+        return {header.notice: _notice(bad_link, i18n.error_message(language, error), between=" ")}
     messages = _link_messages(run, query, language)
     return updates | ({header.notice: _notice(*messages)} if messages else {})
 

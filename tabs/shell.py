@@ -76,10 +76,8 @@ def _wire_run(tab: Tab, language: gr.Radio, triggers: Sequence[Any]) -> Any:
                 for updates in _updates_of_run(product, token, language_code, values):
                     yield results.in_output_order(updates)
         except gr.Error as error:
-            latest = runs.preview(token)
-            updates = results.end_updates(
-                product, latest, earlier, runs.language(token, language_code), error
-            )
+            latest, spoken = runs.preview(token), runs.language(token, language_code)
+            updates = results.end_updates(product, latest, earlier, spoken, error)
             runs.remember(token, results.shown_after(latest, earlier, error))
             yield results.in_output_order(updates)
             raise

@@ -222,8 +222,7 @@ def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
     """Returns all loss terms of a run; the colour comes last, so nothing moves x0 after it."""
     extras = guided.extra_losses(settings)
     weighted = [losses.Term(loss, settings.extras_weight) for loss in extras]
-    own = plugins.terms_of(settings)
-    return [*weighted, *own, losses.Term(color_loss(settings, size_px))]
+    return [*weighted, *plugins.terms_of(settings), losses.Term(color_loss(settings, size_px))]
 
 
 def score(picture: Image.Image, settings: ColorSettings) -> float:

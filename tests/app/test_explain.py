@@ -182,6 +182,7 @@ def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.Mon
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)
     monkeypatch.setattr(plugins, "PLUGINS", (plugins.Plugin("mine.py", "0" * 64),))
+    monkeypatch.setattr(plugins, "clashes", lambda plugin: ["seed"])
     for tab in TABS:
         explain.page(PRODUCTS[tab], language)
     about.text(language)

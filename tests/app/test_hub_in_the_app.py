@@ -332,8 +332,8 @@ def test_a_pickle_that_would_run_code_is_refused_with_a_sentence_and_not_run(
     evil = {**stock_unet().state_dict(), "more": Malicious(tmp_path / "ran")}
     torch.save(evil, tiny / "unet" / PICKLE)
     assert told(client, IN_FOLDERS) == (
-        f"Checkpoint {IN_FOLDERS} cannot be used: its weights are damaged, are not those of its "
-        "config, or are a pickle that holds more than weights."
+        f"Checkpoint {IN_FOLDERS} cannot be used: {PICKLE} is a pickle that holds more than "
+        "weights, or is damaged; save the weights as safetensors."
     )
     assert not (tmp_path / "ran").exists()
     assert_bundled_ones_paint(client)

@@ -202,7 +202,7 @@ def test_words_that_the_clip_does_not_know_are_text_too(previews: dict[str, Any]
     ("language", "sentence"),
     [
         ("en", "clip-small learned English; it cannot read these words: 雪景, снег"),
-        ("zh", "clip-small 只学过英文，读不懂这些词：雪景, снег"),
+        ("zh", "clip-small 只学过英文，读不懂这些词：雪景、снег"),
     ],
 )
 def test_words_that_the_clip_cannot_read_have_a_sentence_of_their_own(
@@ -437,8 +437,8 @@ def test_a_finished_run_fills_every_component_and_one_that_goes_on_the_first(
     first, last = (results.updates(product, previews[name][i], "en") for i in (0, -1))
     assert set(last) == set(first) == set(names())
     assert (first["filmstrip"], first["link"]) == ("", "")
-    assert not first["download"].interactive
-    assert not first["animation"].interactive
+    assert not first["download"]["interactive"]
+    assert not first["animation"]["interactive"]
 
 
 def test_updates_are_in_the_order_of_the_components_and_cover_every_one():

@@ -210,8 +210,8 @@ def test_a_stopped_run_is_saved_and_linked_as_what_it_is(settings: Any, tmp_path
     product, preview = product_of(settings), stopped_run(settings)
     found = results.stop_updates(product, preview, "", "en")
     assert "Step 2 of 5" in found["status"]
-    assert found["download"].interactive
-    assert found["animation"].interactive
+    assert found["download"]["interactive"]
+    assert found["animation"]["interactive"]
     record = provenance.read(path_in(found["download"]))
     assert (record.stopped, record.settings) == ((2, 5), preview.settings)
     linked = provenance.from_query(dict(part.split("=") for part in found["link"].split("&")))
@@ -222,7 +222,7 @@ def test_a_stopped_run_is_saved_and_linked_as_what_it_is(settings: Any, tmp_path
 
 
 def path_in(button: Any) -> str:
-    value = button.value
+    value = button["value"] if isinstance(button, dict) else button.value
     return value["path"] if isinstance(value, dict) else value
 
 
@@ -232,7 +232,7 @@ def test_a_run_that_is_stopped_while_seeds_are_tried_is_kept_too():
     preview = stopped_run(settings, step=0)
     found = results.stop_updates(PRODUCTS["text"], preview, "", "en")
     assert provenance.read(path_in(found["download"])).stopped == (0, 4)
-    assert not found["animation"].interactive
+    assert not found["animation"]["interactive"]
     assert "while seeds were tried" in found["status"]
 
 

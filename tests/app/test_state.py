@@ -296,7 +296,7 @@ def test_an_error_on_the_page_is_said_in_another_language(built: Built):
     found = built.opened("en", tab="digits", digits="1234x")[built.head.notice]
     fresh = built.opened("zh", tab="digits", digits="1234x")[built.head.notice]
     assert marked.translated(found, "zh") == fresh
-    assert text_in(fresh).startswith("无法打开此链接。 ")
+    assert text_in(fresh).startswith("“要绘制的数字” 必须是 1 到 64 个字符")
 
 
 @pytest.mark.parametrize(
