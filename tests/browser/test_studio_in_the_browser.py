@@ -393,7 +393,7 @@ def test_a_chinese_browser_finds_chinese_and_may_choose(
     )
     before = found.sources()
     found.draw("x")
-    expect(found.page.get_by_text("digits 必须是")).to_be_visible()
+    expect(found.page.get_by_text("“要绘制的数字” 必须是").first).to_be_visible()
     found.page.locator("#language").get_by_label("English").check()
     expect(found.status).to_contain_text("Done in")
     expect(found.part("draw")).to_have_text("Draw")
