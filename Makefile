@@ -62,6 +62,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.recipes --image-size 64 --mixed-precision bf16 \
 	  --only "base, predicts, no loss, patches, narrower, wider"
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.batches --quick
 
 # Draws the examples that the app answers with at once.
 examples: $(VENV)/.dev

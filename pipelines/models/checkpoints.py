@@ -24,6 +24,9 @@ from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
 from pipelines.models.table import CLIPS, HUB, TABLE, Checkpoint, look_up, table
 
+NOT_OF_FILES = (ImportError, MemoryError, torch.OutOfMemoryError)
+"""Errors while a checkpoint is loaded that say nothing of its files."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -93,6 +96,8 @@ def _load(row: Checkpoint) -> Loaded:
         config = json.loads((row.folder / "unet" / "config.json").read_text())
         scheduler = json.loads((row.folder / "scheduler" / "scheduler_config.json").read_text())
         unet, _ = _read(config["_class_name"], row.folder / "unet", safetensors=True)
+    except NOT_OF_FILES:
+        raise
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
         raise CheckpointError("files_damaged", key=row.key) from error
     unet = unet.eval().requires_grad_(False).to(devices.device())
@@ -111,6 +116,8 @@ def _load_own(row: Checkpoint) -> Loaded:
             variant=own.weights.variant,
         )
         revision = own_revision(own)
+    except NOT_OF_FILES:
+        raise
     except Exception as error:  # safetensors, pickle and diffusers each have errors of their own
         raise own_weights.error_of(row.key, own, network_class(own.class_name)) from error
     if missing:  # diffusers initialises them randomly and only warns

@@ -106,6 +106,8 @@ def _load(row: Checkpoint) -> Clip:
     folder = _fetched(row) if row.repo_id else _bundled(row)
     try:
         return open_folder(row, folder)
+    except checkpoints.NOT_OF_FILES:
+        raise
     except Exception as error:  # open_clip, safetensors and JSON each have errors of their own
         if row.repo_id:
             raise CheckpointError("hub_clip_damaged", key=row.key) from error

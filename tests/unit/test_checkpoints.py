@@ -286,3 +286,17 @@ def test_every_bundled_checkpoint_draws_pictures_of_its_size_and_digits_as_the_c
         three, seven = (bundled.unet(x_t, 900, torch.tensor([label])).sample for label in (3, 7))
         assert three.shape == x_t.shape
         assert not torch.equal(three, seven)
+
+
+@pytest.mark.parametrize("error", [ImportError("html"), MemoryError()])
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_an_error_that_is_not_of_the_files_does_not_blame_them(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    def read(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoints, "_read", read)
+    checkpoints.unload_all()
+    with pytest.raises(type(error)):
+        checkpoints.load("paintings")
