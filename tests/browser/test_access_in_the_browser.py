@@ -238,7 +238,7 @@ def test_a_screen_reader_hears_of_a_run_and_of_a_sweep_three_times(wide: Visit, 
     wide.draw("x")
     expect(wide.status).to_contain_text("Nothing was drawn.")
     (sentence,) = heard(wide)
-    assert "digits must be" in sentence
+    assert "“Digits to draw” must be" in sentence
     set_slider(wide.page, "digits-num-inference-steps", 4)
     wide.unfold("sweep")
     wide.text.fill("1")

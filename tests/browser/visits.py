@@ -192,6 +192,11 @@ def set_slider(page: Page, elem_id: str, value: float) -> None:
     number.press("Tab")
 
 
+def pixels_of(source: str) -> bytes:
+    """The pixels of a picture of the page, without its record."""
+    return images.from_data_uri(source).tobytes()
+
+
 def facts_in(path: Path) -> dict[str, Any]:
     """What a saved picture says of itself."""
     with Image.open(path) as picture:
