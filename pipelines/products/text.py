@@ -388,7 +388,6 @@ PRODUCT = Product(
     facts=facts,
     details=details,
     unguided=lambda preview, index: unguided_settings(preview.settings, preview.seeds[index]),
-    pictures_stand_alone=False,
     curve=curve,
     noise_shape=(3, 64, 64),
     first_sweep=("guidance_scale", "prompt"),

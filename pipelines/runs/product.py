@@ -62,8 +62,6 @@ class Product:
         crisp: whether enlarged pixels are shown as squares.
         unguided: function from preview and index of a picture to the settings that draw its
             unguided picture, alone or at the same index; without it that one carries no record.
-        pictures_stand_alone: whether each picture is bit for bit the one that its own seed draws
-            alone; else a picture of several is brought back with all of them.
         has_tab: whether it has a tab; it has an endpoint anyway.
         position: among the tabs, from left to right.
     """
@@ -89,7 +87,6 @@ class Product:
     scale: int = 4
     crisp: bool = False
     unguided: Callable[[Any, int], Any] | None = None
-    pictures_stand_alone: bool = True
     has_tab: bool = True
     position: int = 100
 

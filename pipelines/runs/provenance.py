@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from PIL import Image
 
 from pipelines.core import images, pictures
-from pipelines.core.errors import SettingsError, Several, UserError
+from pipelines.core.errors import Several, UserError
 from pipelines.core.rules import is_picture, show, validate
 from pipelines.diffusion import plugins
 from pipelines.models import checkpoints
@@ -90,8 +90,6 @@ class Recorded(Protocol):
     def settings(self) -> type[Any]: ...
     @property
     def only_setting(self) -> str: ...
-    @property
-    def pictures_stand_alone(self) -> bool: ...
     @property
     def checkpoints(self) -> Callable[[Any], tuple[str, ...]]: ...
 
@@ -255,7 +253,8 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     tab = _known_tab(facts.get("tab") or _product_of_settings(values))
     settings = _settings(tab, values)
     revisions, stopped = _revisions(tab, settings, facts), _numbers(facts, "stopped", "step")
-    settings, picture = _of_picture(tab, settings, _numbers(facts, "picture", "index"))
+    picture = _numbers(facts, "picture", "index")  # drawn with the others: alone it may differ
+    picture = picture if picture and picture[1] == settings.count else None
     return Record(tab, settings, revisions, facts, picture, stopped)
 
 
@@ -273,26 +272,6 @@ def _numbers(facts: Mapping[str, Any], entry: str, first: str) -> tuple[int, int
     if not (isinstance(number, int) and isinstance(of, int)):
         return None
     return (number, of) if 0 <= number < of else None
-
-
-def _of_picture(
-    tab: str, settings: Any, picture: tuple[int, int] | None
-) -> tuple[Any, tuple[int, int] | None]:
-    """Returns the settings of one picture of several alone, or else those of all, and which it is.
-
-    Args:
-        tab: name of the product.
-        settings: checked, of all pictures.
-        picture: index and number of the pictures; None is all of them.
-    """
-    if picture is None or picture[1] != settings.count:
-        return settings, None
-    if not _products[tab].pictures_stand_alone:
-        return settings, picture
-    try:
-        return validate(settings.of_one_picture(picture[0])), None
-    except SettingsError:  # a seed beyond the largest
-        return settings, picture
 
 
 def _revisions(tab: str, settings: Any, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -95,39 +95,28 @@ def test_with_the_bundled_models_it_is_the_same_to_the_last_bit(settings: Any, t
             assert difference(draws(provenance.read(path)), shown) == 0
 
 
+COURSE = ColorSettings(
+    method="course", guidance_scale=40, num_images=3, seed=3, num_inference_steps=4
+)
+
+
 @pytest.mark.usefixtures("tiny_checkpoints")
-@pytest.mark.parametrize(("name", "seeds"), [("color", [4, 5, 6]), ("digits", [9, 10, 11])])
-def test_a_picture_of_several_comes_back_alone_with_its_own_seed(
-    name: str, seeds: list[int], tmp_path: Path
+@pytest.mark.parametrize(
+    "settings", [*SETTINGS.values(), COURSE], ids=[*SETTINGS, "course, whose loss is of the batch"]
+)
+def test_a_picture_of_several_comes_back_with_the_others_and_its_index(
+    settings: Any, tmp_path: Path
 ):
-    product = product_of(SETTINGS[name])
-    *_, last = product.run(SETTINGS[name])
-    found = [
-        provenance.read(path)
-        for path in saved_from(results.tiles(product, last, "en", with_records=True), tmp_path)
-    ][::2]
-    assert [record.settings.seed for record in found] == seeds
-    assert {record.settings.count for record in found} == {1}
-    if name == "digits":
-        assert [record.settings.digits for record in found] == list("007")
-
-
-@pytest.mark.usefixtures("tiny_checkpoints")
-def test_a_picture_that_depends_on_the_others_comes_back_with_them_and_its_index(tmp_path: Path):
-    product = PRODUCTS["text"]
-    *_, last = product.run(SETTINGS["text"])
-    html = results.tiles(product, last, "en", with_records=True)
-    found = [provenance.read(path) for path in saved_from(html, tmp_path)][::2]
-    assert [record.picture for record in found] == [(0, 2), (1, 2)]
-    assert {record.settings for record in found} == {last.settings}
-
-
-def test_the_last_seeds_that_there_are_come_back_with_the_others():
-    settings = validate(ColorSettings(num_images=2, seed=2**32 - 1))
-    facts = {"tab": "color", "settings": dataclasses.asdict(settings)}
-    found = [provenance.from_facts(facts | provenance.place_of(settings, i)) for i in (0, 1)]
-    assert [record.settings.count for record in found] == [1, 2]
-    assert found[1].picture == (1, 2)
+    product = product_of(settings)
+    *_, last = product.run(settings)
+    paths = saved_from(results.tiles(product, last, "en", with_records=True), tmp_path)[::2]
+    count = last.settings.count
+    for i, path in enumerate(paths):
+        record = provenance.read(path)
+        assert record.picture == ((i, count) if count > 1 else None)
+        assert record.settings == last.settings
+        with Image.open(path) as shown:
+            assert difference(draws(record), shown) == 0
 
 
 @pytest.mark.parametrize("told", [None, 7, [], {}, {"index": "0", "of": 3}, {"index": 3, "of": 3}])
