@@ -119,6 +119,8 @@ def test_everything_but_pictures_and_their_number_can_change():
         (of_color("guidance_scale", "０．２、0.3"), (0.2, 0.3)),
         (of_color("guidance_scale", "０‥０．４ × ３"), (0.0, 0.2, 0.4)),
         (of_color("guidance_scale", "0…0.4 ｘ 3"), (0.0, 0.2, 0.4)),
+        (of_color("guidance_scale", "0…0.5 x 3"), (0.0, 0.25, 0.5)),
+        (of_color("num_inference_steps", "10…50 x 3"), (10, 30, 50)),
         (of_color("brightness", "−1，０．５"), (-1.0, 0.5)),
         (of_color("seed", "１–３"), (1, 2, 3)),
         (of_digits("digits", "０—２、７"), ("0", "1", "2", "7")),
