@@ -24,7 +24,6 @@ from tabs import examples as shelf
 from tabs import i18n
 
 MAX_BYTES = 800_000
-DRAWN_ON = "AVX512"
 
 
 def product_of(name: str) -> Product:
@@ -145,9 +144,9 @@ def test_an_example_drawn_anew_has_the_same_pixels(name: str):
     *_, anew = product_of(name).generate(EXAMPLES[name])
     assert [m.t for m in found.history.moments] == [m.t for m in anew.history.moments]
     assert away(found.unguided, anew.unguided) <= 1
-    # Gradients through a CLIP let the last bit, which differs between processors, grow to a picture
-    # that differs to the eye.
-    same = torch.backends.cpu.get_cpu_capability() == DRAWN_ON or not name.startswith("text")
+    # Gradients through a CLIP let the last bit, which differs between processors of one kind too,
+    # grow to a picture that differs to the eye.
+    same = not name.startswith("text")
     moments = list(zip(found.history.moments, anew.history.moments, strict=True))
     for kept, drawn in moments[: 3 if same else 2]:
         assert away(kept.predicted, drawn.predicted) <= 2

@@ -218,7 +218,7 @@ def test_a_sweep_says_it_keeps_its_cells_and_can_be_drawn_again(
     expect(status).to_contain_text("Nothing was drawn.")
     small.fails_at(4 * 2 + 3)  # in the third
     draw.click()
-    expect(status).to_contain_text("Stopped. Step 2 of 4")
+    expect(status).to_contain_text("Stopped. 2 of 4 cells are drawn")
     expect(status.locator("progress")).to_have_count(0)
     expect(found.page.get_by_text(SENTENCE).first).to_be_visible()
     expect(found.part("sweep-grid").locator("td img")).to_have_count(3)
