@@ -44,12 +44,13 @@ class Control:
     Attributes:
         upload: the control.
         message: sentence below it about a file that cannot be used; else empty.
-        kept: path of the last file that could be used.
+        kept: path of the last file that could be used; the page keeps it, as a state on the server
+            would hold a connection open for every client.
     """
 
     upload: gr.Image
     message: gr.HTML
-    kept: gr.State
+    kept: gr.Textbox
 
 
 def picture_upload(**options: Any) -> gr.Image:
@@ -63,7 +64,7 @@ def picture_upload(**options: Any) -> gr.Image:
         **options,
     )
     message = gr.HTML(elem_id=f"{upload.elem_id}-message", elem_classes="upload-message")
-    upload.parts = Control(upload, message, gr.State(""))
+    upload.parts = Control(upload, message, gr.Textbox("", visible=False))
     return upload
 
 
@@ -107,9 +108,11 @@ def checked(product: Product, name: str, value: Any, kept: Any, language: str) -
         product: that has the setting.
         name: of the setting.
         value: of the control.
-        kept: path of the last file that could be used; empty for none.
+        kept: path of the last file that could be used; empty for none. The page sends it, so only
+            uploaded files count.
         language: of the message.
     """
+    kept = kept if _is_uploaded(kept) else ""
     if str(value) == kept:
         return [gr.skip(), gr.skip(), gr.skip()]
     try:
@@ -132,12 +135,15 @@ def uploaded(value: Any) -> Any:
     path, address = value.get("path"), value.get("url")
     if isinstance(address, str) and pictures.is_address(address):
         return address
+    return Path(str(path)) if _is_uploaded(path) else value
+
+
+def _is_uploaded(path: Any) -> bool:
+    """Returns whether a value is the path of a file in Gradio's own folder."""
     try:
-        if isinstance(path, str) and is_in_or_equal(path, get_upload_folder()):
-            return Path(path)
+        return isinstance(path, str) and bool(path) and is_in_or_equal(path, get_upload_folder())
     except (OSError, ValueError):  # no path that there can be
-        pass
-    return value
+        return False
 
 
 def with_uploads(settings: type[Any], values: dict[str, Any]) -> dict[str, Any]:

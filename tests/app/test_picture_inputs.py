@@ -16,6 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+import app
 from pipelines.core import pictures
 from pipelines.core.rules import SettingsError, rule
 from pipelines.products import PRODUCTS
@@ -165,12 +166,13 @@ def test_a_mask_that_is_not_square_is_told_with_the_size_that_it_had():
     ],
 )
 def test_a_file_that_cannot_be_used_leaves_the_one_before(
-    content: bytes, told: str, tmp_path: Path
+    content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    product, path = PRODUCTS["text"], tmp_path / "x.png"
+    monkeypatch.setattr(uploads, "get_upload_folder", lambda: str(tmp_path))
+    product, path, before = PRODUCTS["text"], tmp_path / "x.png", str(tmp_path / "before.png")
     path.write_bytes(content)
-    value, kept, message = uploads.checked(product, "image_prompt", path, "before.png", "en")
-    assert value == {"__type__": "update", "value": "before.png"}
+    value, kept, message = uploads.checked(product, "image_prompt", path, before, "en")
+    assert value == {"__type__": "update", "value": before}
     assert kept == {"__type__": "update"}
     assert message.startswith('<p role="alert">“A picture to be like” must be a picture')
     assert message.endswith(f"{told}</p>")
@@ -178,7 +180,25 @@ def test_a_file_that_cannot_be_used_leaves_the_one_before(
     assert i18n.translate("zh", "setting.image_prompt") in chinese
 
 
-def test_a_file_that_can_be_used_is_kept_and_takes_the_message_away(tmp_path: Path):
+@pytest.mark.parametrize("named", ["/etc/passwd", "../x.png", "", 7, None, "\0"])
+def test_only_an_uploaded_file_comes_back_whatever_the_page_says_it_kept(
+    named: Any, tmp_path: Path
+):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"hello")
+    value = uploads.checked(PRODUCTS["color"], "mask", path, named, "en")[0]
+    assert value == {"__type__": "update", "value": None}
+
+
+def test_no_component_makes_every_client_hold_a_connection():
+    """With a state on the server, programs that call the API would not end."""
+    assert not app.build_demo().get_config_file()["connect_heartbeat"]
+
+
+def test_a_file_that_can_be_used_is_kept_and_takes_the_message_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(uploads, "get_upload_folder", lambda: str(tmp_path))
     product, path = PRODUCTS["color"], tmp_path / "x.png"
     path.write_bytes(FILES["a.png"])
     assert uploads.checked(product, "mask", path, "", "en")[1:] == [str(path), ""]
