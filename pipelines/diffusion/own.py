@@ -116,8 +116,8 @@ def own_method(name: str, path: str, method: Any) -> Method:
     try:
         _try(own)
     except Exception as error:  # whatever a method may do
-        parts = error.parts if isinstance(error, OwnError) else {}
-        raise ValueError(f"{name} fails: {parts.get('reason', error)}") from error
+        reason = error.parts["reason"] if isinstance(error, OwnError) else one_line(error)
+        raise ValueError(f"{name} fails: {reason}") from error
     return own
 
 
@@ -188,5 +188,9 @@ def _named(name: str, path: str, compute: Callable[[], Tensor]) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever it may do
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OwnError("own_failed", name=name, path=path, reason=reason) from error
+        raise OwnError("own_failed", name=name, path=path, reason=one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error on one line, or its kind if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

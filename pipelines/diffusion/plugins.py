@@ -23,7 +23,7 @@ from pipelines.core.rules import Real, setting
 from pipelines.diffusion import losses
 from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import METHODS, TEXT_METHODS, Method
-from pipelines.diffusion.own import OwnLoss, own_loss, own_method
+from pipelines.diffusion.own import OwnLoss, one_line, own_loss, own_method
 
 logger = logging.getLogger("studio")
 
@@ -86,8 +86,8 @@ def _load(path: str, others: list[Plugin]) -> Plugin:
 
 def _sentence(error: BaseException) -> str:
     """Returns kind and message of an error on one line."""
-    kind, message = type(error).__name__, " ".join(str(error).split())
-    return f"{kind}: {message}" if message else kind
+    kind, message = type(error).__name__, one_line(error)
+    return kind if message == kind else f"{kind}: {message}"
 
 
 def _table(module: Any, name: str) -> dict[str, Any]:

@@ -136,9 +136,9 @@ class DigitsSettings:
     def count(self) -> int:
         return len(self.digits)
 
-    def of_one_picture(self, index: int = 0) -> Self:
+    def of_one_picture(self) -> Self:
         digits = rule(self, "digits").check("digits", self.digits)
-        return replace(self, digits=digits[index : index + 1], seed=self.seed + index)
+        return replace(self, digits=digits[:1])
 
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":

@@ -77,9 +77,9 @@ class SeveralPictures:
     def count(self) -> int:
         return self.num_images
 
-    def of_one_picture(self, index: int = 0) -> Self:
+    def of_one_picture(self) -> Self:
         one: Any = self
-        return replace(one, num_images=1, seed=one.seed + index)
+        return replace(one, num_images=1)
 
 
 def method_of(settings: GuidedSettings) -> Method:

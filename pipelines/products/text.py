@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 
@@ -162,9 +162,6 @@ class TextSettings(shared.SeveralPictures):
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
-
-    def of_one_picture(self, index: int = 0) -> Self:
-        return replace(self, num_images=1, seed=self.seed + index * self.tries)
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):

@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.core.errors import UserError
 from pipelines.diffusion import denoisers, sampling
 from pipelines.diffusion.denoisers import NO_CONDITION, Cfg, Condition
+from pipelines.diffusion.guidance import guided_steps
 from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import make_schedule
@@ -120,7 +121,7 @@ class Run:
 
 def cfg_interval(num_steps: int, start: float, stop: float) -> tuple[int, int]:
     """Returns the index of the first step with CFG, and of the first step after its interval."""
-    return round(start * num_steps), round(stop * num_steps)
+    return guided_steps(start, stop, num_steps)
 
 
 def _finite(steps: Iterator[sampling.SampleStep], model: str) -> Iterator[sampling.SampleStep]:

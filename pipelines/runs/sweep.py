@@ -187,7 +187,7 @@ def _unknown(settings: type, name: Any) -> SettingsError:
 
 def _entries(rule: rules.Rule, text: str) -> list[str]:
     """Returns the entries between separators, without empty ones."""
-    text = plain(text.replace("…", ".."))
+    text = plain(text.replace("…", ".."))  # of its three points one would be left for a number
     semicolons = rule.contains_commas or ";" in text
     entries, depth = [""], 0
     for character in text:

@@ -182,11 +182,8 @@ class Settings(Protocol):
         """Number of pictures that a run with these settings draws."""
         ...
 
-    def of_one_picture(self, index: int = 0) -> Self:
-        """Returns the settings of one picture alone, with the seed that it has among the others.
-
-        Args:
-            index: of the picture, from 0.
+    def of_one_picture(self) -> Self:
+        """Returns the settings of the first picture alone.
 
         Raises:
             SettingsError: if the settings say wrongly which one that is.

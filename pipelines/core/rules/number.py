@@ -52,7 +52,7 @@ class Number(Rule):
         return text
 
     def values(self, name: str, entry: str, most: int) -> list[Any]:
-        entry = plain_number(entry.replace("…", ".."))  # else a point would be left of three
+        entry = plain_number(entry)
         match = _SPREAD.fullmatch(entry)
         if match is None:
             values = every(lambda text: self._read(name, text), name, entry, most)
