@@ -107,7 +107,7 @@ class TempFiles:
         """Deletes previews of ended runs, and the oldest files if they are too old or too many."""
         now, most = self._clock(), budget_mb() * MEGABYTE
         while self._ending and now - self._ending[0][0] > GRACE_SECONDS:
-            self.release(self._ending.popleft()[1], delete=True)
+            self.delete(*self._ending.popleft())
         for path, file in list(self._files.items()):
             if self._bytes <= most and now - file.written_at <= MAX_SECONDS:
                 return
@@ -131,15 +131,26 @@ class TempFiles:
                 if path in self._files:
                     self._files[path].runs += 1
 
-    def release(self, paths: Iterable[str], *, delete: bool) -> None:
-        """Ends `hold`; deletes those files that no other run holds, if so wanted."""
+    def release(self, paths: Iterable[str]) -> None:
+        """Ends `hold`; the files stay until they are the oldest."""
         with self._lock:
             for path in paths:
+                if path in self._files:
+                    self._files[path].runs -= 1
+
+    def delete(self, shown_at: float, paths: Sequence[str]) -> None:
+        """Ends `hold`, and deletes the files that no other run holds or is about to hold.
+
+        Args:
+            shown_at: when they were shown last; files that were written again since are another
+                run's, which has drawn the same picture.
+            paths: the files.
+        """
+        with self._lock:
+            self.release(paths)
+            for path in paths:
                 file = self._files.get(path)
-                if file is None:
-                    continue
-                file.runs -= 1
-                if delete and not file.runs:
+                if file is not None and not file.runs and file.written_at <= shown_at:
                     self._delete(path)
 
     def release_later(self, paths: Sequence[str]) -> None:
@@ -184,7 +195,7 @@ class RunFiles:
         self.files.hold(paths)
         self._sets.append((self.clock(), paths))
         while len(self._sets) > KEPT_SETS and self._is_too_much():
-            self.files.release(self._sets.popleft()[1], delete=True)
+            self.files.delete(*self._sets.popleft())
 
     def _is_too_much(self) -> bool:
         """Returns whether the oldest set is too old, or all sets take too much space."""
@@ -197,7 +208,7 @@ class RunFiles:
         while len(self._sets) > 1:
             self.files.release_later(self._sets.popleft()[1])
         if self._sets:
-            self.files.release(self._sets.popleft()[1], delete=False)
+            self.files.release(self._sets.popleft()[1])
 
 
 files = TempFiles()

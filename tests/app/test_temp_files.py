@@ -121,6 +121,21 @@ def test_a_picture_of_two_runs_is_not_deleted_by_either_while_the_other_holds_it
     assert Path(shared).exists()  # as the result of the other
 
 
+def test_a_picture_that_is_drawn_again_after_the_grace_is_there(files: TempFiles, clock: Clock):
+    draw(files, clock, range(3), every_seconds=0.1)
+    clock.seconds += GRACE_SECONDS + 0.1
+    again = [saved(files, shade) for shade in range(3)]  # the first ends the run before
+    assert all(Path(path).exists() for path in again)
+
+
+def test_a_picture_that_is_shown_again_goes_with_its_last_run(files: TempFiles, clock: Clock):
+    for _ in range(3):
+        paths = draw(files, clock, range(3), every_seconds=0.1)
+        clock.seconds += GRACE_SECONDS + 0.1
+    saved(files, 99)
+    assert [Path(path).exists() for path in paths] == [False, False, True]
+
+
 def test_the_oldest_files_of_finished_runs_go_when_the_budget_is_used_up(
     files: TempFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
