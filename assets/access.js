@@ -49,6 +49,7 @@
     for (const copy of all('.copy_code_button'))
       for (const name of ['aria-label', 'title']) set(copy, name, template('copy'));
     for (const icon of all('.label-wrap .icon')) set(icon, 'aria-hidden', 'true');
+    for (const input of all('#head input[type=file]')) set(input, 'accept', '.png');
     for (const image of all('footer img')) set(image, 'alt', '');
   };
 

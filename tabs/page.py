@@ -53,7 +53,6 @@ def build_header(title: str) -> Header:
         with gr.Column(scale=0, min_width=0, elem_id="tools"):
             upload = gr.UploadButton(
                 Translatable("page.open"),
-                file_types=[".png"],
                 type="filepath",
                 size="sm",
                 elem_id="open-picture",

@@ -86,7 +86,7 @@ def _cell(product: Product, state: Sweep, row: int, column: int, language: str) 
         columns=_name_of(product, state.columns, language),
         column=label(state.columns.values[column]),
     )
-    score = _score(product, state, row, column, language)
+    score = text_of_score(product, state, row, column, language)
     below = f"<small>{html.escape(score)}</small>" if score else ""
     return (
         f'<td><button type="button" class="cell" data-row="{row}" data-column="{column}">'
@@ -94,7 +94,7 @@ def _cell(product: Product, state: Sweep, row: int, column: int, language: str) 
     )
 
 
-def _score(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
+def text_of_score(product: Product, state: Sweep, row: int, column: int, language: str) -> str:
     """Returns the score of a cell with its unit; empty without one."""
     score, of_view = state.scores[row][column], view_of(product).cell
     if score is None:

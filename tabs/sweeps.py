@@ -32,7 +32,7 @@ from tabs.lane import Overtime, Turn
 from tabs.latest_run import runs
 from tabs.results import failure_updates
 from tabs.server import limits
-from tabs.sweep_table import SCRIPT, table
+from tabs.sweep_table import SCRIPT, table, text_of_score
 
 _UPDATE_SECONDS = 0.4  # between two updates of the grid, which are larger than those of a picture
 _CELL_PX = 128
@@ -109,7 +109,7 @@ def _axis(product: Product, name: str, setting: str) -> tuple[gr.Dropdown, gr.Te
     )
     values = gr.Textbox(
         suggestion(product.settings(), setting),
-        label=Translatable("sweep.values"),
+        label=Translatable(f"sweep.{name}_values"),
         info=Translatable("sweep.values_info"),
         elem_id=f"{prefix}{name}-values",
         scale=2,
@@ -429,5 +429,10 @@ def save(product: Product, state: Sweep) -> str:
         "done": state.done,
     }
     facts = provenance.facts_of(state) | {"sweep": axes}
-    picture = images.with_metadata(sheet(state, cell_px=_CELL_PX), facts)
+
+    def score_text(row: int, column: int) -> str:
+        return text_of_score(product, state, row, column, i18n.DEFAULT)  # the sheet's font is Latin
+
+    picture = sheet(state, cell_px=_CELL_PX, score_text=score_text)
+    picture = images.with_metadata(picture, facts)
     return common.save_png(picture, f"{product.file_name}-sweep")

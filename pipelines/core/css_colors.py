@@ -13,6 +13,7 @@ _MAX_LENGTH = 100
 _HEX = re.compile(r"(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
 _FUNCTION = re.compile(r"(?P<name>[a-z-]+)\(\s*(?P<parts>[^()]+)\)")
 _WITHIN_SRGB = frozenset({"rgb", "rgba", "hsl", "hsla", "hwb"})
+_OF_CHROMA = frozenset({"lch", "oklch"})
 _ROUNDING = 1e-9  # so that 64.5 / 255 * 255 is still half
 _TOLERANCE = 0.5 / 255 + _ROUNDING
 
@@ -20,7 +21,8 @@ _TOLERANCE = 0.5 / 255 + _ROUNDING
 def parse_color(text: str) -> tuple[int, int, int]:
     """Returns red, green and blue, 0 to 255, of a colour in CSS notation.
 
-    Colours outside sRGB, such as `color(display-p3 0 1 0)`, become the nearest ones within it.
+    Colours outside sRGB, such as `color(display-p3 0 1 0)`, are cut off at its bounds, as browsers
+    do; a chroma below 0 is 0.
 
     Args:
         text: hex of 3, 4, 6 or 8 digits, with `#` or without; a CSS name; `rgb()`, `hsl()`,
@@ -30,7 +32,7 @@ def parse_color(text: str) -> tuple[int, int, int]:
     Raises:
         ValueError: if it is none of these.
     """
-    written = plain_number(text).replace("、", ",").replace("°", "deg").strip().lower()
+    written = plain_number(text).replace("°", "deg").strip().lower()
     if len(written) > _MAX_LENGTH:
         raise ValueError(f"a colour has at most {_MAX_LENGTH} characters")
     function = _FUNCTION.fullmatch(written)
@@ -53,6 +55,8 @@ def _of_function(name: str, parts: str) -> tuple[int, int, int]:
 
     try:
         color = Color(f"{name}({_between_spaces(parts)})")
+        if name in _OF_CHROMA:
+            color["chroma"] = max(color["chroma"], 0)
         if not all(math.isfinite(value) for value in color.coords(nans=False)):
             raise ValueError("numbers must be finite")
         spaces = (color.space(), "srgb")
@@ -60,7 +64,7 @@ def _of_function(name: str, parts: str) -> tuple[int, int, int]:
         if name in _WITHIN_SRGB and not is_within:
             raise ValueError("percentages are from 0 to 100, numbers from 0 to 255")
         color = color.convert("srgb")
-        values = (color if is_within else color.fit()).coords(nans=False)
+        values = (color if is_within else color.clip()).coords(nans=False)
     except OverflowError:
         raise ValueError("numbers are too large") from None
     red, green, blue = (_level(value) for value in values)

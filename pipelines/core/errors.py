@@ -26,6 +26,7 @@ __all__ = [
 
 
 _MAX_QUOTED = 40
+_JOINER = "\u200d"  # joins emoji to one
 
 
 class UserError(Exception):
@@ -77,7 +78,7 @@ class Message(str):
 def show(value: Any) -> str:
     """Returns a value as error messages quote it: short, and without special characters of HTML."""
     text = _quoted(value)
-    text = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in text)
+    text = "".join(c if (c.isprintable() or c == _JOINER) and c not in "<>&" else "?" for c in text)
     if text == "''":
         return Message("nothing")
     return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."

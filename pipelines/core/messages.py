@@ -19,6 +19,7 @@ MESSAGES: dict[str, str] = {
     "palette": (
         "{name} must be up to {maximum} colours with shares such as #102040 60, gold 40, got {got}"
     ),
+    "palette_comma": "{name} must have shares with a point, as in gold 60.5, got {got}",
     "palette_count": "{name} must be at most {maximum} colours, got {got}",
     "palette_some_shares": (
         "{name} must be colours that all have a share or none, got {shared} of {count} with one"
@@ -29,6 +30,10 @@ MESSAGES: dict[str, str] = {
     "prompt_unicode": "{name} must be valid Unicode, got {got}",
     "prompt_count": "{name} must be at most {maximum} sentences between |, got {got}",
     "prompt_words": "{name} must be words before and after every |, got {got}",
+    "prompt_letters": "{name} must be words, with a letter or digit in each entry, got {got}",
+    "prompt_tiny": (
+        "{name} must be sentences with weights of 0.0001 or more, or of -0.0001 or less, got {got}"
+    ),
     "prompt_weight": (
         "{name} must be sentences with weights from -{maximum:g} to {maximum:g} other than 0, "
         "got {got}"
@@ -97,6 +102,14 @@ MESSAGES: dict[str, str] = {
     "sweep_values": "{name} must be values between commas or semicolons, got {got}",
     "sweep_many": "{name} must be at most {maximum} values, got more in {got}",
     "sweep_repeated": "{name} must be values that differ, got {got} twice",
+    "sweep_comma": (
+        "{name} must be numbers with a point, as in 0.5, or values between semicolons, as in "
+        "0; 5, got {got}"
+    ),
+    "sweep_thousands": (
+        "{name} must be numbers without commas, as in 1000, or values between semicolons, got {got}"
+    ),
+    "sweep_dots": "{name} must have two points between numbers, as in 1..6, got {got}",
     "sweep_digit": "{name} must be single digits such as 0, 1, 2 or 0-9, got {got}",
     "sweep_range": "{name} must be ranges of 2 to {maximum} values, got {got}",
     "sweep_axes": "{@rows} and {@columns} must be settings that differ, got {got} for both",
@@ -109,16 +122,16 @@ MESSAGES: dict[str, str] = {
         "in time"
     ),
     "run_hopeless": (
-        "This run would take about {estimate} s, and a run may take {limit} s; choose a faster "
-        "method or model"
+        "This run would take about {estimate} s, and a run may take {limit} s; choose something "
+        "faster for {faster}"
     ),
     "sweep_too_long": (
         "{size} would take about {estimate} s, and a run may take {limit} s; {fits} would end in "
         "time"
     ),
     "sweep_hopeless": (
-        "{size} would take about {estimate} s, and a run may take {limit} s; choose a faster "
-        "method or model"
+        "{size} would take about {estimate} s, and a run may take {limit} s; choose something "
+        "faster for {faster}"
     ),
     "fits_steps": "{count} steps",
     "fits_images": "{count} pictures",
@@ -240,6 +253,7 @@ MESSAGES: dict[str, str] = {
     "hub_disk_closed": "the app may not write into the folder for what is fetched",
     "hub_token": "it does not know the app's token",
     # Descriptions of a value, in place of a quotation.
+    "number_as_text": "{got}, which is a text",
     "nothing": "nothing",
     "that_many_characters": "{count} characters",
     "that_many": "{count} of them",

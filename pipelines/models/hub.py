@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
@@ -118,10 +118,15 @@ def _with_limit(request: httpx.Request) -> None:
 
 
 def wanted_files(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Returns the files that match the patterns, without pickles if there are safetensors."""
+    """Returns the files that match the patterns, without pickles beside or above safetensors."""
     matching = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-    has_safetensors = any(name.endswith(".safetensors") for name in matching)
-    return [name for name in matching if not (has_safetensors and name.endswith(".bin"))]
+    safe = [PurePosixPath(name) for name in matching if name.endswith(".safetensors")]
+
+    def is_needless(name: str) -> bool:
+        folder = PurePosixPath(name).parent
+        return name.endswith(".bin") and any(other.is_relative_to(folder) for other in safe)
+
+    return [name for name in matching if not is_needless(name)]
 
 
 def _check_complete(key: str, wanted: Sequence[str], patterns: Sequence[str]) -> None:

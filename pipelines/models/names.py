@@ -25,13 +25,23 @@ def own_checkpoints() -> dict[str, str]:
     Raises:
         SettingsError: one sentence about the first entry that is wrong.
     """
+    models, wrong = _read()
+    if wrong:
+        raise SettingsError("own_checkpoints", got=show(wrong[0]))
+    return models
+
+
+def _read() -> tuple[dict[str, str], list[str]]:
+    """Returns the models of the variable, and its entries that are wrong."""
     models: dict[str, str] = {}
+    wrong: list[str] = []
     for entry in _entries(os.environ.get(_OWN, "")):
         parts = _OWN_ENTRY.fullmatch(entry)
         if parts is None or parts["name"] in models or parts["name"] in bundled_names():
-            raise SettingsError("own_checkpoints", got=show(entry))
-        models[parts["name"]] = parts["where"]
-    return models
+            wrong.append(entry)
+        else:
+            models[parts["name"]] = parts["where"]
+    return models, wrong
 
 
 def _entries(text: str) -> list[str]:
@@ -51,11 +61,8 @@ def _names_a_folder(entry: str) -> bool:
 
 
 def usable_own_checkpoints() -> dict[str, str]:
-    """Like `own_checkpoints`, but empty for a malformed variable, which stops the app's start."""
-    try:
-        return own_checkpoints()
-    except SettingsError:
-        return {}
+    """Like `own_checkpoints`, but without entries that are wrong, which stop the app's start."""
+    return _read()[0]
 
 
 def bundled_names() -> set[str]:
@@ -87,6 +94,8 @@ class ModelName(Rule):
         return (*MODELS, *HUB_MODELS, *usable_own_checkpoints())
 
     def check(self, name: str, value: Any) -> str:
+        if value not in self.options:
+            own_checkpoints()  # says so if it is the variable that is wrong
         return Choice(self.options).check(name, value)
 
     def suggestions(self, current: Any) -> tuple[str, ...]:

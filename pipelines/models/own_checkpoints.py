@@ -94,6 +94,7 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     folder = _fetched(key, name, fetch) if on_hub else Path(os.path.expanduser(name))
     if not os.path.isdir(folder):
         raise CheckpointError("own_no_folder", key=key)
+    folder = model_in(folder)
     unet_folder, scheduler_folder = parts_of(folder)
     config = _read(key, unet_folder / "config.json")
     _check_network(key, config)
@@ -125,6 +126,13 @@ def _fetched(key: str, name: str, fetch: bool) -> Path:
 def _any_weights(unet_folder: Path) -> bool:
     """Returns whether there are weights; an interrupted download may have none."""
     return any(unet_folder.glob(f"{_WEIGHTS}*"))
+
+
+def model_in(folder: Path) -> Path:
+    """Returns the folder of a model: that of a training has it in `checkpoint`."""
+    within = folder / "checkpoint"
+    is_model = os.path.isdir(folder / "unet") or os.path.isfile(folder / "config.json")
+    return within if os.path.isdir(within) and not is_model else folder
 
 
 def parts_of(folder: Path) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -15,11 +16,17 @@ _WHITE, _INK, _FAINT, _PENDING = "#FFFFFF", "#1F2328", "#656D76", "#E4E7EB"
 _MARGIN, _GAP, _LABEL_GAP, _NAME_GAP, _SCORE_GAP = 16, 6, 8, 10, 4
 
 
-def sheet(state: Sweep, *, cell_px: int = 128) -> Image.Image:
+ScoreText = Callable[[int, int], str]
+"""Maps row and column of a cell to its score in words."""
+
+
+def sheet(state: Sweep, *, cell_px: int = 128, score_text: ScoreText | None = None) -> Image.Image:
     """Returns all pictures on one RGB sheet, labelled with names and values of the settings.
 
     Args:
+        state: the sweep.
         cell_px: side of a cell; pictures are enlarged by the largest whole factor that fits.
+        score_text: called for cells that have a score; None writes the number alone.
     """
     layout = _Layout(state, cell_px)
     canvas = Image.new("RGB", layout.size, _WHITE)
@@ -29,7 +36,10 @@ def sheet(state: Sweep, *, cell_px: int = 128) -> Image.Image:
     for i, j in product(range(len(state.rows.values)), range(len(state.columns.values))):
         corner = layout.corner(i, j)
         _draw_picture(canvas, state.pictures[i][j], corner, layout.side)
-        _draw_score(draw, state.scores[i][j], corner, layout)
+        score = state.scores[i][j]
+        if score is not None:
+            text = score_text(i, j) if score_text else f"{round(score, 3):.3g}"
+            _draw_score(draw, text, corner, layout)
     return canvas
 
 
@@ -71,12 +81,13 @@ def _draw_picture(
 
 
 def _draw_score(
-    draw: ImageDraw.ImageDraw, score: float | None, corner: tuple[int, int], layout: _Layout
+    draw: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], layout: _Layout
 ) -> None:
-    if score is not None:
-        position = (corner[0] + layout.side / 2, corner[1] + layout.side + _SCORE_GAP)
-        # At most three decimals: near 0 further digits mean nothing.
-        draw.text(position, f"{round(score, 3):.3g}", _FAINT, _font(layout.score_px), anchor="ma")
+    """Draws a score below its cell, smaller if it is too wide."""
+    width = _font(layout.score_px).getlength(text)
+    font = _font(max(8, int(layout.score_px * min(1, layout.side / width))))
+    position = (corner[0] + layout.side / 2, corner[1] + layout.side + _SCORE_GAP)
+    draw.text(position, text, _FAINT, font, anchor="ma")
 
 
 def _scaled_px(picture: Image.Image, cell_px: int) -> int:

@@ -15,11 +15,13 @@ from PIL import Image
 from pipelines.core import images, rules
 from pipelines.core.errors import Setting, Several
 from pipelines.core.rules import SettingsError, show
-from pipelines.core.typed import plain
+from pipelines.core.typed import COMMAS, SEMICOLONS, plain
 
 MAX_CELLS = 36
 
 _LABEL_LENGTH = 60
+_SEMICOLONS = str.maketrans(dict.fromkeys(SEMICOLONS, ";"))
+_COMMAS = str.maketrans(dict.fromkeys(COMMAS, ","))
 
 
 class Preview(Protocol):
@@ -166,7 +168,7 @@ def parse_axis(settings: type, name: str, text: str) -> Axis:
     if name not in parameters(settings):
         raise _unknown(settings, name)
     rule = rules.rule(settings, name)
-    entries = _entries(rule, text) if isinstance(text, str) else []
+    entries = _entries(rule, name, text) if isinstance(text, str) else []
     if not entries:
         raise SettingsError("sweep_values", name=name, got=show(text))
     values = []
@@ -185,14 +187,18 @@ def _unknown(settings: type, name: Any) -> SettingsError:
     return SettingsError("sweep_name", options=options, got=show(name))
 
 
-def _entries(rule: rules.Rule, text: str) -> list[str]:
+def _entries(rule: rules.Rule, name: str, text: str) -> list[str]:
     """Returns the entries between separators, without empty ones."""
     text = plain(text.replace("…", ".."))  # of its three points one would be left for a number
+    text = text.translate(_SEMICOLONS)
+    if not rule.contains_commas:
+        text = text.translate(_COMMAS)
+    rule.check_list(name, text)
     semicolons = rule.contains_commas or ";" in text
     entries, depth = [""], 0
     for character in text:
         depth += (character == "(") - (character == ")")
-        comma = character in ",、" and depth <= 0 and not semicolons
+        comma = character == "," and depth <= 0 and not semicolons
         if comma or character in ";\n":
             entries.append("")
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipelines.core.errors import Message
+from pipelines.core.errors import Message, Setting, Several
 from pipelines.core.rules import SettingsError
 from pipelines.runs.timing import Estimator, Work, estimator, rounded
 
@@ -39,7 +39,8 @@ def check_run(
     estimate, limit = _text(_seconds(work, times)), _text(limit_seconds)
     fits = _joined(_fitting_runs(settings, work_of, limit_seconds, times))
     if fits is None:
-        raise SettingsError("run_hopeless", estimate=estimate, limit=limit)
+        faster = _that_take_time(settings)
+        raise SettingsError("run_hopeless", estimate=estimate, limit=limit, faster=faster)
     raise SettingsError("run_too_long", estimate=estimate, limit=limit, fits=fits)
 
 
@@ -64,8 +65,17 @@ def check_sweep(
     estimate = _text(sum(_seconds(work, times) for work in works))
     fits = _joined(_fitting_sweeps(cells, work_of, limit_seconds, times))
     if fits is None:
-        raise SettingsError("sweep_hopeless", size=size, estimate=estimate, limit=limit)
+        faster = _that_take_time(cells[0])
+        raise SettingsError(
+            "sweep_hopeless", size=size, estimate=estimate, limit=limit, faster=faster
+        )
     raise SettingsError("sweep_too_long", size=size, estimate=estimate, limit=limit, fits=fits)
+
+
+def _that_take_time(settings: Any) -> Several:
+    """Returns the names of the settings whose choice says how long an evaluation takes."""
+    names = ("method", "solver", "model", "conditioning", "clip_model")
+    return Several(Setting(name) for name in names if hasattr(settings, name))
 
 
 def _seconds(work: Work, times: Estimator) -> float:

@@ -34,7 +34,7 @@ WRONG: tuple[Any, ...] = (None, "?!", 1e9, -7, [], {}, "9" * 600, float("nan"), 
 
 SETTINGS = [(p, f.name) for p in PRODUCTS.values() for f in dataclasses.fields(p.settings)]
 NAMES = {name for _, name in SETTINGS}
-# English words that are no names of settings where they stand: "a faster method or model".
+# English words that are no names of settings where they stand: "one seed tried".
 WORDS = {"digits", "every", "loss", "method", "model", "seed"}
 
 

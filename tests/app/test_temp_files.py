@@ -129,6 +129,7 @@ def test_a_picture_that_is_drawn_again_after_the_grace_is_there(files: TempFiles
 
 
 def test_a_picture_that_is_shown_again_goes_with_its_last_run(files: TempFiles, clock: Clock):
+    paths: list[str] = []
     for _ in range(3):
         paths = draw(files, clock, range(3), every_seconds=0.1)
         clock.seconds += GRACE_SECONDS + 0.1

@@ -248,6 +248,9 @@ def test_links_lead_nowhere_twice(tmp_path: Path):
     data = loaded(folder)
     assert levels(data) == [1, 3, 2]
     assert data.left_out == {"link": 3}
+    found = picture_folder(folder)
+    assert found is not None
+    assert next(found.lines()) == "d: 6 files, 3 pictures to use"
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path):

@@ -163,6 +163,17 @@ def test_no_pickle_is_fetched_where_there_are_safetensors_and_none_is_missed(
         assert_loads(stock_unet())
 
 
+def test_a_pickle_is_fetched_where_the_safetensors_are_those_of_another_part(remote: Hub):
+    repository = remote.repositories[REPOSITORY]
+    (repository / WEIGHTS).unlink()
+    pickle = (repository / WEIGHTS).with_suffix(".bin")
+    torch.save(stock_unet().state_dict(), pickle)
+    (repository / "vae").mkdir()
+    (repository / "vae" / "other.safetensors").write_bytes(b"of another part")
+    assert (fetch() / "unet" / pickle.name).read_bytes() == pickle.read_bytes()
+    assert_loads(stock_unet())
+
+
 def test_a_pickle_is_fetched_where_there_is_nothing_else_and_missed_where_it_did_not_come(
     remote: Hub,
 ):

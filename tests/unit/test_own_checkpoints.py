@@ -28,7 +28,7 @@ from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError, rule, validate
 from pipelines.diffusion.schedules import alphas_cumprod
 from pipelines.models import checkpoints, names, own_checkpoints
-from pipelines.models.names import HUB_MODELS, bundled_names
+from pipelines.models.names import HUB_MODELS, MODELS, bundled_names
 from pipelines.models.table import CLIPS, HUB, TABLE, table
 from pipelines.products import color
 from pipelines.products.settings import ColorSettings, TextSettings
@@ -128,14 +128,26 @@ def test_a_malformed_variable_is_refused_in_one_sentence_and_else_is_no_model(
     sentence = rf"^STUDIO_CHECKPOINTS must be name=folder or name=Hub id, .+, got {came}$"
     with pytest.raises(ValueError, match=sentence):
         names.own_checkpoints()
-    assert rule(ColorSettings, "model").options == (
-        "paintings",
-        "scenes",
-        "emoji",
-        *HUB_MODELS,
-    )
-    assert table() == TABLE | HUB
+    with pytest.raises(ValueError, match=sentence):  # not that no model is called so
+        validate(ColorSettings(model="another"))
     assert validate(ColorSettings()).model == "paintings"
+
+
+def test_a_wrong_entry_takes_no_other_model_away(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_CHECKPOINTS", "cats=x,dogs,paintings=y,cats=z,birds=w")
+    assert names.usable_own_checkpoints() == {"cats": "x", "birds": "w"}
+    assert rule(ColorSettings, "model").options == (*MODELS, *HUB_MODELS, "cats", "birds")
+    assert table().keys() == TABLE.keys() | HUB.keys() | {"cats", "birds"}
+    assert validate(ColorSettings(model="birds")).model == "birds"
+
+
+def test_the_folder_of_a_training_is_as_good_as_the_model_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    save(tmp_path / "run" / "checkpoint")
+    use(monkeypatch, tmp_path / "run")
+    assert described()["available"]
+    assert described()["size_px"] == 32
 
 
 def test_the_names_that_no_model_of_the_users_may_have_are_all_of_ours():

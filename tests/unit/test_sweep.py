@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_everything_but_pictures_and_their_number_can_change():
         (of_digits("digits", "０—２、７"), ("0", "1", "2", "7")),
         (of_color("color", "ｔｅａｌ、rgb(1，2，3)"), ("#008080", "#010203")),
         (of_color("model", "ｅｍｏｊｉ、scenes"), ("emoji", "scenes")),
+        (of_color("guidance_scale", "0,5; 1,5"), (0.5, 1.5)),
+        (of_color("guidance_scale", "0,5;1"), (0.5, 1.0)),
+        (of_color("guidance_scale", "1,5,10"), (1.0, 5.0, 10.0)),
+        (of_color("guidance_scale", "0.5,1"), (0.5, 1.0)),
+        (of_color("guidance_scale", "0, 5"), (0.0, 5.0)),
+        (of_color("guidance_scale", "٠٫٥؛ ١٫٥"), (0.5, 1.5)),
+        (of_color("guidance_scale", "0.00001..0.00002 x 3"), (1e-05, 1.5e-05, 2e-05)),
+        (of_color("num_inference_steps", "10,20"), (10, 20)),
+        (of_color("num_inference_steps", "١٠، ٢٠"), (10, 20)),
         (of_text("prompt", "snow：2；a、b︱c:−1"), ("snow:2", "a、b | c:-1")),
     ],
 )
@@ -414,3 +424,26 @@ def test_a_label_is_the_value_as_people_write_it(value: Any, written: str):
 def test_a_long_label_ends_in_an_ellipsis():
     assert len(label("word " * 50)) <= 60
     assert label("word " * 50).endswith("word…")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "way_out"),
+    [
+        ("guidance_scale", "0,5", "0.5"),
+        ("guidance_scale", "-1,5", "0.5"),
+        ("guidance_scale", "٠،٥", "0.5"),
+        ("guidance_scale", "0,5, 1,5", "0.5"),
+        ("guidance_scale", "0,5\n1,5", "0.5"),
+        ("guidance_scale", "0,5..1,5", "0.5"),
+        ("guidance_scale", "1,000", "1000"),
+        ("num_inference_steps", "1,000", "1000"),
+        ("seed", "1,000, 2,000", "1000"),
+        ("guidance_scale", "1...6", "1..6"),
+        ("num_inference_steps", "1...6", "1..6"),
+    ],
+)
+def test_commas_and_points_that_may_mean_two_things_are_refused_with_the_way_out(
+    name: str, written: str, way_out: str
+):
+    with pytest.raises(SettingsError, match=rf"^{name} must .+, as in {re.escape(way_out)}\b"):
+        parse_axis(ColorSettings, name, written)

@@ -90,7 +90,7 @@ def test_where_nothing_fits_another_method_is_advised():
     settings = ColorSettings(num_inference_steps=1)
     times = measured(settings, color.work, 5000)
     message = str(refusal(check_run, settings, color.work, limit_seconds=300, times=times))
-    assert message.endswith("choose a faster method or model")
+    assert message.endswith("choose something faster for method, model")
 
 
 def test_an_estimate_from_another_kind_must_be_further_over():

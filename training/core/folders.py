@@ -132,6 +132,11 @@ class _Found:
         """Whether the pictures are in tables, or there are only tables."""
         return any(map(_holds_pictures, self.tables)) or (not self.pictures and bool(self.tables))
 
+    def leave_out(self, reason: str) -> None:
+        """Counts a folder that is not entered as one file."""
+        self.num_files += 1
+        self.left_out[reason] += 1
+
 
 def _check_folder(path: Path) -> None:
     if not _is_unicode(str(path)):
@@ -160,13 +165,13 @@ def _walk(root: Path, found: _Found) -> None:
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
-                found.left_out["link"] += 1
+                found.leave_out("link")
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listed:
                 entries = sorted(listed, key=lambda entry: entry.name)
         except OSError:
-            found.left_out["closed"] += 1
+            found.leave_out("closed")
             continue
         for entry in entries:
             name, is_out = prefix + entry.name, hidden or is_hidden(entry.name)

@@ -85,7 +85,7 @@ def _folder_of(name: str) -> Path:
     if name in TABLE:
         return TABLE[name].folder
     if Path(name).is_dir():
-        return Path(name)
+        return own_checkpoints.model_in(Path(name))
     if is_local(name):
         raise _refused(name, "no such folder")
     try:

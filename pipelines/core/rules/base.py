@@ -46,6 +46,17 @@ class Rule(ABC):
         """Returns the value that a text stands for; `check` refuses what stands for none."""
         return text
 
+    def check_list(self, name: str, text: str) -> None:  # noqa: B027
+        """Checks that a list of values can be read in one way alone.
+
+        Args:
+            name: of the setting.
+            text: the list, with the commas, semicolons and points of ASCII.
+
+        Raises:
+            SettingsError: if its commas or points may mean two things.
+        """
+
     def values(self, name: str, entry: str, most: int) -> list[Any]:
         """Returns the checked values that an entry of a list stands for; a range has several.
 

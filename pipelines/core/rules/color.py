@@ -14,8 +14,9 @@ from pipelines.core.typed import plain_number
 
 _MAX_PALETTE_LENGTH = 400
 _SHARE_TOLERANCE = 0.5
-_ENTRY_END = re.compile(r"[,、;\n](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
+_ENTRY_END = re.compile(r"[,;\n](?![^(]*\))")  # a comma inside rgb( ) does not end an entry
 _SHARE = re.compile(r"(?:\s|(?<=\))|\s*:)\s*(?P<share>\d+(?:\.\d*)?|\.\d+)\s*%?$")
+_DECIMAL_COMMA = re.compile(r"(?:\s|\)|:)\s*\d+,\d{1,2}\s*%?\s*(?:[,;\n]|$)")
 _COLORS = ("#C8553D", "#2E6F95", "#E0B040", "#3F7D4E")
 _PALETTES = ("#102040 60, #FFD700 40", "#2F6B4F 50, #E8E0C8 30, #C8553D 20")
 
@@ -77,7 +78,10 @@ class Palette(Rule):
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _MAX_PALETTE_LENGTH:
             raise SettingsError("palette", name=name, maximum=self.maximum, got=show(value))
-        typed = _ENTRY_END.split(plain_number(value))
+        written = plain_number(value)
+        if comma := _DECIMAL_COMMA.search(written):
+            raise SettingsError("palette_comma", name=name, got=show(comma[0].strip(" :,;)\n")))
+        typed = _ENTRY_END.split(written)
         entries = [entry.strip() for entry in typed if entry.strip()]
         if not entries:
             return ""
@@ -105,7 +109,14 @@ class Palette(Rule):
         """Returns the colour and the share of an entry; None without a share."""
         match = _SHARE.search(entry)
         color = entry[: match.start()] if match else entry
-        checked = Color().check(name, color)
+        try:
+            checked = Color().check(name, color)
+        except SettingsError:
+            if match or " " not in entry or "(" in entry:
+                raise
+            raise SettingsError(
+                "palette", name=name, maximum=self.maximum, got=show(entry)
+            ) from None
         share = float(match["share"]) if match else None
         if share is not None and not 0 < share <= 100:
             raise SettingsError("palette_share", name=name, got=show(entry))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipelines.core.errors import SettingsError, show
+from pipelines.core.errors import Message, SettingsError, show
 from pipelines.core.rules.base import MAX_SEED, RANDOM_SEED, Rule
 from pipelines.core.typed import plain_number
 
@@ -21,6 +21,11 @@ _SPREAD = re.compile(
     rf"(?P<first>{_NUMBER})\s*\.\.\.??\s*(?P<last>{_NUMBER})(?:\s*[x×*]\s*(?P<count>\d{{1,6}}))?"
 )
 _RANGE_LENGTH = 5
+_EVERY_COMMA = re.compile(r"\s*,\s*")
+_IN_A_NUMBER = re.compile(r"(?<=\d),(?=\d)")
+_THOUSANDS = re.compile(r"\d,0\d")  # 1,000
+_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
+_THREE_POINTS = re.compile(r"\d\.\.\.(?=\d)")  # 1...6 is 1 to 6, or to 0.6
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,20 @@ class Number(Rule):
             except ValueError:
                 continue
         return text
+
+    def check_list(self, name: str, text: str) -> None:
+        if _THREE_POINTS.search(text):
+            raise SettingsError("sweep_dots", name=name, got=show(text))
+        if ";" in text:
+            return
+        if _THOUSANDS.search(text):
+            raise SettingsError("sweep_thousands", name=name, got=show(text))
+        if self._has_decimal_commas(text):
+            raise SettingsError("sweep_comma", name=name, got=show(text))
+
+    def _has_decimal_commas(self, text: str) -> bool:
+        """Returns whether commas in a list may be those of `0,5`, for one half."""
+        return False
 
     def values(self, name: str, entry: str, most: int) -> list[Any]:
         entry = plain_number(entry)
@@ -93,7 +112,7 @@ class Whole(Number):
         )
         if not is_whole or not self.minimum <= value <= self.maximum:
             raise SettingsError(
-                "whole", name=name, minimum=self.minimum, maximum=self.maximum, got=show(value)
+                "whole", name=name, minimum=self.minimum, maximum=self.maximum, got=_given(value)
             )
         return int(value)
 
@@ -136,9 +155,18 @@ class Real(Number):
     def check(self, name: str, value: Any) -> float:
         if not self._accepts(value):
             raise SettingsError(
-                "real", name=name, minimum=self.minimum, maximum=self.maximum, got=show(value)
+                "real", name=name, minimum=self.minimum, maximum=self.maximum, got=_given(value)
             )
         return float(value)
+
+    def parse(self, text: str) -> int | float | str:
+        return super().parse(_DECIMAL_COMMA.sub(r"\1.\2", plain_number(text)))
+
+    def _has_decimal_commas(self, text: str) -> bool:
+        tight, all_commas = len(_IN_A_NUMBER.findall(text)), len(_EVERY_COMMA.findall(text))
+        if not tight or "." in text.replace("..", ""):
+            return False
+        return tight == 1 or tight < all_commas or ".." in text or "\n" in text
 
     def _accepts(self, value: Any) -> bool:
         # NaN compares false with everything, so this refuses it.
@@ -162,7 +190,7 @@ class RealOrOff(Real):
         if not self._accepts(value):
             low, high = self.minimum, self.maximum
             raise SettingsError(
-                "real_or_off", name=name, minimum=low, maximum=high, off=OFF, got=show(value)
+                "real_or_off", name=name, minimum=low, maximum=high, off=OFF, got=_given(value)
             )
         return float(value)
 
@@ -194,13 +222,22 @@ def every(read: Callable[[str], Any], name: str, entry: str, most: int) -> list[
 
 def spread(first: float, last: float, count: int) -> list[float]:
     """Returns evenly spread numbers; the first and last are exact, the others rounded."""
-    between = [round(first + (last - first) * i / (count - 1), 4) for i in range(1, count - 1)]
+    step = (last - first) / (count - 1)
+    digits = max(4, 2 - math.floor(math.log10(abs(step)))) if step else 4
+    between = [round(first + step * i, digits) for i in range(1, count - 1)]
     return [first, *between, last]
 
 
 def _check_length(name: str, entry: str, count: int, most: int) -> None:
     if not 2 <= count <= most:
         raise SettingsError("sweep_range", name=name, maximum=most, got=show(entry))
+
+
+def _given(value: Any) -> str:
+    """Returns how errors quote a value; a text may be a number in quotation marks."""
+    if isinstance(value, str) and plain_number(value).strip(" +-.").replace(".", "").isdigit():
+        return Message("number_as_text", got=show(value))
+    return show(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -148,7 +148,11 @@ class Prompt(Rule):
 def _check_entry(name: str, entry: weights.Entry, typed: str) -> None:
     """Checks that an entry of a prompt has words, and a weight that is accepted."""
     if not any(character.isalnum() for character in entry.text):
+        if entry.text:
+            raise SettingsError("prompt_letters", name=name, got=show(typed))
         raise SettingsError("prompt_words", name=name, got=show(typed))
+    if not entry.weight and set(typed).intersection("123456789"):
+        raise SettingsError("prompt_tiny", name=name, got=show(typed))
     if not 0 < abs(entry.weight) <= weights.MAX_WEIGHT:
         raise SettingsError("prompt_weight", name=name, maximum=weights.MAX_WEIGHT, got=show(typed))
 

@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.core.errors import SettingsError, show
-from pipelines.core.typed import BARS, COLONS, DASHES, PLUSES, plain, plain_number
+from pipelines.core.typed import BARS, COLONS, DASHES, PLUSES, POINTS, plain, plain_number
 
 MAX_WEIGHT = 5.0
 
 _COLON = f"[{COLONS}]"
 _SIGN = f"[{PLUSES}{DASHES}]"
-_NUMBER = r"(?:\d+(?:[.。]\d*)?|[.。]\d+)"
+_POINT = f"[{POINTS}]"
+_NUMBER = rf"(?:\d+(?:{_POINT}\d*)?|{_POINT}\d+)"
 _BAR = re.compile(f"[{BARS}]")
 _WEIGHT = re.compile(rf"\s*{_COLON}\s*(?P<weight>{_SIGN}?\s*{_NUMBER})$")
 _RATIO = re.compile(rf"(?<=\d){_COLON}(?=\d)")
@@ -30,10 +31,19 @@ _INNER = re.compile(
 )
 _BRACKETED = re.compile(rf"{_COLON}\s*{_SIGN}?\s*{_NUMBER}\s*[)\]}}>】」』〕》〉]")
 _NETWORK = re.compile(rf"<\s*\w+\s*{_COLON}[^<>]*>")  # <lora:name:0.8>
-_SIGNS_ALONE = rf"{_SIGN}+[.。]?|[.。]"
+_SIGNS_ALONE = rf"{_SIGN}+{_POINT}?|{_POINT}"
+_BEGINS = rf"(?:{_SIGN}\s*)*{_POINT}?\d"
+_OF_HUNDRED = r"(?:\s*[%‰])?"
 _MALFORMED = re.compile(
-    rf"(?<!\S)\S*(?<=[^\s\d]){_COLON}(?:(?:{_SIGN}\s*)*[.。]?\d\S*|{_SIGNS_ALONE})$"
-    rf"|(?<!\S)\S*\s*{_COLON}\s+(?:{_SIGN}\s*)*[.。]?\d[\d.,。、%‰⁄/]*(?:[eE]{_SIGN}?\d+)?$"
+    rf"(?<!\S)\S*(?<=[^\s\d]){_COLON}(?:{_BEGINS}\S*{_OF_HUNDRED}|{_SIGNS_ALONE})$"
+    rf"|(?<!\S)\S*(?:\s*{_COLON}\s+|\s+{_COLON})"
+    rf"{_BEGINS}[\d,、%‰⁄/{POINTS}]*(?:[eE]{_SIGN}?\d+)?{_OF_HUNDRED}$"
+)
+# A weight in brackets of its own, `snow:(1.2)`; after a space only with a point, as in no year.
+_OPENING, _CLOSING = r"[(\[{<（【「『〔《〈]", r"[)\]}>）】」』〕》〉]"
+_IN_BRACKETS = re.compile(
+    rf"(?<!\S)\S*(?<=[^\s\d])(?:{_COLON}|{_COLON}\s+(?=\S\s*{_SIGN}?\s*\d*{_POINT}))"
+    rf"{_OPENING}\s*(?P<weight>{_SIGN}?\s*{_NUMBER})\s*{_CLOSING}$"
 )
 _GLUED_WORD = re.compile(rf"[^\s\d{COLONS}]{_COLON}(?![DPp]$)\w[\w.,'{PLUSES}{DASHES}]*$")
 
@@ -74,6 +84,7 @@ def read(name: str, typed: str) -> Entry:
     if match is None or not (inside or _is_weight(match)):
         _refuse_bracketed_weights(name, written)
         _refuse_malformed_weight(name, written)
+        _refuse_weight_in_brackets(name, written)
         _refuse_inner_weights(name, written)
         return Entry(written)
     _refuse_bracketed_weights(name, match.string[: match.start()])
@@ -142,7 +153,7 @@ def _is_weight(match: re.Match[str]) -> bool:
 
 
 def _has_point(match: re.Match[str]) -> bool:
-    return not {".", "。"}.isdisjoint(match[0])
+    return not set(POINTS).isdisjoint(match[0])
 
 
 def _inside_parentheses(written: str) -> str:
@@ -168,6 +179,12 @@ def _refuse_malformed_weight(name: str, written: str) -> None:
     """Refuses an entry that ends in a colon and what begins like a number and is none."""
     match = _MALFORMED.search(written)
     if match and "://" not in match[0]:
+        raise SettingsError("prompt_number", name=name, got=show(match[0]))
+
+
+def _refuse_weight_in_brackets(name: str, written: str) -> None:
+    match = _IN_BRACKETS.search(written)
+    if match and _is_possible(_value(match)):
         raise SettingsError("prompt_number", name=name, got=show(match[0]))
 
 
