@@ -296,6 +296,9 @@ def restore_run(
 def _restored(record: provenance.Record, language: str) -> list[str]:
     """Returns the sentences that the status says of a run of a picture or a link."""
     sentences = [_about_weights(_RESTORED, record.revisions, language)]
+    if changed := provenance.changed_plugins(record):
+        listed = ", ".join(changed)
+        sentences.append(i18n.translate(language, "status.other_plugin", names=listed))
     if record.stopped:
         step, total = record.stopped
         sentences.append(i18n.translate(language, "status.was_stopped", step=step, total=total))

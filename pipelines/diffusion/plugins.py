@@ -239,6 +239,16 @@ def files_of(names: Sequence[str]) -> dict[str, str]:
     return {name: own[name] for name in names}
 
 
+def changed(recorded: Mapping[str, Any]) -> list[str]:
+    """Returns the losses and methods of the user's own whose file is another here.
+
+    Args:
+        recorded: what `files_of` returned elsewhere.
+    """
+    here = files_of([name for name in recorded if name in names()])
+    return [name for name, sha256 in here.items() if recorded[name] != sha256]
+
+
 def own_methods() -> list[str]:
     """Returns the names of the methods of the user's own."""
     return [name for plugin in PLUGINS for name in plugin.methods]

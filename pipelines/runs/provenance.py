@@ -149,6 +149,12 @@ def _own(used: Sequence[str]) -> dict[str, Any]:
     return {"plugins": used, "plugin_files": plugins.files_of(used)} if used else {}
 
 
+def changed_plugins(record: Record) -> list[str]:
+    """Returns the losses and methods of the user's own that drew it from another file than here."""
+    recorded = record.facts.get("plugin_files")
+    return plugins.changed(recorded) if isinstance(recorded, dict) else []
+
+
 def progress_of(preview: Preview) -> dict[str, Any]:
     """Returns how far a run got, as metadata; nothing of a finished one."""
     steps = {"step": preview.step, "of": preview.total_steps}

@@ -154,6 +154,11 @@ assert facts["plugins"] == ["warmth", "gentle"]
 assert facts["settings"]["warmth"] == 1
 assert "warmth" not in color.PRODUCT.metadata(plain)["settings"]
 assert provenance.from_facts(facts).settings == own.settings
+from tabs.tab import _restored
+other = facts | {"plugin_files": facts["plugin_files"] | {"warmth": "0" * 64}}
+assert provenance.changed_plugins(provenance.from_facts(facts)) == []
+assert provenance.changed_plugins(provenance.from_facts(other)) == ["warmth"]
+assert "The file of warmth is another" in _restored(provenance.from_facts(other), "en")[-1]
 query = dict(parse_qsl(provenance.to_query(own.settings)))
 assert provenance.from_query(query).settings == own.settings
 *_, grid = sweep(given, parse_axis(ColorSettings, "seed", "1"), Axis("", (None,)), color.generate)
