@@ -1,0 +1,271 @@
+"""Functions of tensors as graphs, which OpenVINO computes on a CPU in half the time or less.
+
+A graph computes in fp32, as PyTorch does; its numbers differ from PyTorch's in their last bits. A
+gradient is a function of tensors too, and has a graph of its own. OpenVINO is optional: without it
+nothing here works, and nothing else needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+class GraphError(RuntimeError):
+    """A graph cannot be built here; the message is one line that says why."""
+
+
+def is_available() -> bool:
+    """Returns whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+@dataclass
+class Graph:
+    """A compiled function, which one thread at a time computes.
+
+    Attributes:
+        request: of OpenVINO; holds the memory of inputs and outputs.
+    """
+
+    request: Any
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """Returns the outputs of the function."""
+        arrays = [tensor.detach().contiguous().numpy() for tensor in inputs]
+        with self._lock:
+            outputs = self.request.infer(arrays, share_inputs=True, share_outputs=True)
+            return [torch.from_numpy(array).clone() for array in outputs.values()]
+
+
+def forward_graph(function: Callable[..., Tensor], *examples: Tensor) -> Graph:
+    """Compiles a function for any number of images at once.
+
+    Args:
+        function: of tensors; it must not branch on their values.
+        examples: its inputs; the first axis of each is the batch's, unless it has none.
+
+    Raises:
+        GraphError: if OpenVINO is missing, or does not know an operation.
+    """
+    with _told_in_one_line(), torch.no_grad():
+        traced = torch.jit.trace(function, examples, check_trace=False)
+        return _compiled(_converted(traced, examples, any_batch=True))
+
+
+def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Graph:
+    """Compiles a function together with its vector-Jacobian product, for one shape.
+
+    The graph takes the input `x`, and `dL/dy` of the output's shape; it returns `y` and `dL/dx`.
+
+    Args:
+        function: of one tensor; it must not branch on values.
+        example: its input.
+
+    Raises:
+        GraphError: as `forward_graph`.
+    """
+
+    def with_gradient(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+        y, pull_back = torch.func.vjp(function, x)
+        return y, *pull_back(outer)
+
+    with _told_in_one_line():
+        examples = (example, torch.ones_like(function(example)))
+        with sdpa_kernel(SDPBackend.MATH):  # the others have a backward pass that no graph has
+            traced = _make_fx(with_gradient, examples)
+        return _compiled(_converted(torch.jit.trace(traced, examples), examples))
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise GraphError(reason) from error
+
+
+def _make_fx(function: Callable[..., Any], examples: Sequence[Tensor]) -> Any:
+    """Returns the function as a list of operations that OpenVINO knows."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(function, decomposition_table=_decompositions())(*examples)
+
+
+@functools.cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+def _converted(traced: Any, examples: Sequence[Tensor], *, any_batch: bool = False) -> Any:
+    """Returns the model of OpenVINO for a traced function."""
+    import openvino
+
+    model = openvino.convert_model(traced, example_input=tuple(examples))
+    shapes = [[*example.shape] for example in examples]
+    if any_batch:
+        shapes = [[-1, *shape[1:]] if shape else [] for shape in shapes]
+    model.reshape(dict(enumerate(shapes)))
+    return model
+
+
+def _compiled(model: Any) -> Graph:
+    properties = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # containers and other programs share the cores
+    }
+    return Graph(_core().compile_model(model, "CPU", properties).create_infer_request())
+
+
+# --- what OpenVINO does not know, in other operations ----------------------------------------------
+
+
+@functools.cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    from torch._decomp import get_decompositions
+
+    aten: Any = torch.ops.aten
+    by_pytorch = (
+        *(aten.native_group_norm, aten.native_group_norm_backward, aten.native_layer_norm),
+        *(aten.native_layer_norm_backward, aten.gelu_backward, aten.threshold_backward),
+        *(aten._softmax_backward_data, aten.sigmoid_backward, aten.tanh_backward),
+        *(aten.select_backward, aten.select_scatter, aten._safe_softmax, aten._unsafe_view),
+    )
+    return {
+        **get_decompositions(by_pytorch),
+        aten._to_copy.default: _to_copy,
+        aten.silu_backward.default: _silu_backward,
+        aten._softmax.default: _softmax,
+        aten.native_batch_norm.default: _batch_norm,
+        aten.native_batch_norm_backward.default: _batch_norm_backward,
+        aten.convolution_backward.default: _convolution_backward,
+        aten.avg_pool2d_backward.default: _average_pool_backward,
+        aten.upsample_nearest2d_backward.default: _enlarge_backward,
+    }
+
+
+def _to_copy(x: Tensor, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    return x if dtype in (None, x.dtype) else torch.ops.aten.to.dtype(x, dtype)
+
+
+def _silu_backward(outer: Tensor, x: Tensor) -> Tensor:
+    gate = torch.sigmoid(x)
+    y = x * gate
+    return outer * (gate + y - y * gate)
+
+
+def _softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    powers = (x - x.amax(dim, keepdim=True)).exp()
+    return powers / powers.sum(dim, keepdim=True)
+
+
+def _batch_norm(
+    x: Tensor,
+    gain: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalisation with the statistics of training, which are constants."""
+    scale = _per_channel(gain * torch.rsqrt(variance + eps), x)
+    shifted = (x - _per_channel(mean, x)) * scale + _per_channel(bias, x)
+    return shifted, mean.new_empty(0), mean.new_empty(0)
+
+
+def _batch_norm_backward(
+    outer: Tensor,
+    x: Tensor,
+    gain: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    *others: Any,
+) -> tuple[Tensor, None, None]:
+    eps = others[3]  # after saved mean, saved deviation and `training`
+    return outer * _per_channel(gain * torch.rsqrt(variance + eps), x), None, None
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(1, -1, *[1] * (x.ndim - 2))
+
+
+def _convolution_backward(
+    outer: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: Sequence[int] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, None, None]:
+    """The gradient by the input alone: the weights are constants."""
+    if not wanted[0]:
+        return None, None, None
+    if transposed:
+        raise NotImplementedError("the gradient of a transposed convolution")
+    kernel = weight.shape[2:]
+    if set(stride) == {1} and set(dilation) == {1} and groups == 1:
+        turned = weight.transpose(0, 1).flip(2, 3).contiguous()
+        rest = [size - 1 - pad for size, pad in zip(kernel, padding, strict=True)]
+        return torch.ops.aten.convolution(
+            outer, turned, None, stride, rest, dilation, False, [0, 0], 1
+        ), None, None
+    missing = [
+        full - ((part - 1) * step - 2 * pad + spread * (size - 1) + 1)
+        for full, part, step, pad, spread, size in zip(
+            x.shape[2:], outer.shape[2:], stride, padding, dilation, kernel, strict=True
+        )
+    ]
+    gradient = torch.ops.aten.convolution(
+        outer, weight.contiguous(), None, stride, padding, dilation, True, missing, groups
+    )
+    return gradient, None, None
+
+
+def _average_pool_backward(
+    outer: Tensor,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    *_: Any,
+) -> Tensor:
+    """Every pixel of a window gets an equal share, if windows neither overlap nor are padded."""
+    if (stride and list(stride) != list(kernel)) or any(padding):
+        raise NotImplementedError("the gradient of overlapping averages")
+    share = torch.full((x.shape[1], 1, *kernel), 1 / (kernel[0] * kernel[1]))
+    missing = [full % size for full, size in zip(x.shape[2:], kernel, strict=True)]
+    return torch.ops.aten.convolution(
+        outer, share, None, list(kernel), [0, 0], [1, 1], True, missing, x.shape[1]
+    )
+
+
+def _enlarge_backward(
+    outer: Tensor, size: Sequence[int], input_size: Sequence[int], *_: Any
+) -> Tensor:
+    """The sum over each square of equal pixels, if they all have one size."""
+    factors = [large // small for large, small in zip(size, input_size[2:], strict=True)]
+    if any(large % small for large, small in zip(size, input_size[2:], strict=True)):
+        raise NotImplementedError("the gradient of enlarging by a factor that is not whole")
+    return torch.ops.aten.avg_pool2d(outer, factors, factors) * (factors[0] * factors[1])

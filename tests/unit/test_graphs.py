@@ -1,0 +1,102 @@
+"""Graphs compute what PyTorch computes, forwards and backwards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipelines.core import graphs
+from pipelines.core.graphs import GraphError, forward_graph, gradient_graph
+
+needs_openvino = pytest.mark.skipif(not graphs.is_available(), reason="openvino is not installed")
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+
+
+def trained_norm() -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(8)
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.uniform_(norm.bias, -1, 1)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    nn.init.uniform_(norm.running_mean, -1, 1)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    return norm
+
+
+PARTS = {
+    "convolution": lambda: nn.Conv2d(8, 6, 3, padding=1),
+    "wide": lambda: nn.Conv2d(8, 6, 5, padding=1),
+    "stride": lambda: nn.Conv2d(8, 6, 3, stride=2, padding=1),
+    "groups": lambda: nn.Conv2d(8, 8, 3, groups=4),
+    "channels-last": lambda: nn.Conv2d(8, 6, 3, padding=1).to(memory_format=torch.channels_last),
+    "batch norm": trained_norm,
+    "group norm": lambda: nn.GroupNorm(2, 8),
+    "silu": nn.SiLU,
+    "relu": lambda: nn.ReLU(inplace=False),
+    "average": lambda: nn.AvgPool2d(2),
+    "average, with a rest": lambda: nn.AvgPool2d(3),
+    "enlarged": lambda: nn.Upsample(scale_factor=2),
+    "layer norm": lambda: nn.LayerNorm(8),
+    "attention": Attention,
+    "twice": lambda: nn.Sequential(nn.Conv2d(8, 8, 3), nn.GELU(), nn.Conv2d(8, 2, 1)),
+}
+
+
+@pytest.fixture(params=PARTS)
+def part(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return PARTS[request.param]().eval().requires_grad_(False)
+
+
+@needs_openvino
+def test_a_graph_computes_what_pytorch_does_for_any_batch(part: nn.Module):
+    graph = forward_graph(part, torch.randn(2, 8, 8, 8))
+    for count in (1, 2, 5):
+        x = torch.randn(count, 8, 8, 8)
+        (y,) = graph(x)
+        torch.testing.assert_close(y, part(x), rtol=1e-4, atol=1e-5)
+
+
+@needs_openvino
+def test_a_graph_differentiates_as_pytorch_does(part: nn.Module):
+    x = torch.randn(2, 8, 8, 8, requires_grad=True)
+    expected = part(x)
+    outer = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(expected, x, outer)
+    y, found = gradient_graph(part, torch.randn(2, 8, 8, 8))(x, outer)
+    torch.testing.assert_close(y, expected.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-5)
+
+
+@needs_openvino
+def test_what_a_graph_returns_is_not_changed_by_the_next_call():
+    graph = forward_graph(nn.ReLU(), torch.randn(1, 4))
+    (first,) = graph(torch.ones(1, 4))
+    graph(torch.full((1, 4), 7.0))
+    assert first.tolist() == [[1.0] * 4]
+
+
+@needs_openvino
+def test_what_cannot_be_a_graph_is_refused_in_one_line():
+    with pytest.raises(GraphError) as caught:
+        forward_graph(torch.linalg.svdvals, torch.randn(2, 4, 4))
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(GraphError, match="overlapping averages"):
+        gradient_graph(nn.AvgPool2d(3, stride=1), torch.randn(1, 2, 8, 8))
+
+
+def test_without_openvino_it_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    graphs._core.cache_clear()
+    with pytest.raises(GraphError, match="openvino"):
+        forward_graph(nn.ReLU(), torch.randn(1, 4))
