@@ -159,6 +159,22 @@
     next.click();
   });
 
+  // Numbers as keyboards type them: a browser drops a decimal comma or a full-width digit unsaid, so
+  // that 0,5 becomes 05. Boxes of whole numbers have no use for a point.
+  const asNumber = text => {
+    const plain = text.normalize('NFKC').replace(/[−–‐]/g, '-').replace(/[٠-٩]/g, d => d.charCodeAt(0) & 15);
+    return /^[-+]?\d*[,٫。]?\d{0,2}$/.test(plain.trim()) ? plain.replace(/[,٫。]/, '.') : plain;
+  };
+  document.addEventListener('beforeinput', event => {
+    const {target, data, dataTransfer} = event;
+    if (!target.matches?.('input[type=number]') || event.isComposing) return;
+    const typed = data ?? dataTransfer?.getData('text/plain') ?? '';
+    const number = asNumber(typed), isWhole = Number.isInteger(Number(target.step || NaN));
+    if (number === typed || (isWhole && number.includes('.'))) return;
+    event.preventDefault();
+    document.execCommand('insertText', false, number);
+  }, true);
+
   // A press of Paint brings the result into sight, where the screen is too small for both. Nobody
   // who scrolls or types meanwhile is moved, and the focus stays.
   const SIGHT = 0.75; // of the result, or of the screen where that is smaller

@@ -172,7 +172,7 @@ def _seed(product: Product, name: str, options: dict[str, Any]) -> gr.Number:
     """Lays out a seed field, and a button that puts a random seed into it."""
     with gr.Row(equal_height=True, elem_classes="seed-row"):
         default = getattr(product.settings, name)
-        seed = gr.Number(**{"value": default, "precision": 0, "min_width": 120} | options)
+        seed = gr.Number(**{"value": default, "min_width": 120} | options)
         button = gr.Button(
             Translatable("shared.new_seed"),
             size="sm",

@@ -295,7 +295,9 @@ def restore_run(
 
 def _restored(record: provenance.Record, language: str) -> list[str]:
     """Returns the sentences that the status says of a run of a picture or a link."""
-    sentences = [_about_weights(_RESTORED, record.revisions, language)]
+    about = _about_weights(_RESTORED, record.revisions, language)
+    partly = i18n.translate(language, "status.restored_partly")
+    sentences: list[str] = [partly if record.problems else about]
     if changed := provenance.changed_plugins(record):
         listed = ", ".join(changed)
         sentences.append(i18n.translate(language, "status.other_plugin", names=listed))

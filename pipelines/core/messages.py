@@ -180,6 +180,12 @@ MESSAGES: dict[str, str] = {
     "own_no_folder": (
         "Checkpoint {key} cannot be used: there is no folder where STUDIO_CHECKPOINTS says."
     ),
+    "own_unfinished": (
+        "Checkpoint {key} cannot be used: its training has not ended; go on with it with --resume."
+    ),
+    "own_nowhere": (
+        "Checkpoint {key} cannot be fetched from the Hub ({reason}), and there is no such folder."
+    ),
     "hub_failed": "Checkpoint {key} cannot be fetched from the Hub ({reason}).",
     "own_no_config": (
         "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but has no "

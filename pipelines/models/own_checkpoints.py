@@ -95,6 +95,8 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     if not os.path.isdir(folder):
         raise CheckpointError("own_no_folder", key=key)
     folder = model_in(folder)
+    if (folder / "state.pt").is_file() and not (folder / "unet").is_dir():
+        raise CheckpointError("own_unfinished", key=key)
     unet_folder, scheduler_folder = parts_of(folder)
     config = _read(key, unet_folder / "config.json")
     _check_network(key, config)
@@ -116,7 +118,13 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
 def _fetched(key: str, name: str, fetch: bool) -> Path:
     """Returns the folder of a repository in the cache of the Hub."""
     if fetch:
-        return hub.fetch(key, name, WANTED_FILES)
+        try:
+            return hub.fetch(key, name, WANTED_FILES)
+        except CheckpointError as error:
+            if not os.path.isdir(name.partition("/")[0]):
+                raise
+            reason = error.parts["reason"]  # it may be a folder that is misspelt
+            raise CheckpointError("own_nowhere", key=key, reason=reason) from error
     folder = hub.cached(name, WANTED_FILES)
     if folder is None or not _any_weights(parts_of(folder)[0]):
         raise CheckpointError("not_fetched", key=key)

@@ -320,6 +320,11 @@ def test_a_record_of_other_weights_says_that_the_picture_will_differ(built: Buil
         return restore_run(built.tabs, found, "en")[status]
 
     same = status_line(i18n.translate("en", "status.restored"))
+    refused = dataclasses.replace(
+        Record("color", ColorSettings()), problems=[SettingsError("prompt_missing")]
+    )
+    partly = status_line(i18n.translate("en", "status.restored_partly"))
+    assert restore_run(built.tabs, refused, "en")[status] == partly
     assert said(here) == said("") == same
     assert said(here[:8]) == same, "a shortened one is the same"
     assert (

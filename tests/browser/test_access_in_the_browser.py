@@ -309,3 +309,27 @@ def test_axe_finds_nothing_before_a_run_and_on_a_chinese_telephone(browser: Brow
             assert len(resets) == len(set(resets)) > 3
         found.leave()
     assert not wrong, "\n".join(sorted(wrong))
+
+
+@pytest.mark.usefixtures("tiny_checkpoints")
+def test_numbers_are_read_as_keyboards_type_them(browser: Browser, served: str):
+    found = visit(browser, served, tab="Colour")
+    box = found.number("guidance-scale")
+
+    def typed(text: str, *, pasted: bool = False) -> str:
+        box.click()
+        box.press("ControlOrMeta+a")
+        if pasted:
+            found.page.keyboard.insert_text(text)
+        else:
+            box.press_sequentially(text, delay=80)
+        box.press("Tab")
+        return box.input_value()
+
+    for text, number in (("0,05", "0.05"), ("٠٫٤", "0.4"), ("０．２", "0.2"), ("0.3", "0.3")):
+        assert (typed(text), typed(text, pasted=True)) == (number, number)
+    found.number("seed").fill("1.5")
+    found.part("draw").click()
+    expect(found.page.locator(".toast-body")).to_contain_text("must be a whole number")
+    found.problems.clear()  # the refusal, which the console tells too
+    found.leave()

@@ -238,6 +238,15 @@ def test_one_command_makes_a_model_that_can_be_opened_and_extended(project: Path
     assert f"--resume --model-save-name my-tulips --max-steps {end}" in card
 
 
+def test_fewer_pictures_than_a_batch_are_other_data_too(project: Path):
+    data = "--dataset-name=my tulips"
+    assert finetuned(data, "--max-steps=1").exit_code == 0  # all in one batch
+    next((project / "my tulips").glob("*.jpg")).unlink()
+    refused = finetuned("--resume", data, "--max-steps=3", start=False)
+    assert refused.exit_code == 2
+    assert "must be the data that the run began with, 24 examples, got 23 " in refused.output
+
+
 def test_other_data_are_refused_with_the_command_for_a_new_run(project: Path):
     data = "--dataset-name=my tulips"
     assert finetuned(data, "--max-steps=3", "--batch-size=8").exit_code == 0

@@ -141,6 +141,26 @@ def test_a_wrong_entry_takes_no_other_model_away(monkeypatch: pytest.MonkeyPatch
     assert validate(ColorSettings(model="birds")).model == "birds"
 
 
+def test_a_training_that_has_not_ended_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "state.pt").write_bytes(b"")
+    use(monkeypatch, tmp_path)
+    assert "its training has not ended; go on with it with --resume" in refusal_of_config()
+
+
+def test_a_folder_that_is_misspelt_may_look_like_a_name_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    use(monkeypatch, "runs/nope")
+    assert refusal().endswith("), and there is no such folder.")
+    use(monkeypatch, "someone/nope")
+    assert refusal().endswith(").")
+
+
 def test_the_folder_of_a_training_is_as_good_as_the_model_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

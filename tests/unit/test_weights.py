@@ -156,18 +156,27 @@ NUMBER = "must end in words or in a weight"
 BRACKETS = "must have each weight at the end of an entry"
 BAR = r"must have \| between weights"
 WORD = "must have a number after the colon, or :1 after the word"
+NO_NUMBERS = ("0,5", "1.2.3", "50%", "1e3", "--2", ".", "-", "1920s", "2:30", "0,5:1", "x2")
 
 
 @pytest.mark.parametrize(
     ("prompt", "sentence", "got"),
     [
-        *(
-            (f"a cat | snow:{number}", NUMBER, f"'snow:{number}'")
-            for number in ("0,5", "1.2.3", "50%", "1e3", "--2", ".", "-", "1920s", "2:30", "0,5:1")
-        ),
+        *((f"a cat | snow:{number}", NUMBER, f"'snow:{number}'") for number in NO_NUMBERS),
         ("snow:½", NUMBER, "'snow:1⁄2'"),
         ("snow: 0,5", NUMBER, "'snow: 0,5'"),
         ("snow : 50%", NUMBER, "'snow : 50%'"),
+        ("snow:50 %", NUMBER, "'snow:50 %'"),
+        ("snow: 1 .5", NUMBER, None),
+        ("snow : * 2", NUMBER, None),
+        ("snow :1.2.3", NUMBER, "'snow :1.2.3'"),
+        ("0.5:snow", NUMBER, "'0.5:snow'"),
+        ("-1:snow", NUMBER, "'-1:snow'"),
+        *(
+            (f"a red snow:{b[0]}1.2{b[1]}", NUMBER, None)
+            for b in ("()", "[]", "{}", "（）", "【】")
+        ),
+        ("snow: (1.2)", NUMBER, None),
         ("snow:１，５", NUMBER, "'snow:1,5'"),
         *(
             (prompt, BRACKETS, None)

@@ -32,6 +32,20 @@ def is_fingerprint(text: object) -> bool:
     return isinstance(text, str) and _FORM.fullmatch(text) is not None
 
 
+def check_unchanged(saved: object, got: str) -> None:
+    """Checks that a run meets the data that it began with, as far as its state tells.
+
+    Args:
+        saved: fingerprint in the state; one of an older version tells nothing.
+        got: of the data that were read.
+
+    Raises:
+        OtherDataError: if the data have changed.
+    """
+    if isinstance(saved, str) and is_fingerprint(saved) and saved != got:
+        raise OtherDataError(saved, got)
+
+
 class OtherDataError(ValueError):
     """A saved run meets other data than it began with.
 

@@ -12,6 +12,7 @@ import typer
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 
+from training.core.fingerprint import check_unchanged
 from training.core.folders import counted
 from training.core.options import Given
 from training.core.recipe import Precision
@@ -174,6 +175,8 @@ def prepare(
             exclude=recipe.exclude,
             focus=recipe.focus,
         )
+    if state is not None:  # before anything else that fewer pictures may lead to
+        check_unchanged(state.get("data"), data.fingerprint())
     if state is None and "batch_size" not in written:
         recipe = replace(recipe, batch_size=_batch_size(recipe, len(data)))
     trainer = Trainer(replace(recipe, prediction=predicted), unet, scheduler, data, accelerator)

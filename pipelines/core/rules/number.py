@@ -160,7 +160,8 @@ class Real(Number):
         return float(value)
 
     def parse(self, text: str) -> int | float | str:
-        return super().parse(_DECIMAL_COMMA.sub(r"\1.\2", plain_number(text)))
+        number = super().parse(_DECIMAL_COMMA.sub(r"\1.\2", plain_number(text)))
+        return text if isinstance(number, str) else number
 
     def _has_decimal_commas(self, text: str) -> bool:
         tight, all_commas = len(_IN_A_NUMBER.findall(text)), len(_EVERY_COMMA.findall(text))
@@ -179,7 +180,7 @@ class RealOrOff(Real):
 
     @property
     def accepts(self) -> str:
-        return f"{super().accepts}; {OFF} is off"
+        return f"{super().accepts}; from {OFF} to below 0 is off"
 
     def schema(self) -> dict[str, Any]:
         return {"minimum": OFF, "maximum": self.maximum}

@@ -16,6 +16,7 @@ from pipelines.core.errors import SettingsError, show
 from pipelines.core.typed import BARS, COLONS, DASHES, PLUSES, POINTS, plain, plain_number
 
 MAX_WEIGHT = 5.0
+_LEAST_WEIGHT = 1e-4
 
 _COLON = f"[{COLONS}]"
 _SIGN = f"[{PLUSES}{DASHES}]"
@@ -37,7 +38,9 @@ _OF_HUNDRED = r"(?:\s*[%‰])?"
 _MALFORMED = re.compile(
     rf"(?<!\S)\S*(?<=[^\s\d]){_COLON}(?:{_BEGINS}\S*{_OF_HUNDRED}|{_SIGNS_ALONE})$"
     rf"|(?<!\S)\S*(?:\s*{_COLON}\s+|\s+{_COLON})"
-    rf"{_BEGINS}[\d,、%‰⁄/{POINTS}]*(?:[eE]{_SIGN}?\d+)?{_OF_HUNDRED}$"
+    rf"{_BEGINS}(?:[\d,、%‰⁄/{POINTS}]| (?={_POINT}))*(?:[eE]{_SIGN}?\d+)?{_OF_HUNDRED}$"
+    rf"|(?<!\S)\S*(?<=[^\s\d])\s*{_COLON}\s*[x×*]\s*{_NUMBER}$"
+    rf"|^{_SIGN}?\s*(?:\d*{_POINT}\d+|(?<={_SIGN})\d+)\s*{_COLON}(?=[^\W\d]).*"
 )
 # A weight in brackets of its own, `snow:(1.2)`; after a space only with a point, as in no year.
 _OPENING, _CLOSING = r"[(\[{<（【「『〔《〈]", r"[)\]}>）】」』〕》〉]"
@@ -134,7 +137,8 @@ def _reads_as(form: str, entry: Entry) -> bool:
 
 
 def _value(match: re.Match[str]) -> float:
-    return round(float(plain_number(match["weight"]).replace(" ", "")), 4)
+    value = float(plain_number(match["weight"]).replace(" ", ""))
+    return round(value, 4) if abs(value) >= _LEAST_WEIGHT else 0.0
 
 
 def _is_possible(weight: float) -> bool:
