@@ -31,7 +31,7 @@ from gradio.block_function import BlockFunction
 
 from pipelines.core import devices
 from pipelines.core.assets import ASSETS
-from pipelines.models import memory
+from pipelines.models import memory, ways
 from pipelines.models.names import own_checkpoints
 from pipelines.products import PRODUCTS
 from tabs import about, common, endpoints, i18n, lane, page, shell, temp_files, warm_up
@@ -128,7 +128,7 @@ def main() -> None:
     try:
         check_environment()
         own_checkpoints()
-        devices.precision(devices.device())
+        ways.chosen(devices.device())
         for check in (
             warm_up.is_wanted,
             memory.budget_mb,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import platform
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import gradio as gr
 from pipelines.core import devices
 from pipelines.core.rules import rule
 from pipelines.diffusion import plugins
-from pipelines.models import checkpoints
+from pipelines.models import checkpoints, ways
 from pipelines.products.settings import MAX_DIGITS, MAX_IMAGES, DigitsSettings
 from pipelines.runs.explanation import COURSE
 from tabs import endpoints, i18n
 
 _COLUMNS = ("key", "summary", "size", "data", "licence", "source", "revision")
-_PACKAGES = ("torch", "diffusers", "open_clip_torch", "gradio")
+_PACKAGES = ("torch", "openvino", "diffusers", "open_clip_torch", "gradio")
 _PARAGRAPHS = ("data", "keyboard", "privacy")
 _LINKS = {
     "course": COURSE,
@@ -128,13 +128,30 @@ def _cell(content: Any) -> str:
 
 
 def _machine(language: str) -> str:
-    packages = [f"{name} {version(name)}" for name in _PACKAGES]
+    packages = [f"{name} {version(name)}" for name in _PACKAGES if _is_installed(name)]
     return i18n.translate(
         language,
         "about.machine",
         device=_device(language),
         packages=", ".join([f"Python {platform.python_version()}", *packages]),
-    )
+    ) + _computed(language)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def _computed(language: str) -> str:
+    """Returns how networks are computed, and what each way took where that was measured."""
+    by = ways.chosen(devices.device()).name
+    sentences = [i18n.translate(language, "about.computed", by=by)]
+    if found := ways.measured():
+        times = ", ".join(f"{name} {ms:g} ms" for name, ms in found.milliseconds.items())
+        sentences.append(i18n.translate(language, "about.measured", times=times))
+    return " " + " ".join(sentences)
 
 
 def _device(language: str) -> str:

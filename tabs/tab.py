@@ -298,6 +298,9 @@ def _restored(record: provenance.Record, language: str) -> list[str]:
     about = _about_weights(_RESTORED, record.revisions, language)
     partly = i18n.translate(language, "status.restored_partly")
     sentences: list[str] = [partly if record.problems else about]
+    if by := provenance.computed_otherwise(record):
+        here = provenance.computed()["by"]
+        sentences.append(i18n.translate(language, "status.computed_by", by=by, here=here))
     if changed := provenance.changed_plugins(record):
         listed = ", ".join(changed)
         sentences.append(i18n.translate(language, "status.other_plugin", names=listed))

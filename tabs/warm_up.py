@@ -11,6 +11,7 @@ import os
 import threading
 
 from pipelines.core import devices
+from pipelines.models import trials
 from pipelines.products import PRODUCTS
 from pipelines.runs.timing import estimator
 
@@ -51,9 +52,11 @@ def is_wanted() -> bool:
 def measure() -> None:
     """Runs every product twice with few steps, because the first run includes loading.
 
-    Errors are only logged; a visitor who causes the same error sees it.
+    Before that, on the first start on a machine, the ways to compute a network are timed. Errors
+    are only logged; a visitor who causes the same error sees it.
     """
     try:
+        trials.measure()
         for product in PRODUCTS.values():
             for _ in range(2):
                 for _ in product.run(product.settings(num_inference_steps=_STEPS)):

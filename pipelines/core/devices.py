@@ -71,22 +71,36 @@ def device_lock(where: torch.device) -> threading.Lock:
         return _locks[str(where)]
 
 
-def precision(where: torch.device) -> torch.dtype | None:
-    """Returns the dtype that networks compute in, from `STUDIO_PRECISION`; None is fp32.
+def named_precision(where: torch.device) -> str:
+    """Returns the precision that `STUDIO_PRECISION` names; empty if it names none.
 
     Raises:
         ValueError: if it is not fp32, bf16 or fp16, or is fp16 without a graphics card.
     """
-    name = os.environ.get("STUDIO_PRECISION", "") or "fp32"
-    if name not in PRECISIONS or (name == "fp16" and where.type == "cpu"):
+    name = os.environ.get("STUDIO_PRECISION", "")
+    if name and (name not in PRECISIONS or (name == "fp16" and where.type == "cpu")):
         accepted = "fp32, bf16 or, on a graphics card, fp16"
         raise ValueError(f"STUDIO_PRECISION must be {accepted}, got {name!r}")
-    return PRECISIONS[name]
+    return name
 
 
-def autocast(where: torch.device) -> AbstractContextManager[Any]:
-    """Returns a context in which networks compute in `precision`; their weights do not change."""
-    dtype = precision(where)
+def precision(where: torch.device) -> torch.dtype | None:
+    """Returns the dtype that PyTorch's networks compute in, from `STUDIO_PRECISION`; None is fp32.
+
+    Raises:
+        ValueError: as `named_precision`.
+    """
+    return PRECISIONS[named_precision(where) or "fp32"]
+
+
+def autocast(where: torch.device, named: str = "") -> AbstractContextManager[Any]:
+    """Returns a context in which networks compute in a precision; their weights do not change.
+
+    Args:
+        where: the device.
+        named: key of `PRECISIONS`; empty is `precision`.
+    """
+    dtype = PRECISIONS[named] if named else precision(where)
     return nullcontext() if dtype is None else torch.autocast(where.type, dtype=dtype)
 
 

@@ -1,8 +1,8 @@
 """Functions of tensors as graphs, which OpenVINO computes on a CPU in half the time or less.
 
-A graph computes in fp32, as PyTorch does; its numbers differ from PyTorch's in their last bits. A
-gradient is a function of tensors too, and has a graph of its own. OpenVINO is optional: without it
-nothing here works, and nothing else needs it.
+In fp32 the numbers of a graph differ from PyTorch's in their last bits. A gradient is a function of
+tensors too, and has a graph of its own. OpenVINO is optional: without it nothing here works, and
+nothing else needs it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+_TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 
 
 class GraphError(RuntimeError):
@@ -48,19 +51,24 @@ class Graph:
             return [torch.from_numpy(array).clone() for array in outputs.values()]
 
 
-def forward_graph(function: Callable[..., Tensor], *examples: Tensor) -> Graph:
+def forward_graph(
+    function: Callable[..., Tensor], *examples: Tensor, precision: str = "fp32"
+) -> Graph:
     """Compiles a function for any number of images at once.
 
     Args:
         function: of tensors; it must not branch on their values.
         examples: its inputs; the first axis of each is the batch's, unless it has none.
+        precision: "fp32" or "bf16", in which the graph computes; its outputs are fp32.
 
     Raises:
         GraphError: if OpenVINO is missing, or does not know an operation.
     """
     with _told_in_one_line(), torch.no_grad():
         traced = torch.jit.trace(function, examples, check_trace=False)
-        return _compiled(_converted(traced, examples, any_batch=True))
+        graph = _compiled(_converted(traced, examples, any_batch=True), precision)
+        _check(graph, examples, [function(*examples)], _TOLERANCES[precision])
+        return graph
 
 
 def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Graph:
@@ -81,10 +89,27 @@ def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Gra
         return y, *pull_back(outer)
 
     with _told_in_one_line():
-        examples = (example, torch.ones_like(function(example)))
+        generator = torch.Generator().manual_seed(0)
+        examples = (example, torch.randn(function(example).shape, generator=generator))
         with sdpa_kernel(SDPBackend.MATH):  # the others have a backward pass that no graph has
             traced = _make_fx(with_gradient, examples)
-        return _compiled(_converted(torch.jit.trace(traced, examples), examples))
+        graph = _compiled(_converted(torch.jit.trace(traced, examples), examples), "fp32")
+        _check(graph, examples, with_gradient(*examples), _TOLERANCES["fp32"])
+        return graph
+
+
+def _check(
+    graph: Graph, inputs: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float
+) -> None:
+    """Checks that a graph computes what PyTorch does: compilers have faults, too.
+
+    Raises:
+        GraphError: if an output is further away than `tolerance` times the largest value.
+    """
+    for found, value in zip(graph(*inputs), expected, strict=True):
+        apart, largest = (found - value).abs().max().item(), value.abs().max().item()
+        if not apart <= tolerance * max(largest, 1e-6):
+            raise GraphError(f"it computes otherwise: {apart:.2g} of {largest:.2g}")
 
 
 @contextmanager
@@ -112,9 +137,16 @@ def _core() -> Any:
 
 def _converted(traced: Any, examples: Sequence[Tensor], *, any_batch: bool = False) -> Any:
     """Returns the model of OpenVINO for a traced function."""
-    import openvino
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    model = openvino.convert_model(traced, example_input=tuple(examples))
+    reader = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(
+        traced, example_input=tuple(examples), shared_memory=False
+    )
+    model = reader.convert(reader.load(decoder))
+    apply_moc_transformations(model, cf=False, smart_reshape=True)  # as `convert_model` does
     shapes = [[*example.shape] for example in examples]
     if any_batch:
         shapes = [[-1, *shape[1:]] if shape else [] for shape in shapes]
@@ -122,9 +154,9 @@ def _converted(traced: Any, examples: Sequence[Tensor], *, any_batch: bool = Fal
     return model
 
 
-def _compiled(model: Any) -> Graph:
+def _compiled(model: Any, precision: str) -> Graph:
     properties = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # containers and other programs share the cores
@@ -132,7 +164,7 @@ def _compiled(model: Any) -> Graph:
     return Graph(_core().compile_model(model, "CPU", properties).create_infer_request())
 
 
-# --- what OpenVINO does not know, in other operations ----------------------------------------------
+# --- what OpenVINO does not know, in other operations ---------------------------------------------
 
 
 @functools.cache
@@ -228,9 +260,13 @@ def _convolution_backward(
     if set(stride) == {1} and set(dilation) == {1} and groups == 1:
         turned = weight.transpose(0, 1).flip(2, 3).contiguous()
         rest = [size - 1 - pad for size, pad in zip(kernel, padding, strict=True)]
-        return torch.ops.aten.convolution(
-            outer, turned, None, stride, rest, dilation, False, [0, 0], 1
-        ), None, None
+        return (
+            torch.ops.aten.convolution(
+                outer, turned, None, stride, rest, dilation, False, [0, 0], 1
+            ),
+            None,
+            None,
+        )
     missing = [
         full - ((part - 1) * step - 2 * pad + spread * (size - 1) + 1)
         for full, part, step, pad, spread, size in zip(

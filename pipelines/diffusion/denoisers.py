@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.core import devices
 
@@ -34,6 +35,9 @@ class CfgOutput:
 
 Predictor = Callable[[Tensor, Tensor], Tensor | CfgOutput]
 """`(x_t (b, c, h, w), t ())` to the network's output `(b, c, h, w)`: eps, v or x0."""
+
+Network = Callable[..., Any]
+"""`(x_t, t)` and the inputs of a condition by name to what has the output as `sample`."""
 
 PlainPredictor = Callable[[Tensor, Tensor], Tensor]
 """A predictor without classifier-free guidance."""
@@ -115,7 +119,7 @@ class Cfg:
 
 
 def denoiser(
-    unet: nn.Module, condition: Condition = NO_CONDITION, cfg: Cfg | None = None
+    unet: Network, condition: Condition = NO_CONDITION, cfg: Cfg | None = None
 ) -> Predictor:
     """Returns the predictor of a network under a condition.
 
@@ -146,17 +150,17 @@ def denoiser(
     return predict
 
 
-def unconditional(unet: nn.Module) -> PlainPredictor:
+def unconditional(unet: Network) -> PlainPredictor:
     """Returns the predictor of a network that takes only `(x_t, t)`."""
     return lambda x_t, t: _in_parts(unet, x_t, t, {})
 
 
-def classifier_free_guidance(unet: nn.Module, class_labels: Tensor, cfg_scale: float) -> Predictor:
+def classifier_free_guidance(unet: Network, class_labels: Tensor, cfg_scale: float) -> Predictor:
     """Returns a class-conditional network's predictor; `class_labels` as in `class_condition`."""
     return denoiser(unet, class_condition(class_labels), Cfg(cfg_scale))
 
 
-def _in_parts(unet: nn.Module, x_t: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+def _in_parts(unet: Network, x_t: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     """Runs the network on a batch of any size, a few images at a time, to bound memory."""
     with devices.autocast(x_t.device):
         outputs = [

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipelines.models import integrity, own_checkpoints, own_weights
 from pipelines.models.memory import Models
 from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
+from pipelines.models.passes import Denoising
 from pipelines.models.table import CLIPS, HUB, TABLE, Checkpoint, look_up, table
 
 NOT_OF_FILES = (ImportError, MemoryError, torch.OutOfMemoryError)
@@ -47,6 +48,11 @@ class Loaded:
     def network(self) -> nn.Module:
         """The network, whose weights take nearly all the memory."""
         return self.unet
+
+    @cached_property
+    def denoise(self) -> Denoising:
+        """The network as the sampler calls it."""
+        return Denoising(self.checkpoint.key, self.unet)
 
     @property
     def device(self) -> torch.device:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,7 @@ from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, hub, integrity
 from pipelines.models.memory import Models
+from pipelines.models.passes import Encoding
 from pipelines.models.table import CLIPS, Checkpoint
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` does
@@ -75,6 +77,11 @@ class Clip:
     def network(self) -> nn.Module:
         """The network, whose weights take nearly all the memory."""
         return self.model
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """The part that sees pictures, as a graph where that is wanted."""
+        return Encoding(self.checkpoint.key, self.model.visual)
 
     @property
     def device(self) -> torch.device:
@@ -194,6 +201,8 @@ def _encoded(clip: Clip, pictures: Tensor) -> Tensor:
     With gradients, many pictures together would take gigabytes. They are then encoded in parts, and
     the backward pass computes each part again (gradient checkpointing, Chen et al. 2016).
     """
+    if (embeddings := clip.encoding(pictures)) is not None:
+        return embeddings
     encode = clip.model.encode_image
     at_once = max(_LEAST_AT_ONCE, _PIXELS_AT_ONCE // clip.size_px**2)
     if len(pictures) <= at_once or not (torch.is_grad_enabled() and pictures.requires_grad):

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import torch
 from PIL import Image
 
-from pipelines.core import images, pictures
+from pipelines.core import devices, images, pictures
 from pipelines.core.errors import Several, UserError
 from pipelines.core.rules import is_picture, show, validate
 from pipelines.diffusion import plugins
-from pipelines.models import checkpoints
+from pipelines.models import checkpoints, ways
 from pipelines.runs import links
 from pipelines.runs.comparison import Preview
 
@@ -31,7 +32,7 @@ STUDIO_VERSION = "0.2.0"
 MAX_LINK = 6000
 """Longest query, in characters, that every browser and server accepts."""
 
-_PACKAGES = ("torch", "diffusers", "open_clip_torch")
+_PACKAGES = ("torch", "diffusers", "open_clip_torch", "openvino")
 _BETWEEN_REVISIONS = "."  # in a link
 _SHOWN_REVISION = 12
 _HASH = "sha256:"
@@ -141,7 +142,21 @@ def facts_of(drawn: Drawn) -> dict[str, Any]:
         "revisions": drawn.revisions,
         "settings": _without_idle_plugins(drawn.settings),
         "versions": versions(),
+        "computed": computed(),
     } | _own(plugins.used_by(drawn.settings))
+
+
+def computed() -> dict[str, Any]:
+    """Returns how this machine computes; otherwise, pixels may differ in their last bit."""
+    way = ways.chosen(devices.device())
+    return {"by": way.name, "threads": torch.get_num_threads()}
+
+
+def computed_otherwise(record: Record) -> str:
+    """Returns how the picture of a record was computed, if this machine does otherwise."""
+    told = record.facts.get("computed")
+    by = told.get("by") if isinstance(told, dict) else None
+    return by if isinstance(by, str) and by in ways.WAYS and by != computed()["by"] else ""
 
 
 def _own(used: Sequence[str]) -> dict[str, Any]:

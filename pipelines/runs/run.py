@@ -100,7 +100,7 @@ class Run:
         )
         condition = plan.condition.to(loaded.device)
         steps = sampling.sample(
-            denoisers.denoiser(loaded.unet, condition, self._cfg(schedule)),
+            denoisers.denoiser(loaded.denoise, condition, self._cfg(schedule)),
             noise.to(loaded.device),
             schedule,
             prediction_type=config["prediction_type"],

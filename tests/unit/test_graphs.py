@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -93,6 +95,20 @@ def test_what_cannot_be_a_graph_is_refused_in_one_line():
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(GraphError, match="overlapping averages"):
         gradient_graph(nn.AvgPool2d(3, stride=1), torch.randn(1, 2, 8, 8))
+
+
+@needs_openvino
+def test_a_graph_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch):
+    compiled = graphs._compiled
+
+    def faulty(*arguments: Any) -> Any:
+        graph = compiled(*arguments)
+        return lambda *inputs: [output * 1.01 for output in graph(*inputs)]
+
+    monkeypatch.setattr(graphs, "_compiled", faulty)
+    for make in (forward_graph, gradient_graph):
+        with pytest.raises(GraphError, match="it computes otherwise"):
+            make(nn.SiLU(), torch.randn(1, 4))
 
 
 def test_without_openvino_it_says_so(monkeypatch: pytest.MonkeyPatch):

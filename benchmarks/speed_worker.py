@@ -1,0 +1,104 @@
+"""Draws what `benchmarks.speed` asks for, in the tree that it is started in, and tells the seconds.
+
+It reads one name a line and answers with one line of JSON each. It uses only what version 0.2 has
+too, so that both versions are asked the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+STEPS = 20
+
+
+def _module(*names: str) -> Any:
+    """Returns the first module that there is."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ModuleNotFoundError(names[-1])
+
+
+checkpoints = _module("pipelines.models.checkpoints", "pipelines.checkpoints")
+settings = _module("pipelines.settings")
+
+
+def _draw(name: str, compare: bool = False, **values: Any) -> Callable[[], None]:
+    product = _module(f"pipelines.products.{name}", f"pipelines.{name}")
+    kind = getattr(settings, f"{name.capitalize()}Settings")
+
+    def draw() -> None:
+        for _ in product.generate(kind(**values), compare=compare):
+            pass
+
+    return draw
+
+
+def _raw(count: int) -> Callable[[], None]:
+    """Passes of the network in PyTorch, as many as a picture takes."""
+    loaded = checkpoints.load("paintings")
+    x_t, t = torch.randn(count, 3, 64, 64), torch.tensor(500)
+
+    def compute() -> None:
+        with torch.no_grad():
+            for _ in range(STEPS):
+                loaded.unet(x_t, t)
+
+    return compute
+
+
+def _passes(count: int) -> Callable[[], None]:
+    """The same as a run makes them: where version 0.2 has no other way, as `_raw`."""
+    loaded = checkpoints.load("paintings")
+    denoise = getattr(loaded, "denoise", loaded.unet)
+    x_t, t = torch.randn(count, 3, 64, 64), torch.tensor(500)
+
+    def compute() -> None:
+        with torch.no_grad():
+            for _ in range(STEPS):
+                denoise(x_t, t)
+
+    return compute
+
+
+WORK: dict[str, Callable[[], Callable[[], None]]] = {
+    "passes in PyTorch": lambda: _raw(1),
+    "passes": lambda: _passes(1),
+    "unguided": lambda: _draw("color", guidance_scale=0.0),
+    "color": lambda: _draw("color"),
+    "color, 8 pictures": lambda: _draw("color", num_images=8),
+    "color, fast, 6 steps": lambda: _draw("color", method="fast", num_inference_steps=6),
+    "color, through the network": lambda: _draw("color", method="thorough"),
+    "text": lambda: _draw("text"),
+    "text, 4 pictures": lambda: _draw("text", num_images=4),
+    "digits, one row": lambda: _draw("digits", digits="0123456789"),
+}
+
+
+def main() -> None:
+    """Answers until the input ends."""
+    made: dict[str, Callable[[], None]] = {}
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in made:
+            made[name] = WORK[name]()
+            made[name]()  # loads and warms up
+        began = time.perf_counter()
+        made[name]()
+        seconds = time.perf_counter() - began
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"seconds": seconds, "megabytes": kilobytes / 1024}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
