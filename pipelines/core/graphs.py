@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 
 
@@ -51,24 +50,43 @@ class Graph:
             return [torch.from_numpy(array).clone() for array in outputs.values()]
 
 
-def forward_graph(
-    function: Callable[..., Tensor], *examples: Tensor, precision: str = "fp32"
-) -> Graph:
-    """Compiles a function for any number of images at once.
+class Graphs:
+    """The graphs of one function, each for a number of images; a graph of many is for no other.
 
     Args:
         function: of tensors; it must not branch on their values.
         examples: its inputs; the first axis of each is the batch's, unless it has none.
-        precision: "fp32" or "bf16", in which the graph computes; its outputs are fp32.
+        precision: "fp32" or "bf16", in which the graphs compute; their outputs are fp32.
 
     Raises:
         GraphError: if OpenVINO is missing, or does not know an operation.
     """
-    with _told_in_one_line(), torch.no_grad():
-        traced = torch.jit.trace(function, examples, check_trace=False)
-        graph = _compiled(_converted(traced, examples, any_batch=True), precision)
-        _check(graph, examples, [function(*examples)], _TOLERANCES[precision])
+
+    def __init__(
+        self, function: Callable[..., Tensor], *examples: Tensor, precision: str = "fp32"
+    ) -> None:
+        self._function, self._examples, self._precision = function, examples, precision
+        with _told_in_one_line(), torch.no_grad():
+            traced = torch.jit.trace(function, examples, check_trace=False)
+            self._converted = _converted(traced, examples)
+
+    def graph(self, count: int) -> Graph:
+        """Compiles the function for so many images.
+
+        Raises:
+            GraphError: if it computes something else than PyTorch.
+        """
+        inputs = [_repeated(example, count) for example in self._examples]
+        with _told_in_one_line(), torch.no_grad():
+            graph = _compiled(self._converted, inputs, self._precision)
+            _check(graph, inputs, [self._function(*inputs)], _TOLERANCES[self._precision])
         return graph
+
+
+def _repeated(example: Tensor, count: int) -> Tensor:
+    if not example.ndim:
+        return example
+    return example[torch.arange(count) % len(example)]
 
 
 def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Graph:
@@ -85,7 +103,8 @@ def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Gra
     """
 
     def with_gradient(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
-        y, pull_back = torch.func.vjp(function, x)
+        pulled: Any = torch.func.vjp(function, x)
+        y, pull_back = pulled
         return y, *pull_back(outer)
 
     with _told_in_one_line():
@@ -93,7 +112,8 @@ def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Gra
         examples = (example, torch.randn(function(example).shape, generator=generator))
         with sdpa_kernel(SDPBackend.MATH):  # the others have a backward pass that no graph has
             traced = _make_fx(with_gradient, examples)
-        graph = _compiled(_converted(torch.jit.trace(traced, examples), examples), "fp32")
+        converted = _converted(torch.jit.trace(traced, examples), examples)
+        graph = _compiled(converted, examples, "fp32")
         _check(graph, examples, with_gradient(*examples), _TOLERANCES["fp32"])
         return graph
 
@@ -135,26 +155,35 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _converted(traced: Any, examples: Sequence[Tensor], *, any_batch: bool = False) -> Any:
-    """Returns the model of OpenVINO for a traced function."""
+@dataclass(frozen=True)
+class _Converted:
+    """A traced function for OpenVINO.
+
+    Attributes:
+        model: of OpenVINO, for any shape; shares the memory of the weights.
+        decoder: which holds that memory.
+    """
+
+    model: Any
+    decoder: Any
+
+
+def _converted(traced: Any, examples: Sequence[Tensor]) -> _Converted:
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     reader = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(
-        traced, example_input=tuple(examples), shared_memory=False
-    )
+    decoder = TorchScriptPythonDecoder(traced, example_input=tuple(examples))
     model = reader.convert(reader.load(decoder))
     apply_moc_transformations(model, cf=False, smart_reshape=True)  # as `convert_model` does
-    shapes = [[*example.shape] for example in examples]
-    if any_batch:
-        shapes = [[-1, *shape[1:]] if shape else [] for shape in shapes]
-    model.reshape(dict(enumerate(shapes)))
-    return model
+    return _Converted(model, decoder)
 
 
-def _compiled(model: Any, precision: str) -> Graph:
+def _compiled(converted: _Converted, inputs: Sequence[Tensor], precision: str) -> Graph:
+    """Compiles for the shapes of the inputs: a graph for any shape takes twice the time."""
+    model = converted.model.clone()
+    model.reshape({i: [*tensor.shape] for i, tensor in enumerate(inputs)})
     properties = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -18,17 +17,18 @@ from torch import nn
 from pipelines.core import devices
 from pipelines.core.cache import Cache
 from pipelines.core.limits import MEGABYTE, limit
+from pipelines.models import ways
 
 T = TypeVar("T")
 
-_MOST_MB, _LEAST_MB = 4096, 512
+_MOST_MB, _LEAST_MB = 4096, 1024
 _SHARE = 4  # models get one part of so many of the memory
 
 
 def budget_mb() -> int:
     """Returns the memory for loaded models in MiB: `STUDIO_MODEL_MB` if set, else by the machine.
 
-    The default is a quarter of the memory of the machine or of the graphics card, from 512 MiB,
+    The default is a quarter of the memory of the machine or of the graphics card, from 1024 MiB,
     which all bundled models need less than, to 4 GiB.
 
     Raises:
@@ -65,9 +65,9 @@ class Model(Protocol):
 
 
 def _bytes_of(model: Model) -> int:
-    """Returns the memory of the weights of a model."""
-    tensors = chain(model.network.parameters(), model.network.buffers())
-    return sum(tensor.nbytes for tensor in tensors)
+    """Returns the memory of a model: of its weights, and of its graphs."""
+    tensors = [*model.network.parameters(), *model.network.buffers()]
+    return ways.memory_of(sum(tensor.nbytes for tensor in tensors), tensors[0].device)
 
 
 class Models:

@@ -7,10 +7,11 @@ first used. Where none can be made, the reason is logged once, and PyTorch compu
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
@@ -18,20 +19,20 @@ from torch import Tensor, nn
 
 from pipelines.core import devices, graphs
 from pipelines.core.graphs import Graph, GraphError
-from pipelines.core.limits import MEGABYTE
+from pipelines.models import ways
 from pipelines.models.ways import Way, chosen
 
 logger = logging.getLogger("studio")
 
-MOST_BYTES = 256 * MEGABYTE
-"""Larger networks stay in PyTorch alone: a graph needs their memory once more."""
+IMAGES_AT_ONCE, VIEWS_AT_ONCE = (4, 1), (1,)
+"""Images that a UNet computes at once, and those that an encoder does; each number has a graph of
+its own, which takes three times the memory of the weights."""
 
-AT_ONCE = (4, 1)
-"""Pictures that are encoded with gradients at once; each number has a graph of its own."""
+T = TypeVar("T")
 
 
-class _Graphs:
-    """The graphs of one network, each made once.
+class _Made:
+    """What is made once for a network and kept, such as its graphs.
 
     Args:
         name: of the network, for the log.
@@ -41,14 +42,14 @@ class _Graphs:
 
     def __init__(self, name: str, network: nn.Module, way: Way | None = None) -> None:
         self._name, self._network, self._way = name, network, way
-        self._made: dict[Any, Graph | None] = {}
-        self._lock = threading.Lock()
+        self._made: dict[Any, Any] = {}
+        self._lock = threading.RLock()
 
-    def get(self, key: Any, make: Callable[[], Graph]) -> Graph | None:
-        """Returns a graph; None where PyTorch is to compute.
+    def get(self, key: Any, make: Callable[[], T]) -> T | None:
+        """Returns what was made, or makes it; None where PyTorch is to compute.
 
         Args:
-            key: tells the graphs of the network apart.
+            key: tells apart what is made for the network.
             make: makes it.
         """
         with self._lock:
@@ -61,15 +62,47 @@ class _Graphs:
         """How the network is computed, from its first pass on."""
         weights = [*self._network.parameters(), *self._network.buffers()]
         way = self._way or chosen(weights[0].device)
-        is_large = sum(weight.nbytes for weight in weights) > MOST_BYTES
-        return Way("PyTorch", way.precision) if is_large else way
+        is_graph = ways.is_graph(way, sum(weight.nbytes for weight in weights))
+        return way if is_graph else Way("PyTorch", way.precision)
 
-    def _try(self, make: Callable[[], Graph]) -> Graph | None:
+    def _try(self, make: Callable[[], T]) -> T | None:
         try:
             return make()
         except GraphError as error:
             logger.warning("%s has no graph here, PyTorch computes it: %s", self._name, error)
             return None
+        finally:  # what was traced refers to itself
+            gc.collect()
+            devices.return_freed_memory()
+
+    def forward(
+        self,
+        key: Any,
+        function: Callable[..., Tensor],
+        inputs: Sequence[Tensor],
+        sizes: Sequence[int],
+    ) -> Tensor | None:
+        """Returns the output of a function of the network, a few images at once.
+
+        Args:
+            key: tells apart the functions of the network, and the shapes of their inputs.
+            function: of the inputs.
+            inputs: the first axis of each is the batch's, unless it has none.
+            sizes: how many images may be computed at once, the most first; the last is 1.
+        """
+        precision = self.way.precision
+        graphs_of = self.get(key, lambda: graphs.Graphs(function, *inputs, precision=precision))
+        if graphs_of is None:
+            return None
+        outputs, first = [], 0
+        for count in _sizes(len(inputs[0]), sizes):
+            graph = self.get((key, count), functools.partial(graphs_of.graph, count))
+            if graph is None:
+                return None
+            part = [x[first : first + count] if x.ndim else x for x in inputs]
+            outputs.append(graph(*part)[0])
+            first += count
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 class Denoising:
@@ -82,7 +115,7 @@ class Denoising:
     """
 
     def __init__(self, name: str, unet: nn.Module, way: Way | None = None) -> None:
-        self._unet, self._graphs = unet, _Graphs(name, unet, way)
+        self._unet, self._made = unet, _Made(name, unet, way)
 
     def __call__(self, x_t: Tensor, t: Tensor, **inputs: Tensor) -> UNet2DOutput:
         """Returns the output of the network.
@@ -95,22 +128,17 @@ class Denoising:
         if torch.is_grad_enabled() and x_t.requires_grad:
             return self._unet(x_t, t, **inputs)
         names, values = tuple(inputs), tuple(inputs.values())
-        shape = tuple(tuple(value.shape[1:]) for value in (x_t, *values))
 
         def output(x_t: Tensor, t: Tensor, *values: Tensor) -> Tensor:
             others = dict(zip(names, values, strict=True))
             return self._unet(x_t, t, **others, return_dict=False)[0]
 
-        graph = self._graphs.get(
-            (names, shape),
-            lambda: graphs.forward_graph(
-                output, x_t, t, *values, precision=self._graphs.way.precision
-            ),
-        )
-        if graph is None:
-            with devices.autocast(x_t.device, self._graphs.way.precision):
+        key = (names, *(value.shape[1:] for value in (x_t, *values)))
+        sample = self._made.forward(key, output, (x_t, t, *values), IMAGES_AT_ONCE)
+        if sample is None:
+            with devices.autocast(x_t.device, self._made.way.precision):
                 return self._unet(x_t, t, **inputs)
-        return UNet2DOutput(graph(x_t, t, *values)[0])
+        return UNet2DOutput(sample)
 
 
 class Encoding:
@@ -122,41 +150,35 @@ class Encoding:
     """
 
     def __init__(self, name: str, encoder: nn.Module) -> None:
-        self._encoder, self._graphs = encoder, _Graphs(name, encoder)
+        self.encoder, self._made = encoder, _Made(name, encoder)
 
     def __call__(self, pictures: Tensor) -> Tensor | None:
-        """Returns the embeddings `(b, d)` of pictures `(b, 3, h, w)`; None without a graph."""
+        """Returns the embeddings `(b, d)` of pictures `(b, 3, h, w)`; None without graphs."""
         if not (torch.is_grad_enabled() and pictures.requires_grad):
             return self.forward(pictures)
-        parts = pictures.split(_sizes(len(pictures)))
-        if self._forward(pictures) is None or None in map(self._gradient, parts):
+        parts = pictures.detach().split(_sizes(len(pictures), VIEWS_AT_ONCE))
+        if None in map(self._gradient, parts):
             return None
         return cast(Tensor, _Encoded.apply(pictures, self))
 
     def forward(self, pictures: Tensor) -> Tensor | None:
-        """Returns the embeddings without gradients; None without a graph."""
-        graph = self._forward(pictures)
-        return None if graph is None else graph(pictures)[0]
+        """Returns the embeddings without gradients; None without graphs."""
+        key, inputs = pictures.shape[1:], (pictures.detach(),)
+        return self._made.forward(key, self.encoder, inputs, VIEWS_AT_ONCE)
 
     def pulled_back(self, pictures: Tensor, outer: Tensor) -> Tensor:
         """Returns `dL/dx` of pictures from `dL/dy` of their embeddings `(b, d)`."""
-        sizes = _sizes(len(pictures))
+        sizes = _sizes(len(pictures), VIEWS_AT_ONCE)
         gradients = [
             cast(Graph, self._gradient(part))(part, pulled)[1]
             for part, pulled in zip(pictures.split(sizes), outer.split(sizes), strict=True)
         ]
         return torch.cat(gradients)
 
-    def _forward(self, pictures: Tensor) -> Graph | None:
-        return self._graphs.get(
-            ("forward", pictures.shape[1:]),
-            lambda: graphs.forward_graph(self._encoder, pictures[:1].detach()),
-        )
-
     def _gradient(self, pictures: Tensor) -> Graph | None:
-        return self._graphs.get(
+        return self._made.get(
             ("gradient", pictures.shape),
-            lambda: graphs.gradient_graph(self._encoder, pictures.detach()),
+            lambda: graphs.gradient_graph(self.encoder, pictures.detach()),
         )
 
 
@@ -167,18 +189,18 @@ class _Encoded(torch.autograd.Function):
     def forward(ctx: Any, pictures: Tensor, encoding: Encoding) -> Tensor:
         ctx.save_for_backward(pictures)
         ctx.encoding = encoding
-        return cast(Tensor, encoding.forward(pictures))
+        embeddings = encoding.forward(pictures)
+        return encoding.encoder(pictures) if embeddings is None else embeddings
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:
         (pictures,) = ctx.saved_tensors
         return ctx.encoding.pulled_back(pictures, outer[0]), None
 
 
-def _sizes(count: int) -> list[int]:
-    """Returns how many pictures are encoded at once, largest parts first."""
+def _sizes(count: int, of: Sequence[int]) -> list[int]:
+    """Returns into how large parts so many images are divided, the largest first."""
     sizes: list[int] = []
-    for size in AT_ONCE:
+    for size in of:
         sizes += [size] * ((count - sum(sizes)) // size)
     return sizes

@@ -23,11 +23,18 @@ from typing import Any
 import torch
 
 from pipelines.core import devices, graphs
+from pipelines.core.limits import MEGABYTE
 
 logger = logging.getLogger("studio")
 
 TOLERANCE = 2.0
 """Steps of 255 by which no pixel of a picture may differ from fp32 in PyTorch."""
+
+MOST_BYTES = 128 * MEGABYTE
+"""Networks with more weights stay in PyTorch, for graphs take memory as well."""
+
+GRAPH_COPIES = 3
+"""How often a graph holds the weights: as they are, and as processors want them."""
 
 _GRAPHS, _FILE = "STUDIO_GRAPHS", "passes.json"
 _TURNS = 7
@@ -123,6 +130,16 @@ def _read(path: Path) -> Measured | None:
 def _folder() -> Path:
     named = os.environ.get("STUDIO_CACHE", "").strip()
     return Path(named) if named else Path.home() / ".cache" / "guided-diffusion-studio"
+
+
+def is_graph(way: Way, weights: int) -> bool:
+    """Returns whether a network with so many bytes of weights is computed as a graph."""
+    return way.engine == "OpenVINO" and weights <= MOST_BYTES
+
+
+def memory_of(weights: int, where: torch.device) -> int:
+    """Returns the bytes that a network takes, with its graphs."""
+    return weights * (1 + GRAPH_COPIES if is_graph(chosen(where), weights) else 1)
 
 
 @functools.cache

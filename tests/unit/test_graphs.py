@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core import graphs
-from pipelines.core.graphs import GraphError, forward_graph, gradient_graph
+from pipelines.core.graphs import GraphError, Graphs, gradient_graph
 
 needs_openvino = pytest.mark.skipif(not graphs.is_available(), reason="openvino is not installed")
 
@@ -61,11 +61,11 @@ def part(request: pytest.FixtureRequest) -> nn.Module:
 
 
 @needs_openvino
-def test_a_graph_computes_what_pytorch_does_for_any_batch(part: nn.Module):
-    graph = forward_graph(part, torch.randn(2, 8, 8, 8))
+def test_graphs_compute_what_pytorch_does_for_any_number(part: nn.Module):
+    made = Graphs(part, torch.randn(2, 8, 8, 8))
     for count in (1, 2, 5):
         x = torch.randn(count, 8, 8, 8)
-        (y,) = graph(x)
+        (y,) = made.graph(count)(x)
         torch.testing.assert_close(y, part(x), rtol=1e-4, atol=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_a_graph_differentiates_as_pytorch_does(part: nn.Module):
 
 @needs_openvino
 def test_what_a_graph_returns_is_not_changed_by_the_next_call():
-    graph = forward_graph(nn.ReLU(), torch.randn(1, 4))
+    graph = Graphs(nn.ReLU(), torch.randn(1, 4)).graph(1)
     (first,) = graph(torch.ones(1, 4))
     graph(torch.full((1, 4), 7.0))
     assert first.tolist() == [[1.0] * 4]
@@ -91,7 +91,7 @@ def test_what_a_graph_returns_is_not_changed_by_the_next_call():
 @needs_openvino
 def test_what_cannot_be_a_graph_is_refused_in_one_line():
     with pytest.raises(GraphError) as caught:
-        forward_graph(torch.linalg.svdvals, torch.randn(2, 4, 4))
+        Graphs(torch.linalg.svdvals, torch.randn(2, 4, 4))
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(GraphError, match="overlapping averages"):
         gradient_graph(nn.AvgPool2d(3, stride=1), torch.randn(1, 2, 8, 8))
@@ -106,13 +106,14 @@ def test_a_graph_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPa
         return lambda *inputs: [output * 1.01 for output in graph(*inputs)]
 
     monkeypatch.setattr(graphs, "_compiled", faulty)
-    for make in (forward_graph, gradient_graph):
-        with pytest.raises(GraphError, match="it computes otherwise"):
-            make(nn.SiLU(), torch.randn(1, 4))
+    with pytest.raises(GraphError, match="it computes otherwise"):
+        Graphs(nn.SiLU(), torch.randn(1, 4)).graph(1)
+    with pytest.raises(GraphError, match="it computes otherwise"):
+        gradient_graph(nn.SiLU(), torch.randn(1, 4))
 
 
 def test_without_openvino_it_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     graphs._core.cache_clear()
     with pytest.raises(GraphError, match="openvino"):
-        forward_graph(nn.ReLU(), torch.randn(1, 4))
+        Graphs(nn.ReLU(), torch.randn(1, 4))

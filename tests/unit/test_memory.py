@@ -104,7 +104,7 @@ def test_all_bundled_models_fit_into_the_smallest_default_together():
 
 
 @pytest.mark.parametrize(
-    ("bytes_there", "expected"), [(2**30, 512), (8 * 2**30, 2048), (64 * 2**30, 4096)]
+    ("bytes_there", "expected"), [(2**30, 1024), (8 * 2**30, 2048), (64 * 2**30, 4096)]
 )
 def test_the_default_is_a_quarter_of_the_memory_and_at_most_4_gib(
     monkeypatch: pytest.MonkeyPatch, bytes_there: int, expected: int

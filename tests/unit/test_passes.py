@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines.core import graphs
-from pipelines.models import checkpoints, clip, passes
+from pipelines.models import checkpoints, clip, ways
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 
@@ -56,7 +56,7 @@ def test_graphs_draw_what_pytorch_draws(
 
 @needs_openvino
 def test_a_step_of_text_guidance_follows_the_same_gradient(monkeypatch: pytest.MonkeyPatch):
-    settings = TextSettings(num_inference_steps=2, num_images=3, cutouts=2)  # 6 views: 4, 1, 1
+    settings = TextSettings(num_inference_steps=2, num_images=3, cutouts=2)  # 6 views
     by_graph = last(text, settings, monkeypatch, "1")
     by_pytorch = last(text, settings, monkeypatch, "0")
     losses = [torch.tensor(p.losses[0]) for p in (by_graph, by_pytorch)]
@@ -82,7 +82,7 @@ def test_where_no_graph_can_be_made_pytorch_computes_and_the_log_says_why(
     def refuse(*_: object, **__: object) -> None:
         raise graphs.GraphError("no such operation")
 
-    monkeypatch.setattr(graphs, "forward_graph", refuse)
+    monkeypatch.setattr(graphs, "Graphs", refuse)
     settings = ColorSettings(num_inference_steps=2)
     with caplog.at_level(logging.WARNING):
         found = last(color, settings, monkeypatch, "1")
@@ -95,7 +95,7 @@ def test_where_no_graph_can_be_made_pytorch_computes_and_the_log_says_why(
 
 @needs_openvino
 def test_a_network_that_is_large_stays_in_pytorch(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(passes, "MOST_BYTES", 1000)
-    monkeypatch.setattr(graphs, "forward_graph", lambda *_, **__: pytest.fail("made"))
+    monkeypatch.setattr(ways, "MOST_BYTES", 1000)
+    monkeypatch.setattr(graphs, "Graphs", lambda *_, **__: pytest.fail("made"))
     settings = dataclasses.replace(ColorSettings(), num_inference_steps=1)
     assert last(color, settings, monkeypatch, "1").pictures
