@@ -187,6 +187,7 @@ def test_the_bundled_model_draws_a_row_of_digits_with_its_settings_inside(client
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (28, 28))
         told = {key: info[key] for key in FACTS}
         revisions = {info["model"]: info["revision"]}
+        told |= {"computed": provenance.computed()}
         told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "digits", "revisions": revisions} | told
 
@@ -213,6 +214,7 @@ def test_the_bundled_model_paints_pictures_of_a_colour_with_what_was_reached_ins
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
         told = {key: info[key] for key in FACTS}
         revisions = {info["model"]: info["revision"]}
+        told |= {"computed": provenance.computed()}
         told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "color", "revisions": revisions} | told
 
@@ -245,6 +247,7 @@ def test_the_bundled_models_paint_pictures_of_words_with_what_was_reached_inside
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64))
         told = {key: info[key] for key in (*FACTS, "clip_revision")}
         revisions = {"paintings": info["revision"], "clip-small": info["clip_revision"]}
+        told |= {"computed": provenance.computed()}
         told |= {"picture": {"index": i, "of": len(files)}}
         assert facts_inside(picture) == {"tab": "text", "revisions": revisions} | told
 

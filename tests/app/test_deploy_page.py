@@ -32,7 +32,8 @@ DEFAULTS: dict[str, Callable[[], float]] = {
 def test_every_variable_of_the_code_is_in_a_document():
     sources = [ROOT / "app.py", *(ROOT / "tabs").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    documents = PAGE + (ROOT / "README.md").read_text(encoding="utf-8")
+    others = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+    documents = PAGE + "".join(path.read_text(encoding="utf-8") for path in others)
     names = set(re.findall(r'"(STUDIO_[A-Z_]+)"', code))
     assert names
     assert not {name for name in names if f"`{name}`" not in documents}

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.core import devices
 from pipelines.diffusion import plugins
-from pipelines.models import checkpoints
+from pipelines.models import checkpoints, ways
 from pipelines.products import PRODUCTS
 from pipelines.runs.explanation import Excerpt
 from tabs import about, explain, i18n
@@ -179,6 +179,8 @@ def test_every_sentence_is_said_somewhere(language: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(i18n, "translate", noted)
     monkeypatch.setattr(devices, "describe_device", lambda: "CPU, 2 threads")
+    measured = ways.Measured("this", "PyTorch fp32", {"PyTorch fp32": 30.0}, {})
+    monkeypatch.setattr(ways, "measured", lambda: measured)
     rows = [row | {"available": "Hub:" not in row["source"]} for row in checkpoints.describe()]
     monkeypatch.setattr(checkpoints, "describe", lambda: rows)
     monkeypatch.setattr(plugins, "PLUGINS", (plugins.Plugin("mine.py", "0" * 64),))
