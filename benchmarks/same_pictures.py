@@ -228,6 +228,7 @@ class Drawing:
             # Equal pictures have equal names there, and the trees would write them at once.
             "GRADIO_TEMP_DIR": str(out.with_suffix(".gradio")),
             "STUDIO_DEVICE": "cpu",
+            "STUDIO_GRAPHS": "0",  # another way of computing has other last bits
             "STUDIO_CHECKPOINTS": own,
         }
 
