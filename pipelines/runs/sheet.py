@@ -84,6 +84,7 @@ def _draw_score(
     draw: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], layout: _Layout
 ) -> None:
     """Draws a score below its cell, smaller if it is too wide."""
+    text = text.replace("Δ", "Delta ")  # which the font does not have
     width = _font(layout.score_px).getlength(text)
     font = _font(max(8, int(layout.score_px * min(1, layout.side / width))))
     position = (corner[0] + layout.side / 2, corner[1] + layout.side + _SCORE_GAP)

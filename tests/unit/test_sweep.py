@@ -394,6 +394,17 @@ def test_names_values_and_scores_are_written_at_the_edges():
     assert without_rows.width < first.width
 
 
+def test_a_score_may_be_in_words_and_in_characters_that_the_font_has():
+    scored = dataclasses.replace(state([[noise(0, 28)]]), scores=[[2.5]])
+    number, unit, spelt = (
+        sheet(scored, score_text=text) if text else sheet(scored)
+        for text in (None, lambda *_: "ΔE 2.5", lambda *_: "Delta E 2.5")
+    )
+    assert unit.tobytes() == spelt.tobytes() != number.tobytes()
+    wide = sheet(scored, score_text=lambda *_: "similarity to what was asked for 0.25")
+    assert wide.size == number.size
+
+
 def test_long_values_keep_a_sheet_small():
     prompt = "a very long sentence about many things " * 12
     pictures = [[noise(0, 64)] * 2] * 2
