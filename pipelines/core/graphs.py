@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,7 +136,9 @@ def _check(
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():  # of tracing: what comes of it is checked
+            warnings.simplefilter("ignore")
+            yield
     except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise GraphError(reason) from error
