@@ -63,6 +63,7 @@ bench: $(VENV)/.dev
 	  --only "base, predicts, no loss, patches, narrower, wider"
 	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.batches --quick
+	$(BIN)/python -m benchmarks.speed
 
 # Draws the examples that the app answers with at once.
 examples: $(VENV)/.dev
