@@ -44,36 +44,27 @@ def _draw(name: str, compare: bool = False, **values: Any) -> Callable[[], None]
     return draw
 
 
-def _raw(count: int) -> Callable[[], None]:
-    """Passes of the network in PyTorch, as many as a picture takes."""
+def _passes(*, in_pytorch: bool) -> Callable[[], None]:
+    """Passes of a network, as many as a picture takes.
+
+    Args:
+        in_pytorch: whether PyTorch computes them; else as a run has them, in 0.2 by PyTorch too.
+    """
     loaded = checkpoints.load("paintings")
-    x_t, t = torch.randn(count, 3, 64, 64), torch.tensor(500)
+    network = loaded.unet if in_pytorch else getattr(loaded, "denoise", loaded.unet)
+    x_t, t = torch.randn(1, 3, 64, 64), torch.tensor(500)
 
     def compute() -> None:
         with torch.no_grad():
             for _ in range(STEPS):
-                loaded.unet(x_t, t)
-
-    return compute
-
-
-def _passes(count: int) -> Callable[[], None]:
-    """The same as a run makes them: where version 0.2 has no other way, as `_raw`."""
-    loaded = checkpoints.load("paintings")
-    denoise = getattr(loaded, "denoise", loaded.unet)
-    x_t, t = torch.randn(count, 3, 64, 64), torch.tensor(500)
-
-    def compute() -> None:
-        with torch.no_grad():
-            for _ in range(STEPS):
-                denoise(x_t, t)
+                network(x_t, t)
 
     return compute
 
 
 WORK: dict[str, Callable[[], Callable[[], None]]] = {
-    "passes in PyTorch": lambda: _raw(1),
-    "passes": lambda: _passes(1),
+    "passes in PyTorch": lambda: _passes(in_pytorch=True),
+    "passes": lambda: _passes(in_pytorch=False),
     "unguided": lambda: _draw("color", guidance_scale=0.0),
     "color": lambda: _draw("color"),
     "color, 8 pictures": lambda: _draw("color", num_images=8),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipelines.core import devices
+from pipelines.core.packages import installed
 from pipelines.core.rules import rule
 from pipelines.diffusion import plugins
 from pipelines.models import checkpoints, ways
@@ -128,20 +128,13 @@ def _cell(content: Any) -> str:
 
 
 def _machine(language: str) -> str:
-    packages = [f"{name} {version(name)}" for name in _PACKAGES if _is_installed(name)]
+    packages = [f"{name} {number}" for name, number in installed(_PACKAGES).items()]
     return i18n.translate(
         language,
         "about.machine",
         device=_device(language),
         packages=", ".join([f"Python {platform.python_version()}", *packages]),
     ) + _computed(language)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(version(package))
-    except PackageNotFoundError:
-        return False
 
 
 def _computed(language: str) -> str:

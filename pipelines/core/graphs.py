@@ -100,7 +100,7 @@ def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Gra
         example: its input.
 
     Raises:
-        GraphError: as `forward_graph`.
+        GraphError: as `Graphs`, or if it computes something else than PyTorch.
     """
 
     def with_gradient(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,32 +205,17 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
     aten: Any = torch.ops.aten
     by_pytorch = (
-        *(aten.native_group_norm, aten.native_group_norm_backward, aten.native_layer_norm),
-        *(aten.native_layer_norm_backward, aten.gelu_backward, aten.threshold_backward),
-        *(aten._softmax_backward_data, aten.sigmoid_backward, aten.tanh_backward),
-        *(aten.select_backward, aten.select_scatter, aten._safe_softmax, aten._unsafe_view),
+        *(aten.threshold_backward, aten._softmax_backward_data, aten._safe_softmax),
+        *(aten.select_backward, aten.select_scatter, aten._unsafe_view),
     )
     return {
         **get_decompositions(by_pytorch),
-        aten._to_copy.default: _to_copy,
-        aten.silu_backward.default: _silu_backward,
         aten._softmax.default: _softmax,
         aten.native_batch_norm.default: _batch_norm,
         aten.native_batch_norm_backward.default: _batch_norm_backward,
         aten.convolution_backward.default: _convolution_backward,
         aten.avg_pool2d_backward.default: _average_pool_backward,
-        aten.upsample_nearest2d_backward.default: _enlarge_backward,
     }
-
-
-def _to_copy(x: Tensor, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
-    return x if dtype in (None, x.dtype) else torch.ops.aten.to.dtype(x, dtype)
-
-
-def _silu_backward(outer: Tensor, x: Tensor) -> Tensor:
-    gate = torch.sigmoid(x)
-    y = x * gate
-    return outer * (gate + y - y * gate)
 
 
 def _softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
@@ -286,29 +271,24 @@ def _convolution_backward(
     """The gradient by the input alone: the weights are constants."""
     if not wanted[0]:
         return None, None, None
+    aten = torch.ops.aten
     if transposed:
-        raise NotImplementedError("the gradient of a transposed convolution")
+        ordinary = (stride, padding, dilation, False, [0, 0], groups)
+        return aten.convolution(outer, weight, None, *ordinary), None, None
     kernel = weight.shape[2:]
     if set(stride) == {1} and set(dilation) == {1} and groups == 1:
         turned = weight.transpose(0, 1).flip(2, 3).contiguous()
         rest = [size - 1 - pad for size, pad in zip(kernel, padding, strict=True)]
-        return (
-            torch.ops.aten.convolution(
-                outer, turned, None, stride, rest, dilation, False, [0, 0], 1
-            ),
-            None,
-            None,
-        )
+        ordinary = (stride, rest, dilation, False, [0, 0], 1)
+        return aten.convolution(outer, turned, None, *ordinary), None, None
     missing = [
         full - ((part - 1) * step - 2 * pad + spread * (size - 1) + 1)
         for full, part, step, pad, spread, size in zip(
             x.shape[2:], outer.shape[2:], stride, padding, dilation, kernel, strict=True
         )
     ]
-    gradient = torch.ops.aten.convolution(
-        outer, weight.contiguous(), None, stride, padding, dilation, True, missing, groups
-    )
-    return gradient, None, None
+    turned_back = (stride, padding, dilation, True, missing, groups)
+    return aten.convolution(outer, weight.contiguous(), None, *turned_back), None, None
 
 
 def _average_pool_backward(
@@ -321,19 +301,9 @@ def _average_pool_backward(
 ) -> Tensor:
     """Every pixel of a window gets an equal share, if windows neither overlap nor are padded."""
     if (stride and list(stride) != list(kernel)) or any(padding):
-        raise NotImplementedError("the gradient of overlapping averages")
+        raise GraphError("the gradient of averages over windows that overlap")
     share = torch.full((x.shape[1], 1, *kernel), 1 / (kernel[0] * kernel[1]))
     missing = [full % size for full, size in zip(x.shape[2:], kernel, strict=True)]
     return torch.ops.aten.convolution(
         outer, share, None, list(kernel), [0, 0], [1, 1], True, missing, x.shape[1]
     )
-
-
-def _enlarge_backward(
-    outer: Tensor, size: Sequence[int], input_size: Sequence[int], *_: Any
-) -> Tensor:
-    """The sum over each square of equal pixels, if they all have one size."""
-    factors = [large // small for large, small in zip(size, input_size[2:], strict=True)]
-    if any(large % small for large, small in zip(size, input_size[2:], strict=True)):
-        raise NotImplementedError("the gradient of enlarging by a factor that is not whole")
-    return torch.ops.aten.avg_pool2d(outer, factors, factors) * (factors[0] * factors[1])

@@ -62,8 +62,9 @@ class _Made:
         """How the network is computed, from its first pass on."""
         weights = [*self._network.parameters(), *self._network.buffers()]
         way = self._way or chosen(weights[0].device)
-        is_graph = ways.is_graph(way, sum(weight.nbytes for weight in weights))
-        return way if is_graph else Way("PyTorch", way.precision)
+        if way.engine == "PyTorch" or ways.is_graph(way, sum(weight.nbytes for weight in weights)):
+            return way
+        return Way("PyTorch", devices.named_precision(weights[0].device) or "fp32")
 
     def _try(self, make: Callable[[], T]) -> T | None:
         try:
@@ -156,8 +157,7 @@ class Encoding:
         """Returns the embeddings `(b, d)` of pictures `(b, 3, h, w)`; None without graphs."""
         if not (torch.is_grad_enabled() and pictures.requires_grad):
             return self.forward(pictures)
-        parts = pictures.detach().split(_sizes(len(pictures), VIEWS_AT_ONCE))
-        if None in map(self._gradient, parts):
+        if self._gradient(pictures[:1]) is None:
             return None
         return cast(Tensor, _Encoded.apply(pictures, self))
 
@@ -167,18 +167,15 @@ class Encoding:
         return self._made.forward(key, self.encoder, inputs, VIEWS_AT_ONCE)
 
     def pulled_back(self, pictures: Tensor, outer: Tensor) -> Tensor:
-        """Returns `dL/dx` of pictures from `dL/dy` of their embeddings `(b, d)`."""
-        sizes = _sizes(len(pictures), VIEWS_AT_ONCE)
-        gradients = [
-            cast(Graph, self._gradient(part))(part, pulled)[1]
-            for part, pulled in zip(pictures.split(sizes), outer.split(sizes), strict=True)
-        ]
-        return torch.cat(gradients)
+        """Returns `dL/dx` of pictures from `dL/dy` of their embeddings `(b, d)`, one by one."""
+        graph = cast(Graph, self._gradient(pictures[:1]))
+        pairs = zip(pictures.split(1), outer.split(1), strict=True)
+        return torch.cat([graph(picture, pulled)[1] for picture, pulled in pairs])
 
-    def _gradient(self, pictures: Tensor) -> Graph | None:
+    def _gradient(self, picture: Tensor) -> Graph | None:
         return self._made.get(
-            ("gradient", pictures.shape),
-            lambda: graphs.gradient_graph(self.encoder, pictures.detach()),
+            ("gradient", picture.shape),
+            lambda: graphs.gradient_graph(self.encoder, picture.detach()),
         )
 
 

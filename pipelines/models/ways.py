@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 
 from pipelines.core import devices, graphs
 from pipelines.core.limits import MEGABYTE
+from pipelines.core.packages import installed
 
 logger = logging.getLogger("studio")
 
@@ -103,14 +103,13 @@ def _allowed(where: torch.device) -> list[Way]:
     if wanted == "1" and where.type != "cpu":
         raise ValueError(f"{_GRAPHS} must be 0 on {where.type}, for graphs are for CPUs, got '1'")
     named = devices.named_precision(where)
-    ways = [way for way in WAYS.values() if way.precision == (named or way.precision)]
-    if where.type != "cpu" or wanted == "0" or not graphs.is_available():
-        ways = [way for way in ways if way.engine == "PyTorch"]
-    if wanted == "1":
-        ways = [way for way in ways if way.engine == "OpenVINO"]
     if where.type != "cpu":  # what a card is fastest in is not measured
-        ways = [Way("PyTorch", named or "fp32")]
-    return ways
+        return [Way("PyTorch", named or "fp32")]
+    engines = {"0": ["PyTorch"], "1": ["OpenVINO"]}.get(wanted, ["PyTorch", "OpenVINO"])
+    if not graphs.is_available():
+        engines = ["PyTorch"]
+    fitting = (way for way in WAYS.values() if way.precision == (named or way.precision))
+    return [way for way in fitting if way.engine in engines]
 
 
 def measured() -> Measured | None:
@@ -145,10 +144,7 @@ def memory_of(weights: int, where: torch.device) -> int:
 @functools.cache
 def machine() -> str:
     """Returns what the figures depend on: processor, threads, versions."""
-    packages = []
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            packages.append(f"{name} {version(name)}")
+    packages = (f"{name} {number}" for name, number in installed(_PACKAGES).items())
     return ", ".join([_processor(), f"{torch.get_num_threads()} threads", *packages])
 
 

@@ -11,7 +11,6 @@ import json
 import platform
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -21,6 +20,7 @@ from PIL import Image
 
 from pipelines.core import devices, images, pictures
 from pipelines.core.errors import Several, UserError
+from pipelines.core.packages import installed
 from pipelines.core.rules import is_picture, show, validate
 from pipelines.diffusion import plugins
 from pipelines.models import checkpoints, ways
@@ -124,13 +124,8 @@ def tab_of(settings: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the software; with others, pixels may differ in their last bit."""
-    installed = {"studio": STUDIO_VERSION, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return installed
+    ours = {"studio": STUDIO_VERSION, "python": platform.python_version()}
+    return ours | installed(_PACKAGES)
 
 
 def facts_of(drawn: Drawn) -> dict[str, Any]:
