@@ -34,24 +34,24 @@ SEEDS = (4000, 5000, 6000)
 VISIBLE = 20  # of 255
 _REPEATS = 15
 
-Draw = Callable[[int, int], list[Image.Image]]
+Draw = Callable[[int, int], Sequence[Image.Image]]
 """Draws so many pictures, from a seed on."""
 
 
-def draw_color(seed: int, count: int) -> list[Image.Image]:
+def draw_color(seed: int, count: int) -> Sequence[Image.Image]:
     """Draws pictures steered by colour."""
     settings = validate(ColorSettings(seed=seed, num_images=count))
     *_, last = color.generate(settings, compare=False)
     return last.pictures
 
 
-def draw_digits(seed: int, count: int) -> list[Image.Image]:
+def draw_digits(seed: int, count: int) -> Sequence[Image.Image]:
     """Draws fives."""
     *_, last = digits.generate(validate(DigitsSettings(seed=seed, digits="5" * count)))
     return last.pictures
 
 
-def draw_words(seed: int, count: int, prompt: str, model: str) -> list[Image.Image]:
+def draw_words(seed: int, count: int, prompt: str, model: str) -> Sequence[Image.Image]:
     """Draws pictures steered by words."""
     settings = TextSettings(prompt=prompt, model=model, seed=seed, num_images=count)
     *_, last = text.generate(validate(settings), compare=False)
@@ -83,7 +83,7 @@ def differences(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> lis
     return [int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max()) for a, b in pairs]
 
 
-def alone(draw: Draw, seed: int) -> list[Image.Image]:
+def alone(draw: Draw, seed: int) -> Sequence[Image.Image]:
     """Draws each picture of a batch by itself."""
     return [draw(seed + i, 1)[0] for i in range(COUNT)]
 

@@ -19,7 +19,7 @@ import time
 import traceback
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -85,7 +85,7 @@ class Case:
     quick: bool = False
 
 
-def pixels(pictures: list[Image.Image]) -> NDArray[Any]:
+def pixels(pictures: Sequence[Image.Image]) -> NDArray[Any]:
     """8 bits, `(b, h, w)` or `(b, h, w, 3)`; `(0,)` for no pictures."""
     return np.stack([np.asarray(p) for p in pictures]) if pictures else np.zeros(0, np.uint8)
 

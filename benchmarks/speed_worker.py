@@ -38,8 +38,8 @@ def _draw(name: str, compare: bool = False, **values: Any) -> Callable[[], None]
     kind = getattr(settings, f"{name.capitalize()}Settings")
 
     def draw() -> None:
-        for _ in product.generate(kind(**values), compare=compare):
-            pass
+        *_, last = product.generate(kind(**values), compare=compare)
+        _ = [*last.pictures]
 
     return draw
 

@@ -7,7 +7,7 @@ import html
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypedDict, TypeVar
 
@@ -269,7 +269,7 @@ def save_png(picture: Image.Image, name: str) -> str:
     return temp_files.files.save_png(picture, name)
 
 
-def save_pictures(pictures: list[Image.Image], name: str) -> list[gr.FileData]:
+def save_pictures(pictures: Sequence[Image.Image], name: str) -> list[gr.FileData]:
     """Saves every picture as a PNG file, with the metadata that it has."""
     paths = [save_png(picture, f"{name}-{i}") for i, picture in enumerate(pictures)]
     return [gr.FileData(path=path) for path in paths]

@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,23 +32,25 @@ def is_available() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-@dataclass
 class Graph:
-    """A compiled function, which one thread at a time computes.
+    """A compiled function, which one thread at a time computes."""
 
-    Attributes:
-        request: of OpenVINO; holds the memory of inputs and outputs.
-    """
-
-    request: Any
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, compiled: Any) -> None:
+        """Shares the memory of inputs and outputs with a compiled model of OpenVINO."""
+        self._request = compiled.create_infer_request()
+        shared = (self._request.input_tensors, self._request.output_tensors)
+        self._inputs, self._outputs = (
+            [torch.from_numpy(tensor.data) for tensor in of_kind] for of_kind in shared
+        )
+        self._lock = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Returns the outputs of the function."""
-        arrays = [tensor.detach().contiguous().numpy() for tensor in inputs]
         with self._lock:
-            outputs = self.request.infer(arrays, share_inputs=True, share_outputs=True)
-            return [torch.from_numpy(array).clone() for array in outputs.values()]
+            for memory, tensor in zip(self._inputs, inputs, strict=True):
+                memory.copy_(tensor.detach())
+            self._request.infer(share_outputs=True)
+            return [memory.clone() for memory in self._outputs]
 
 
 class Graphs:
@@ -90,10 +92,23 @@ def _repeated(example: Tensor, count: int) -> Tensor:
     return example[torch.arange(count) % len(example)]
 
 
-def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Graph:
-    """Compiles a function together with its vector-Jacobian product, for one shape.
+@dataclass(frozen=True)
+class Differentiable:
+    """A function of one tensor and its vector-Jacobian product, as two graphs for one shape.
 
-    The graph takes the input `x`, and `dL/dy` of the output's shape; it returns `y` and `dL/dx`.
+    What the first computes on its way, the second need not compute again.
+
+    Attributes:
+        forward: `x` to `y`, and the numbers that `backward` needs.
+        backward: those numbers and `dL/dy` of the output's shape to `dL/dx`.
+    """
+
+    forward: Graph
+    backward: Graph
+
+
+def differentiable(function: Callable[[Tensor], Tensor], example: Tensor) -> Differentiable:
+    """Compiles a function together with its gradient.
 
     Args:
         function: of one tensor; it must not branch on values.
@@ -110,13 +125,61 @@ def gradient_graph(function: Callable[[Tensor], Tensor], example: Tensor) -> Gra
 
     with _told_in_one_line():
         generator = torch.Generator().manual_seed(0)
-        examples = (example, torch.randn(function(example).shape, generator=generator))
+        outer = torch.randn(function(example).shape, generator=generator)
         with sdpa_kernel(SDPBackend.MATH):  # the others have a backward pass that no graph has
-            traced = _make_fx(with_gradient, examples)
-        converted = _converted(torch.jit.trace(traced, examples), examples)
-        graph = _compiled(converted, examples, "fp32")
-        _check(graph, examples, with_gradient(*examples), _TOLERANCES["fp32"])
-        return graph
+            y, gradient = with_gradient(example, outer)
+            forward, backward = _halves(_make_fx(with_gradient, (example, outer)))
+        there = _compiled_once(forward, [example])
+        _check(there, [example], [y], _TOLERANCES["fp32"])
+        _, *kept = there(example)
+        back = _compiled_once(backward, [*kept, outer])
+        _check(back, [*kept, outer], [gradient], _TOLERANCES["fp32"])
+        return Differentiable(there, back)
+
+
+def _compiled_once(function: Any, examples: Sequence[Tensor]) -> Graph:
+    """Compiles a function for the shapes of the examples alone."""
+    traced = torch.jit.trace(function, tuple(examples), check_trace=False)
+    return _compiled(_converted(traced, examples), examples, "fp32")
+
+
+def _halves(both: Any) -> tuple[Any, Any]:
+    """Cuts the operations of `(x, outer)` to `(y, dL/dx)` in two, at what is known without `outer`.
+
+    Returns:
+        `x` to `y` and the kept numbers, and these and `outer` to `dL/dx`.
+    """
+    nodes = [*both.graph.nodes]
+    x, outer = (node for node in nodes if node.op == "placeholder")
+    (y, gradient), *_ = nodes[-1].args
+    of_outer, of_x = _descendants(nodes, outer), _descendants(nodes, x)
+    kept = [n for n in nodes if n in of_x - of_outer and any(user in of_outer for user in n.users)]
+    return _part(both, [x], [y, *kept]), _part(both, [*kept, outer], [gradient])
+
+
+def _descendants(nodes: Sequence[Any], first: Any) -> set[Any]:
+    """Returns a node and all that depend on it; the nodes are in the order of computation."""
+    found = {first}
+    for node in nodes:
+        if not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _part(whole: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """Returns the operations that lead from some nodes of a graph to others."""
+    from torch import fx
+
+    graph, copies = fx.Graph(), {}
+    for node in inputs:
+        copies[node] = graph.placeholder(node.name)
+    for node in whole.graph.nodes:
+        is_operation = node not in copies and node.op in ("get_attr", "call_function")
+        if is_operation and all(argument in copies for argument in node.all_input_nodes):
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies[node] for node in outputs))
+    graph.eliminate_dead_code()
+    return fx.GraphModule(whole, graph)
 
 
 def _check(
@@ -127,7 +190,7 @@ def _check(
     Raises:
         GraphError: if an output is further away than `tolerance` times the largest value.
     """
-    for found, value in zip(graph(*inputs), expected, strict=True):
+    for found, value in zip(graph(*inputs), expected, strict=False):  # what is kept comes after
         apart, largest = (found - value).abs().max().item(), value.abs().max().item()
         if not apart <= tolerance * max(largest, 1e-6):
             raise GraphError(f"it computes otherwise: {apart:.2g} of {largest:.2g}")
@@ -193,7 +256,7 @@ def _compiled(converted: _Converted, inputs: Sequence[Tensor], precision: str) -
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # containers and other programs share the cores
     }
-    return Graph(_core().compile_model(model, "CPU", properties).create_infer_request())
+    return Graph(_core().compile_model(model, "CPU", properties))
 
 
 # --- what OpenVINO does not know, in other operations ---------------------------------------------
@@ -234,9 +297,13 @@ def _batch_norm(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation with the statistics of training, which are constants."""
-    scale = _per_channel(gain * torch.rsqrt(variance + eps), x)
-    shifted = (x - _per_channel(mean, x)) * scale + _per_channel(bias, x)
-    return shifted, mean.new_empty(0), mean.new_empty(0)
+    scale = gain * torch.rsqrt(variance + eps)
+    offset = bias - mean * scale  # in this order a convolution before it takes both over
+    return (
+        x * _per_channel(scale, x) + _per_channel(offset, x),
+        mean.new_empty(0),
+        mean.new_empty(0),
+    )
 
 
 def _batch_norm_backward(

@@ -6,6 +6,8 @@ Notation, for a timestep t: `x_t = alpha * x0 + sigma * eps` with `alpha**2 + si
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -46,9 +48,10 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.timesteps)
 
-    def half_log_snr(self, index: int) -> Tensor:
-        """Returns `log(alpha / sigma)` `()` at step `index`, the time of multistep solvers."""
-        return torch.log(self.alpha[index] / self.sigma[index])
+    @functools.cached_property
+    def half_log_snr(self) -> Tensor:
+        """`log(alpha / sigma)` `(n + 1,)`, the time of multistep solvers; the last is infinite."""
+        return torch.log(self.alpha / self.sigma)
 
 
 def schedule_at(
@@ -94,10 +97,15 @@ def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
     Raises:
         ValueError: if diffusers does not know the schedule of betas.
     """
+    return _alphas_cumprod(json.dumps(dict(config), sort_keys=True, default=list)).clone()
+
+
+@functools.lru_cache(maxsize=64)  # every run needs it
+def _alphas_cumprod(config: str) -> Tensor:
     from diffusers import DDPMScheduler  # takes seconds to import
 
     changes = {"prediction_type": "sample", "clip_sample": False}
-    scheduler = cast("DDPMScheduler", DDPMScheduler.from_config(dict(config), **changes))
+    scheduler = cast("DDPMScheduler", DDPMScheduler.from_config(json.loads(config), **changes))
     alpha_bar = scheduler.alphas_cumprod
     if len(alpha_bar) > 1 and alpha_bar[-1] == 0 < alpha_bar[-2]:
         alpha_bar[-1] = min(_LEAST_ALPHA_BAR, float(alpha_bar[-2]) / 2)

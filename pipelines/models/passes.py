@@ -18,7 +18,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from pipelines.core import devices, graphs
-from pipelines.core.graphs import Graph, GraphError
+from pipelines.core.graphs import Differentiable, GraphError
 from pipelines.models import ways
 from pipelines.models.ways import Way, chosen
 
@@ -151,48 +151,39 @@ class Encoding:
     """
 
     def __init__(self, name: str, encoder: nn.Module) -> None:
-        self.encoder, self._made = encoder, _Made(name, encoder)
+        self._encoder, self._made = encoder, _Made(name, encoder)
 
     def __call__(self, pictures: Tensor) -> Tensor | None:
         """Returns the embeddings `(b, d)` of pictures `(b, 3, h, w)`; None without graphs."""
-        if not (torch.is_grad_enabled() and pictures.requires_grad):
-            return self.forward(pictures)
-        if self._gradient(pictures[:1]) is None:
+        both = self._differentiable(pictures)
+        if both is not None:
+            return torch.cat([cast(Tensor, _Encoded.apply(one, both)) for one in pictures.split(1)])
+        if torch.is_grad_enabled() and pictures.requires_grad:
             return None
-        return cast(Tensor, _Encoded.apply(pictures, self))
+        inputs = (pictures.detach(),)
+        return self._made.forward(pictures.shape[1:], self._encoder, inputs, VIEWS_AT_ONCE)
 
-    def forward(self, pictures: Tensor) -> Tensor | None:
-        """Returns the embeddings without gradients; None without graphs."""
-        key, inputs = pictures.shape[1:], (pictures.detach(),)
-        return self._made.forward(key, self.encoder, inputs, VIEWS_AT_ONCE)
-
-    def pulled_back(self, pictures: Tensor, outer: Tensor) -> Tensor:
-        """Returns `dL/dx` of pictures from `dL/dy` of their embeddings `(b, d)`, one by one."""
-        graph = cast(Graph, self._gradient(pictures[:1]))
-        pairs = zip(pictures.split(1), outer.split(1), strict=True)
-        return torch.cat([graph(picture, pulled)[1] for picture, pulled in pairs])
-
-    def _gradient(self, picture: Tensor) -> Graph | None:
+    def _differentiable(self, pictures: Tensor) -> Differentiable | None:
         return self._made.get(
-            ("gradient", picture.shape),
-            lambda: graphs.gradient_graph(self.encoder, picture.detach()),
+            ("differentiable", pictures.shape[1:]),
+            lambda: graphs.differentiable(self._encoder, pictures[:1].detach()),
         )
 
 
 class _Encoded(torch.autograd.Function):
-    """Embeddings whose gradient comes from a graph too."""
+    """The embedding of one picture, whose gradient comes from a graph too."""
 
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor, encoding: Encoding) -> Tensor:
-        ctx.save_for_backward(pictures)
-        ctx.encoding = encoding
-        embeddings = encoding.forward(pictures)
-        return encoding.encoder(pictures) if embeddings is None else embeddings
+    def forward(ctx: Any, picture: Tensor, both: Differentiable) -> Tensor:
+        embedding, *kept = both.forward(picture)
+        ctx.save_for_backward(*kept)
+        ctx.backward_graph = both.backward
+        return embedding
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:
-        (pictures,) = ctx.saved_tensors
-        return ctx.encoding.pulled_back(pictures, outer[0]), None
+        (gradient,) = ctx.backward_graph(*ctx.saved_tensors, outer[0])
+        return gradient, None
 
 
 def _sizes(count: int, of: Sequence[int]) -> list[int]:

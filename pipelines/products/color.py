@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.core import colorimetry, images
 from pipelines.core.errors import Option
+from pipelines.core.later import Later
 from pipelines.core.rules import (
     Choice,
     Color,
@@ -182,8 +183,8 @@ class Preview(comparison.Preview):
 
     losses: list[list[float]]
     unguided_losses: list[list[float]]
-    score_before: list[float]
-    score_after: list[float]
+    score_before: Sequence[float]
+    score_after: Sequence[float]
 
 
 def region_of(settings: ColorSettings, size_px: int) -> Tensor | None:
@@ -290,9 +291,14 @@ def _previews(
             **vars(preview),
             losses=list(loss_values),
             unguided_losses=list(unguided_loss_values),
-            score_before=[score(picture, settings) for picture in preview.unguided],
-            score_after=[score(picture, settings) for picture in preview.pictures],
+            score_before=_scores(preview.unguided, settings),
+            score_after=_scores(preview.pictures, settings),
         )
+
+
+def _scores(pictures: Sequence[Image.Image], settings: ColorSettings) -> Sequence[float]:
+    """Returns the score of each picture, computed when somebody looks at it."""
+    return Later(lambda: [score(picture, settings) for picture in pictures])
 
 
 def facts(preview: Preview) -> dict[str, Any]:

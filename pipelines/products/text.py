@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
+from torch import Tensor
 
 from pipelines.core import images
+from pipelines.core.later import Later
+from pipelines.core.limits import MEGABYTE
 from pipelines.core.rules import (
     Choice,
     ColorOrNone,
@@ -53,6 +55,7 @@ from pipelines.runs.timing import Work
 MAX_TRIES = 32
 
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
+_MOST_UNSCORED_BYTES = 64 * MEGABYTE
 
 
 def _words_off_by(settings: Any) -> str:
@@ -189,8 +192,8 @@ class Preview(comparison.Preview):
 
     clip_revision: str
     losses: list[list[float]]
-    similarities: list[list[float]]
-    unguided_similarities: list[list[float]]
+    similarities: list[Sequence[float]]
+    unguided_similarities: list[Sequence[float]]
     unseen_words: list[str]
     seeds: list[int] = field(default_factory=list)
     seconds_tried: float = 0.0
@@ -206,12 +209,12 @@ class Preview(comparison.Preview):
         return self.seconds_tried + self.times[-1]
 
     @property
-    def score_before(self) -> list[float]:
+    def score_before(self) -> Sequence[float]:
         """The `similarity` of each unguided picture to the prompt; empty if none are drawn."""
         return self.unguided_similarities[-1] if self.unguided_similarities else []
 
     @property
-    def score_after(self) -> list[float]:
+    def score_after(self) -> Sequence[float]:
         """The `similarity` of each guided picture to the prompt."""
         return self.similarities[-1]
 
@@ -319,18 +322,23 @@ def _generate(
             yield _search_preview(
                 state, settings, loaded, model, target, unseen, compare, seconds_tried
             )
+
+    def scored(shown: Tensor) -> Sequence[float]:
+        scores = Later(lambda: similarity(model, target, shown).tolist())
+        if shown.nbytes * settings.num_inference_steps > _MOST_UNSCORED_BYTES:
+            scores.items  # noqa: B018 - computes them now
+        return scores
+
     losses_so_far: list[list[float]] = []
-    similarities: list[list[float]] = []
-    unguided_similarities: list[list[float]] = []
+    similarities: list[Sequence[float]] = []
+    unguided_similarities: list[Sequence[float]] = []
     run = run_of(settings, loaded, model, target, seeds)
     for step, unguided, preview in comparison.compared(run, settings, compare=compare):
         if step.loss is not None:
             losses_so_far.append(step.loss.tolist())
-        pictures = [step.preview] if unguided is None else [step.preview, unguided.x0]
-        scores = similarity(model, target, torch.cat(pictures)).tolist()
-        similarities.append(scores[: settings.num_images])
+        similarities.append(scored(step.preview))
         if unguided is not None:
-            unguided_similarities.append(scores[settings.num_images :])
+            unguided_similarities.append(scored(unguided.x0))
         yield Preview(
             **vars(preview),
             clip_revision=model.revision,

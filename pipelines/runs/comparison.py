@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.core import images
 from pipelines.core.cache import Cache
+from pipelines.core.later import Later
 from pipelines.diffusion import sampling
 from pipelines.models import checkpoints
 from pipelines.runs.history import History
@@ -50,8 +51,8 @@ class Preview:
         history: of the run so far; later steps add to the same object.
     """
 
-    pictures: list[Image.Image]
-    unguided: list[Image.Image]
+    pictures: Sequence[Image.Image]
+    unguided: Sequence[Image.Image]
     step: int
     total_steps: int
     times: list[float]
@@ -107,8 +108,8 @@ def side_by_side(
         history.add(step)
         times.append(time.monotonic() - began)
         preview = Preview(
-            pictures=images.to_pil(step.preview),
-            unguided=images.to_pil(unguided_step.x0) if unguided_step else [],
+            pictures=_pictures(step.preview),
+            unguided=_pictures(unguided_step.x0) if unguided_step else [],
             step=step.index + 1,
             total_steps=step.total,
             times=list(times),
@@ -119,6 +120,11 @@ def side_by_side(
             history=history,
         )
         yield step, unguided_step, preview
+
+
+def _pictures(shown: Tensor) -> Sequence[Image.Image]:
+    """Returns the pictures of a batch; a run does not wait for those that nobody looks at."""
+    return Later(lambda: images.to_pil(shown))
 
 
 def compared(run: Run, settings: Any, *, compare: bool = True) -> Iterator[Pair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,7 +42,7 @@ def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
     elsewhere = {*_PICTURE_FIELDS, "settings", "history"}
     names = {f.name for f in dataclasses.fields(preview)} - elsewhere
     example = {
-        "preview": {name: getattr(preview, name) for name in sorted(names)},
+        "preview": {name: _listed(getattr(preview, name)) for name in sorted(names)},
         "mode": preview.pictures[0].mode,
         "moments": [[m.step, m.t] for m in moments],
         "gradients": preview.history.gradients,
@@ -49,6 +50,11 @@ def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
     }
     sheet = images.grid([t.convert("RGB") for t in tiles], columns=_COLUMNS, gap=0)
     path.write_bytes(images.to_png(images.with_metadata(sheet, {**facts, "shown": example})))
+
+
+def _listed(value: Any) -> Any:
+    """Returns a value as JSON knows it, with lists in place of other sequences."""
+    return json.loads(json.dumps(value, default=list))
 
 
 def load_example(path: Path, kind: type[PreviewT]) -> PreviewT:
@@ -112,13 +118,13 @@ def _rebuilt(example: Any, record: provenance.Record, path: Path, kind: type[Pre
         tiles = _cut(sheet.convert(example["mode"]), side)
         heat_tiles = _cut(sheet.convert("RGB"), side)
     pictures, unguided = tiles[:count], tiles[count : 2 * count]
-    history = History(gradients=example["gradients"], largest_change=example["largest_change"])
+    moments, frames = [], []
     for i, (step, t) in enumerate(example["moments"]):
         first = (len(_PICTURE_FIELDS) + len(_MOMENT_FIELDS) * i) * count
         noisy, predicted = tiles[first : first + count], tiles[first + count : first + 2 * count]
         change = heat_tiles[first + 2 * count : first + 3 * count]
-        history.moments.append(Moment(step, t, noisy, predicted, change))
-        history.frames.append(torch.cat([_pixels(picture) for picture in predicted]))
+        moments.append(Moment(step, t, noisy, predicted, change))
+        frames.append(torch.cat([_pixels(picture) for picture in predicted]))
     stored: dict[str, Any] = example["preview"]
     values = {_RENAMED.get(name, name): value for name, value in stored.items()}
     return kind(
@@ -126,7 +132,7 @@ def _rebuilt(example: Any, record: provenance.Record, path: Path, kind: type[Pre
         pictures=pictures,
         unguided=unguided,
         settings=record.settings,
-        history=history,
+        history=History(example["gradients"], frames, moments, example["largest_change"]),
     )
 
 

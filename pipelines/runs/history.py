@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -56,24 +57,56 @@ class Moment:
     change: list[Image.Image]
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Kept:
+    """What a moment is made of: its numbers, and tensors `(b, c, h, w)`, the change `(b, h, w)`."""
+
+    step: int
+    t: int
+    x_t: Tensor
+    x0: Tensor
+    preview: Tensor
+    change: Tensor
+
+
 class History:
     """The history of a run; grows with each step.
+
+    Its pictures are made when they are first asked for, so that a run does not wait for them.
 
     Attributes:
         gradients: per finished step, one value per image, see `SampleStep.gradient`; empty if the
             step was not guided.
-        moments: filled after the last step.
-        largest_change: the change that is brightest in the heat maps, as a share of the range of a
-            pixel, 0 to 1: root mean square over the channels.
         frames: the predicted pictures of some steps, 8 bits, `(b, c, h, w)` each.
     """
 
-    gradients: list[list[float]] = field(default_factory=list)
-    moments: list[Moment] = field(default_factory=list)
-    largest_change: float = 0.0
-    frames: list[Tensor] = field(default_factory=list)
-    _unfinished: list[tuple[Moment, Tensor]] = field(default_factory=list)
+    def __init__(
+        self,
+        gradients: Sequence[list[float]] = (),
+        frames: Sequence[Tensor] = (),
+        moments: Sequence[Moment] = (),
+        largest_change: float = 0.0,
+    ) -> None:
+        """Starts with what is known of a run, by default with nothing."""
+        self.gradients, self.frames = [*gradients], [*frames]
+        self._moments, self._largest_change = [*moments], largest_change
+        self._kept: list[_Kept] = []
+        self._is_complete = True
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The moments of the filmstrip; empty before the last step."""
+        self._make_moments()
+        return self._moments
+
+    @property
+    def largest_change(self) -> float:
+        """The change that is brightest in the heat maps; 0 before the last step.
+
+        It is a share of the range of a pixel, 0 to 1: root mean square over the channels.
+        """
+        self._make_moments()
+        return self._largest_change
 
     @property
     def num_bytes(self) -> int:
@@ -88,35 +121,39 @@ class History:
         if step.index in spread(step.total, MOST_FRAMES):
             self.frames.append(images.to_uint8(step.preview.cpu()))
         if step.index in spread(step.total, MOST_MOMENTS):
-            change = step.change.square().mean(dim=1).sqrt().cpu() / 2  # (b, h, w)
-            self._unfinished.append((_moment_without_change(step), change))
-        if step.index + 1 == step.total:
-            self._complete()
+            tensors = (step.x_t, step.x0_network, step.preview, _change(step))
+            self._kept.append(_Kept(step.index + 1, step.t, *(x.cpu() for x in tensors)))
+        self._is_complete = step.index + 1 == step.total
 
-    def _complete(self) -> None:
-        self.largest_change = max(float(change.max()) for _, change in self._unfinished)
-        for moment, change in self._unfinished:
-            share = change / self.largest_change if self.largest_change else change
-            heat_map = images.to_pil(images.from_uint8(heat(share)))
-            self.moments.append(replace(moment, change=heat_map))
-        self._unfinished.clear()
+    def _make_moments(self) -> None:
+        """Makes the moments, once all steps are known: the scale of heat maps depends on all."""
+        if not self._kept or not self._is_complete:
+            return
+        kept, self._kept = self._kept, []
+        changes = torch.stack([of_step.change for of_step in kept])  # (n, b, h, w)
+        self._largest_change = float(changes.max())
+        shares = changes / self._largest_change if self._largest_change else changes
+        heat_maps = images.from_uint8(heat(shares.flatten(0, 1))).unflatten(0, changes.shape[:2])
+        self._moments = [
+            Moment(
+                step=of_step.step,
+                t=of_step.t,
+                noisy=images.to_pil(_within_range(of_step.x_t, of_step.x0)),
+                predicted=images.to_pil(of_step.preview),
+                change=images.to_pil(heat_map),
+            )
+            for of_step, heat_map in zip(kept, heat_maps, strict=True)
+        ]
 
 
-def _moment_without_change(step: SampleStep) -> Moment:
-    """Returns a moment without its heat map, whose scale depends on all steps."""
-    return Moment(
-        step=step.index + 1,
-        t=step.t,
-        noisy=images.to_pil(_within_range(step)),
-        predicted=images.to_pil(step.preview),
-        change=[],
-    )
+def _change(step: SampleStep) -> Tensor:
+    """Returns the change by guidance as a share of the range of a pixel, `(b, h, w)`."""
+    return step.change.square().mean(dim=1).sqrt() / 2
 
 
-def _within_range(step: SampleStep) -> Tensor:
+def _within_range(x_t: Tensor, x0: Tensor) -> Tensor:
     """Returns the noisy images, scaled down: noise exceeds [-1, 1]; the more, the noisier."""
-    noise = step.x_t - step.x0_network.clamp(-1, 1)
-    return step.x_t / (2 * rms(noise)).clamp(1, 2)
+    return x_t / (2 * rms(x_t - x0.clamp(-1, 1))).clamp(1, 2)
 
 
 def spread(total: int, most: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +161,6 @@ def _with_timing(stream: Iterator[Any], work: timing.Work) -> Iterator[Any]:
         devices.return_freed_memory()
 
 
-def mean(values: list[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """Returns the mean of one value per image; NaN if there are none."""
     return sum(values) / len(values) if values else float("nan")

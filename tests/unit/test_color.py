@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -42,7 +43,7 @@ def paint(**options: Any) -> color.Preview:
     return run(**options)[-1]
 
 
-def pixels(pictures: list[Image.Image]) -> np.ndarray:
+def pixels(pictures: Sequence[Image.Image]) -> np.ndarray:
     """`(b, h, w, 3)`, 0 to 255."""
     return np.stack([np.asarray(picture) for picture in pictures]).astype(int)
 
@@ -353,7 +354,7 @@ def test_a_symmetric_picture_is_nearly_its_own_mirror_image(axis: str):
     last = bundled(symmetry=axis)
     along = 2 if axis == "left-right" else 1
 
-    def asymmetry(pictures: list[Image.Image]) -> float:
+    def asymmetry(pictures: Sequence[Image.Image]) -> float:
         found = pixels(pictures)
         return float(np.abs(found - np.flip(found, axis=along)).mean())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def pixels(preview: digits.Preview) -> np.ndarray:
     return stacked(preview.pictures)
 
 
-def stacked(pictures: list[Image.Image]) -> np.ndarray:
+def stacked(pictures: Sequence[Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(picture) for picture in pictures]).astype(int)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core import graphs
-from pipelines.core.graphs import GraphError, Graphs, gradient_graph
+from pipelines.core.graphs import GraphError, Graphs, differentiable
 
 needs_openvino = pytest.mark.skipif(not graphs.is_available(), reason="openvino is not installed")
 
@@ -84,7 +84,9 @@ def test_a_graph_differentiates_as_pytorch_does(name: str):
     expected = part(x)
     outer = torch.randn_like(expected)
     (gradient,) = torch.autograd.grad(expected, x, outer)
-    y, found = gradient_graph(part, torch.randn(2, 8, 8, 8))(x, outer)
+    both = differentiable(part, torch.randn(2, 8, 8, 8))
+    y, *kept = both.forward(x)
+    (found,) = both.backward(*kept, outer)
     torch.testing.assert_close(y, expected.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-5)
 
@@ -103,7 +105,7 @@ def test_what_cannot_be_a_graph_is_refused_in_one_line():
         Graphs(torch.linalg.svdvals, torch.randn(2, 4, 4))
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(GraphError, match="averages over windows that overlap"):
-        gradient_graph(nn.AvgPool2d(3, stride=1), torch.randn(1, 2, 8, 8))
+        differentiable(nn.AvgPool2d(3, stride=1), torch.randn(1, 2, 8, 8))
 
 
 @needs_openvino
@@ -118,7 +120,7 @@ def test_a_graph_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPa
     with pytest.raises(GraphError, match="it computes otherwise"):
         Graphs(nn.SiLU(), torch.randn(1, 4)).graph(1)
     with pytest.raises(GraphError, match="it computes otherwise"):
-        gradient_graph(nn.ReLU(), torch.ones(1, 4))
+        differentiable(nn.ReLU(), torch.ones(1, 4))
 
 
 def test_without_openvino_it_says_so(monkeypatch: pytest.MonkeyPatch):

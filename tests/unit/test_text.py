@@ -64,7 +64,7 @@ def strong(method: str) -> dict[str, Any]:
     return {"method": method, "guidance_scale": 1000 if method == "course" else 0.5}
 
 
-def pixels(pictures: list[Image.Image]) -> np.ndarray:
+def pixels(pictures: Sequence[Image.Image]) -> np.ndarray:
     """`(b, h, w, 3)`, 0 to 255."""
     return np.stack([np.asarray(picture) for picture in pictures]).astype(int)
 
@@ -77,7 +77,7 @@ def quarters() -> str:
     return images.to_data_uri(picture)
 
 
-def likeness(pictures: list[Image.Image], sentence: str) -> np.ndarray:
+def likeness(pictures: Sequence[Image.Image], sentence: str) -> np.ndarray:
     """How near the CLIP finds pictures to a sentence, `(b,)`."""
     model = clip.load("clip-small")
     x0 = torch.cat([images.to_tensor(picture) for picture in pictures])

@@ -43,7 +43,7 @@ def second_order(step: SolverStep) -> Tensor:
     if not step.before or step.is_last:
         return step.now.x0
     i, x0 = step.index, step.now.x0
-    earlier, now, after = (step.schedule.half_log_snr(j) for j in (i - 1, i, i + 1))
+    earlier, now, after = step.schedule.half_log_snr[i - 1 : i + 2]
     return x0 + (after - now) / (2 * (now - earlier)) * (x0 - step.before[0].x0)
 
 
@@ -60,7 +60,7 @@ def share_of_noise(schedule: Schedule, index: int, eta: float) -> float:
     """
     if eta == 0 or index + 1 == len(schedule):  # the last step ends without noise
         return eta
-    h = float(schedule.half_log_snr(index + 1) - schedule.half_log_snr(index))
+    h = float(schedule.half_log_snr[index + 1] - schedule.half_log_snr[index])
     return math.sqrt(math.expm1(-2 * eta**2 * h) / math.expm1(-2 * h))
 
 
@@ -81,9 +81,7 @@ def third_order(
         changes: three `(b, c, h, w)`, the changes of each by guidance.
         eta: of the run; with fresh noise, the end of a step has a larger weight.
     """
-    earlier, before, now, after = (
-        float(schedule.half_log_snr(i)) for i in range(index - 2, index + 2)
-    )
+    earlier, before, now, after = schedule.half_log_snr[index - 2 : index + 2].tolist()
     h, h_before, h_earlier = after - now, now - before, before - earlier
     rate = 1 + eta**2
     weight = -math.expm1(-rate * h)
