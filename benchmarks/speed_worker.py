@@ -62,6 +62,40 @@ def _passes(*, in_pytorch: bool) -> Callable[[], None]:
     return compute
 
 
+def _course_color(variant: str, scale: float) -> Callable[[], None]:
+    """A loop of the course's guidance notebook, at the scale that `benchmarks.color` found best."""
+    from benchmarks.color import Lab, course
+
+    lab, setting = Lab("paintings", 0, 1), course(variant, scale)
+    return lambda: void(lab.draw(setting, (68, 204, 170), 1))
+
+
+def _course_digits() -> Callable[[], None]:
+    """The loop of the course's class-conditional notebook, for one row of digits."""
+    from benchmarks import course
+
+    loaded = checkpoints.load("digits-embedding")
+    scheduler = course.scheduler_of(loaded)
+
+    def draw() -> None:
+        x_t = torch.randn(10, 1, 28, 28)
+        timesteps = scheduler.timesteps
+        course.denoise(loaded, x_t, torch.arange(10), timesteps, scheduler=scheduler)
+
+    return draw
+
+
+def void(_: Any) -> None:
+    """Takes a result that nobody needs."""
+
+
+COURSE: dict[str, Callable[[], Callable[[], None]]] = {
+    "course's shortcut, 40 steps": lambda: _course_color("shortcut", 80),
+    "course through the network, 40 steps": lambda: _course_color("through the network", 640),
+    "course's digits, one row, 1000 steps": _course_digits,
+}
+"""The loops of the course's notebooks, in PyTorch, which this version alone is asked for."""
+
 WORK: dict[str, Callable[[], Callable[[], None]]] = {
     "passes in PyTorch": lambda: _passes(in_pytorch=True),
     "passes": lambda: _passes(in_pytorch=False),
@@ -82,7 +116,7 @@ def main() -> None:
     for line in sys.stdin:
         name = line.strip()
         if name not in made:
-            made[name] = WORK[name]()
+            made[name] = (WORK | COURSE)[name]()
             made[name]()  # loads and warms up
         began = time.perf_counter()
         made[name]()

@@ -83,6 +83,8 @@ class ColorSettings(shared.SeveralPictures):
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
+        timesteps: "learned" takes those that were learned for the model, where there are some; see
+            `pipelines.models.timesteps`. "spaced" takes the solver's own.
     """
 
     methods: ClassVar[Mapping[str, Method]] = METHODS
@@ -152,6 +154,7 @@ class ColorSettings(shared.SeveralPictures):
     every: int = shared.every()
     repeats: int = shared.repeats()
     eta: float = shared.noise()
+    timesteps: str = shared.timesteps()
 
     def check_together(self) -> None:
         check_guidance(self)

@@ -10,6 +10,7 @@ from pipelines.diffusion import losses
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models.checkpoints import Loaded
+from pipelines.models.timesteps import learned
 from pipelines.products.guided_settings import NoisySettings, method_of
 from pipelines.runs import comparison, seed_search
 from pipelines.runs.run import Plan, Run
@@ -61,12 +62,14 @@ def plan_of(settings: NoisySettings, seeds: Sequence[int] | None = None) -> Plan
         settings: checked.
         seeds: of the pictures; None is `seeds_of(settings)`.
     """
-    method = method_of(settings)
+    method, count = method_of(settings), settings.num_inference_steps
+    is_learned = settings.timesteps == "learned"
     return Plan(
         model=settings.model,
         seeds=seeds_of(settings) if seeds is None else tuple(seeds),
-        num_inference_steps=settings.num_inference_steps,
+        num_inference_steps=count,
         solver=method.solver,
+        timesteps=learned(settings.model, method.solver, count) if is_learned else (),
         eta=method.eta if settings.eta == OFF else settings.eta,
     )
 

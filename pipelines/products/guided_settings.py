@@ -23,6 +23,7 @@ from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import Method
 from pipelines.diffusion.schedules import MAX_STEPS
 from pipelines.models.names import ModelName
+from pipelines.models.timesteps import CHOICES, is_learned_for, learned
 
 MAX_IMAGES = 8
 EXTRAS = ("symmetry", "brightness", "contrast")
@@ -66,6 +67,8 @@ class NoisySettings(GuidedSettings, Protocol):
     def repeats(self) -> int: ...
     @property
     def eta(self) -> float: ...
+    @property
+    def timesteps(self) -> str: ...
 
 
 class SeveralPictures:
@@ -260,6 +263,30 @@ def noise() -> Any:
     rule = RealOrOff(0.0, 1.0, step=0.05)
     return setting(
         -1.0, rule, "eta", "Fresh noise per step; -1: as the method says", group="advanced"
+    )
+
+
+def _timesteps_off_by(settings: NoisySettings) -> str:
+    """Returns the name of the setting without which there would be learned timesteps, or ""."""
+    solver = method_of(settings).solver
+    if not is_learned_for(solver):
+        return "method"
+    if not is_learned_for(solver, settings.model):
+        return "model"
+    count = settings.num_inference_steps
+    return "" if learned(settings.model, solver, count) else "num_inference_steps"
+
+
+def timesteps() -> Any:
+    """Declares where the timesteps come from; there were no learned ones before version 0.3."""
+    return setting(
+        "learned",
+        Choice(CHOICES),
+        "Timesteps",
+        "Learned for each model, with fast in 4, 6, 8 or 12 steps",
+        group="advanced",
+        overruled=_timesteps_off_by,
+        absent="spaced",
     )
 
 

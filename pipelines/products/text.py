@@ -90,6 +90,8 @@ class TextSettings(shared.SeveralPictures):
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
+        timesteps: "learned" takes those that were learned for the model, where there are some; see
+            `pipelines.models.timesteps`. "spaced" takes the solver's own.
         tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
             Picture i tries the seeds from seed + i * tries on. 1 is off.
     """
@@ -159,6 +161,7 @@ class TextSettings(shared.SeveralPictures):
     every: int = shared.every()
     repeats: int = shared.repeats()
     eta: float = shared.noise()
+    timesteps: str = shared.timesteps()
     tries: int = setting(
         1,
         Whole(1, MAX_TRIES),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.rules import validate
+from pipelines.core.rules import as_before, validate
 
 OWN_NAMES = frozenset({"tab", "rev", "plugins", "stopped"})
 """Names in a link that are no settings."""
@@ -45,7 +45,7 @@ def usable_settings(settings: type[Any], query: Mapping[str, str]) -> tuple[Any,
             except SettingsError as error:
                 problems.append(error)
     checked, contradictions = _consistent(settings, values)
-    return checked, [*problems, *contradictions]
+    return as_before(checked, query), [*problems, *contradictions]
 
 
 def _consistent(settings: type[Any], values: Mapping[str, Any]) -> tuple[Any, list[SettingsError]]:

@@ -21,7 +21,7 @@ from PIL import Image
 from pipelines.core import devices, images, pictures
 from pipelines.core.errors import Several, UserError
 from pipelines.core.packages import installed
-from pipelines.core.rules import is_picture, show, validate
+from pipelines.core.rules import as_before, is_needed_in_links, is_picture, show, validate
 from pipelines.diffusion import plugins
 from pipelines.models import checkpoints, ways
 from pipelines.runs import links
@@ -326,7 +326,9 @@ def to_query(
     changed = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name == "seed" or getattr(settings, f.name) != f.default
+        if f.name == "seed"
+        or getattr(settings, f.name) != f.default
+        or is_needed_in_links(settings, f.name)
     }
     entries = {"tab": tab_of(settings), **changed}
     told = [(revisions or {}).get(key, "") for key in _checkpoints(entries["tab"], settings)]
@@ -395,7 +397,7 @@ def _settings(tab: str, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         if is_picture(kind, name) and isinstance(value, str) and value.startswith(_HASH):
             raise RecordError("record_left_out", name=name)
-    return validate(kind(**values))
+    return as_before(validate(kind(**values)), values)
 
 
 def other_weights(revisions: Mapping[str, str]) -> list[OtherWeights]:

@@ -38,6 +38,7 @@ class Plan:
         solver: key of `solvers.SOLVERS`.
         eta: fresh noise per step; 0 is none, 1 as much as DDPM.
         condition: of the network, on any device.
+        timesteps: of the steps, strictly falling, instead of the solver's own; empty are those.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Plan:
     solver: str
     eta: float
     condition: Condition = NO_CONDITION
+    timesteps: tuple[int, ...] = ()
 
     def key(self, revision: str) -> Hashable:
         """Returns the cache key of the unguided run; it does not depend on guidance.
@@ -54,7 +56,7 @@ class Plan:
             revision: of the weights.
         """
         condition = tuple((name, _digest(value)) for name, value in self.condition.inputs.items())
-        steps = (self.num_inference_steps, self.solver, self.eta)
+        steps = (self.num_inference_steps, self.solver, self.eta, self.timesteps)
         return (self.model, revision, self.seeds, *steps, condition)
 
 
@@ -97,6 +99,7 @@ class Run:
             solver=plan.solver,
             num_inference_steps=plan.num_inference_steps,
             device=loaded.device,
+            timesteps=plan.timesteps,
         )
         condition = plan.condition.to(loaded.device)
         steps = sampling.sample(

@@ -11,7 +11,7 @@ import inspect
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import field
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -119,6 +119,7 @@ def setting(
     in_sweeps: bool = True,
     needs: Sequence[str] = (),
     overruled: Overruled | None = None,
+    absent: Any = None,
 ) -> Any:
     """Returns a dataclass field of a setting, from which control, API, link and sweep follow.
 
@@ -135,6 +136,7 @@ def setting(
         needs: names of settings of which at least one must be set, or this one has no part in a
             run; empty needs none.
         overruled: see `Overruled`; None is never.
+        absent: what pictures and links without it mean, for they are older; None is the default.
     """
     metadata = {
         "rule": rule,
@@ -146,6 +148,7 @@ def setting(
         "short": short,
         "needs": tuple(needs),
         "overruled": overruled,
+        "absent": absent,
     }
     return field(default=default, metadata=metadata)
 
@@ -227,6 +230,29 @@ def validate(settings: S) -> S:
     checked = dataclasses.replace(settings, **values)
     checked.check_together()
     return checked
+
+
+def as_before(settings: S, given: Container[str]) -> S:
+    """Returns settings as they were meant before those existed that are not given.
+
+    Args:
+        settings: of an older picture or link.
+        given: names of the settings that it has.
+    """
+    values = {
+        f.name: f.metadata["absent"]
+        for f in dataclasses.fields(settings)
+        if f.name not in given and is_needed_in_links(settings, f.name)
+    }
+    return dataclasses.replace(settings, **values)
+
+
+def is_needed_in_links(settings: Any, name: str) -> bool:
+    """Returns whether a link without a setting would mean something else than its default."""
+    metadata = declared(settings, name).metadata
+    if metadata["absent"] is None:
+        return False
+    return metadata["overruled"] is None or not metadata["overruled"](settings)
 
 
 def drawn_seed(seed: int) -> int:

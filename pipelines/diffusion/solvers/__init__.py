@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -22,7 +22,12 @@ SOLVERS: dict[str, Solver] = {
 
 
 def make_schedule(
-    config: Mapping[str, Any], *, solver: str, num_inference_steps: int, device: torch.device | str
+    config: Mapping[str, Any],
+    *,
+    solver: str,
+    num_inference_steps: int,
+    device: torch.device | str,
+    timesteps: Sequence[int] = (),
 ) -> Schedule:
     """Returns the noise levels of a run with a solver.
 
@@ -31,15 +36,16 @@ def make_schedule(
         solver: key of `SOLVERS`.
         num_inference_steps: 1 or more, at most half of the training timesteps.
         device: of the run.
+        timesteps: as many, strictly falling, instead of the solver's own spacing.
 
     Raises:
-        ValueError: for an unknown solver.
+        ValueError: for an unknown solver, or for another number of timesteps.
     """
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     alpha_bar = alphas_cumprod(config)
     row = SOLVERS[solver]
-    timesteps = row.spacing(alpha_bar, num_inference_steps)
-    return schedule_at(
-        timesteps, alpha_bar, solver=solver, device=device, by_ratio=row.is_multistep
-    )
+    if timesteps and len(timesteps) != num_inference_steps:
+        raise ValueError(f"timesteps must be {num_inference_steps}, got {len(timesteps)}")
+    chosen = [*timesteps] or row.spacing(alpha_bar, num_inference_steps)
+    return schedule_at(chosen, alpha_bar, solver=solver, device=device, by_ratio=row.is_multistep)
