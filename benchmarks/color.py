@@ -33,6 +33,7 @@ from pipelines.diffusion.methods import METHODS, PUBLISHED, Method
 from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints
+from pipelines.models.timesteps import learned
 from pipelines.products import color
 from pipelines.products.settings import ColorSettings
 
@@ -113,7 +114,7 @@ class Score:
 class Lab:
     """A bundled model, with a cache of unguided pictures for comparison.
 
-    With `one_path`, fresh noise is the same Brownian path for every number of steps.
+    Timesteps are learned ones where the studio's are. With `one_path`, fresh noise is the same Brownian path for every number of steps.
     """
 
     def __init__(self, model: str, seed: int, num_images: int, *, one_path: bool = False):
@@ -140,6 +141,7 @@ class Lab:
             solver=method.solver,
             num_inference_steps=setting.steps,
             device=device,
+            timesteps=learned(loaded.checkpoint.key, method.solver, setting.steps),
         )
         path = None
         if self.one_path and method.eta:

@@ -97,6 +97,7 @@ MESSAGES: dict[str, str] = {
         "{@repeats} must be 0 or 1 when {@method} is {@method=fast}, which does each step once, "
         "got {got:g}"
     ),
+    "computed_by_here": "{@computed_by} must be one of {accepted} on this machine, got {got}",
     # Sweeps over settings.
     "sweep_name": "{@rows} and {@columns} must be settings out of {options}, got {got}",
     "sweep_values": "{name} must be values between commas or semicolons, got {got}",

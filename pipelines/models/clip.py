@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +27,7 @@ from pipelines.models import checkpoints, hub, integrity
 from pipelines.models.memory import Models
 from pipelines.models.passes import Encoding
 from pipelines.models.table import CLIPS, Checkpoint
+from pipelines.models.ways import Way
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` does
     from open_clip import CLIP
@@ -77,6 +78,15 @@ class Clip:
     def network(self) -> nn.Module:
         """The network, whose weights take nearly all the memory."""
         return self.model
+
+    def by(self, way: Way) -> Clip:
+        """Returns the same model, whose pictures are encoded in a way."""
+        encoding = self.encoding.by(way)
+        if encoding is self.encoding:
+            return self
+        other = replace(self)
+        other.__dict__["encoding"] = encoding
+        return other
 
     @cached_property
     def encoding(self) -> Encoding:

@@ -41,7 +41,7 @@ class _Made:
     """
 
     def __init__(self, name: str, network: nn.Module, way: Way | None = None) -> None:
-        self._name, self._network, self._way = name, network, way
+        self.name, self._network, self._way = name, network, way
         self._made: dict[Any, Any] = {}
         self._lock = threading.RLock()
 
@@ -57,20 +57,38 @@ class _Made:
                 self._made[key] = self._try(make) if self.way.engine == "OpenVINO" else None
             return self._made[key]
 
+    def by(self, way: Way, make: Callable[[], T]) -> T | None:
+        """Returns the network in another way, made when it is first asked for; None if in its own.
+
+        Args:
+            way: how it shall be computed.
+            make: makes it.
+        """
+        if way == (self._way or chosen(self._where)):
+            return None
+        with self._lock:
+            if way not in self._made:
+                self._made[way] = make()
+            return self._made[way]
+
+    @property
+    def _where(self) -> torch.device:
+        return next(self._network.parameters()).device
+
     @functools.cached_property
     def way(self) -> Way:
         """How the network is computed, from its first pass on."""
         weights = [*self._network.parameters(), *self._network.buffers()]
-        way = self._way or chosen(weights[0].device)
+        way = self._way or chosen(self._where)
         if way.engine == "PyTorch" or ways.is_graph(way, sum(weight.nbytes for weight in weights)):
             return way
-        return Way("PyTorch", devices.named_precision(weights[0].device) or "fp32")
+        return Way("PyTorch", devices.named_precision(self._where) or "fp32")
 
     def _try(self, make: Callable[[], T]) -> T | None:
         try:
             return make()
         except GraphError as error:
-            logger.warning("%s has no graph here, PyTorch computes it: %s", self._name, error)
+            logger.warning("%s has no graph here, PyTorch computes it: %s", self.name, error)
             return None
         finally:  # what was traced refers to itself
             gc.collect()
@@ -118,6 +136,10 @@ class Denoising:
     def __init__(self, name: str, unet: nn.Module, way: Way | None = None) -> None:
         self._unet, self._made = unet, _Made(name, unet, way)
 
+    def by(self, way: Way) -> Denoising:
+        """Returns the same network, computed in a way; its graphs are kept with this one."""
+        return self._made.by(way, lambda: Denoising(self._made.name, self._unet, way)) or self
+
     def __call__(self, x_t: Tensor, t: Tensor, **inputs: Tensor) -> UNet2DOutput:
         """Returns the output of the network.
 
@@ -148,10 +170,15 @@ class Encoding:
     Args:
         name: of the model, for the log.
         encoder: `(b, 3, h, w)` to `(b, d)`, frozen, in evaluation mode.
+        way: how it is computed; None is what is chosen when it is first used.
     """
 
-    def __init__(self, name: str, encoder: nn.Module) -> None:
-        self._encoder, self._made = encoder, _Made(name, encoder)
+    def __init__(self, name: str, encoder: nn.Module, way: Way | None = None) -> None:
+        self._encoder, self._made = encoder, _Made(name, encoder, way)
+
+    def by(self, way: Way) -> Encoding:
+        """Returns the same encoder, computed in a way; its graphs are kept with this one."""
+        return self._made.by(way, lambda: Encoding(self._made.name, self._encoder, way)) or self
 
     def __call__(self, pictures: Tensor) -> Tensor | None:
         """Returns the embeddings `(b, d)` of pictures `(b, 3, h, w)`; None without graphs."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 FILE = Path(__file__).resolve().parent / "timesteps.json"
+
+_LIST = re.compile(r"\[([^\]]*)\]")  # written on one line
 
 CHOICES = ("learned", "spaced")
 """Where the timesteps of a run come from: learned where there are some, or the solver's spacing."""
@@ -41,7 +44,7 @@ def keep(model: str, solver: str, timesteps: Sequence[int], path: Path = FILE) -
     of_solver = table.get(model, {}).get(solver, {}) | {str(len(timesteps)): [*timesteps]}
     ordered = dict(sorted(of_solver.items(), key=lambda item: int(item[0])))
     table |= {model: table.get(model, {}) | {solver: ordered}}
-    lines = json.dumps(table, indent=1)
+    lines = _LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(table, indent=1))
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(f"{lines}\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -63,6 +63,11 @@ GRAPH = Way("OpenVINO", "fp32")
 WAYS = {way.name: way for way in (PLAIN, GRAPH, Way("PyTorch", "bf16"), Way("OpenVINO", "bf16"))}
 
 
+MEASURED = "measured"
+CHOICES = (MEASURED, *WAYS)
+"""How a run may ask to be computed: in the way that this machine chose, or in a named one."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured on a machine.
@@ -91,6 +96,20 @@ def chosen(where: torch.device) -> Way:
     if found is not None and found.chosen in [way.name for way in allowed]:
         return WAYS[found.chosen]
     return GRAPH if GRAPH in allowed else allowed[0]
+
+
+def possible(where: torch.device) -> list[str]:
+    """Returns the names of the ways that a device and the environment leave open.
+
+    Raises:
+        ValueError: as `chosen`.
+    """
+    return [way.name for way in _allowed(where)]
+
+
+def asked(name: str, where: torch.device) -> Way:
+    """Returns the way of a name of `CHOICES`."""
+    return chosen(where) if name == MEASURED else WAYS[name]
 
 
 def _allowed(where: torch.device) -> list[Way]:

@@ -85,6 +85,7 @@ class ColorSettings(shared.SeveralPictures):
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
         timesteps: "learned" takes those that were learned for the model, where there are some; see
             `pipelines.models.timesteps`. "spaced" takes the solver's own.
+        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
     """
 
     methods: ClassVar[Mapping[str, Method]] = METHODS
@@ -155,6 +156,7 @@ class ColorSettings(shared.SeveralPictures):
     repeats: int = shared.repeats()
     eta: float = shared.noise()
     timesteps: str = shared.timesteps()
+    computed_by: str = shared.computed_by()
 
     def check_together(self) -> None:
         check_guidance(self)

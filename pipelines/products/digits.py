@@ -69,6 +69,7 @@ class DigitsSettings:
         stop: share of the steps after which their guidance ends.
         cfg_start: share of the steps after which classifier-free guidance begins.
         cfg_stop: share of the steps after which classifier-free guidance ends.
+        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
     """
 
     # "fast" differs from "balanced" in solver and fresh noise alone, which are settings here.
@@ -131,6 +132,7 @@ class DigitsSettings:
     stop: float = shared.stop(group="steer", needs=shared.EXTRAS)
     cfg_start: float = shared.start(label="CFG from", overruled=_CFG_OFF_BY)
     cfg_stop: float = shared.stop(label="CFG until", overruled=_CFG_OFF_BY)
+    computed_by: str = shared.computed_by()
 
     @property
     def count(self) -> int:
@@ -143,6 +145,7 @@ class DigitsSettings:
     def check_together(self) -> None:
         if self.eta > 0 and self.solver != "ddim":
             raise SettingsError("eta_solver", got=self.eta)
+        shared.check_computed_by(self.computed_by)
         check_start_stop("start", self.start, "stop", self.stop)
         check_start_stop("cfg_start", self.cfg_start, "cfg_stop", self.cfg_stop)
 
@@ -225,6 +228,7 @@ def plan_of(settings: DigitsSettings) -> Plan:
         solver=settings.solver,
         eta=settings.eta,
         condition=class_condition(class_weights(settings)),
+        computed_by=settings.computed_by,
     )
 
 

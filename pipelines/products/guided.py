@@ -69,6 +69,7 @@ def plan_of(settings: NoisySettings, seeds: Sequence[int] | None = None) -> Plan
         seeds=seeds_of(settings) if seeds is None else tuple(seeds),
         num_inference_steps=count,
         solver=method.solver,
+        computed_by=settings.computed_by,
         timesteps=learned(settings.model, method.solver, count) if is_learned else (),
         eta=method.eta if settings.eta == OFF else settings.eta,
     )

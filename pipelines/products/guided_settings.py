@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self
 
-from pipelines.core.errors import Setting
+from pipelines.core import devices
+from pipelines.core.errors import Setting, Several
 from pipelines.core.rules import (
     OFF,
     Choice,
@@ -22,6 +23,7 @@ from pipelines.core.rules import (
 from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import Method
 from pipelines.diffusion.schedules import MAX_STEPS
+from pipelines.models import ways
 from pipelines.models.names import ModelName
 from pipelines.models.timesteps import CHOICES, is_learned_for, learned
 
@@ -69,6 +71,8 @@ class NoisySettings(GuidedSettings, Protocol):
     def eta(self) -> float: ...
     @property
     def timesteps(self) -> str: ...
+    @property
+    def computed_by(self) -> str: ...
 
 
 class SeveralPictures:
@@ -97,6 +101,7 @@ def check_guidance(settings: NoisySettings) -> None:
         SettingsError: if two of them contradict each other.
     """
     method, scale = method_of(settings), settings.guidance_scale
+    check_computed_by(settings.computed_by)
     if scale > method.max_scale:
         raise SettingsError("scale_of_course", maximum=method.max_scale, got=scale)
     check_start_stop("start", settings.start, "stop", settings.stop)
@@ -288,6 +293,28 @@ def timesteps() -> Any:
         overruled=_timesteps_off_by,
         absent="spaced",
     )
+
+
+def computed_by() -> Any:
+    """Declares how networks are computed; a picture asks for the way in which it was drawn."""
+    return setting(
+        ways.MEASURED,
+        Choice(ways.CHOICES),
+        "Computed by",
+        "measured: what this machine found fastest",
+        group="advanced",
+    )
+
+
+def check_computed_by(name: str) -> None:
+    """Checks that this machine can compute in a way of `ways.CHOICES`.
+
+    Raises:
+        SettingsError: if it cannot.
+    """
+    options = [ways.MEASURED, *ways.possible(devices.device())] if name != ways.MEASURED else [name]
+    if name not in options:
+        raise SettingsError("computed_by_here", accepted=Several(options), got=name)
 
 
 def changed(settings: Any, names: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ from pipelines.core.rules import (
 from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import TEXT_METHODS, Method
-from pipelines.models import checkpoints, clip
+from pipelines.models import checkpoints, clip, ways
 from pipelines.models.clip import Clip
 from pipelines.models.names import CLIPS
 from pipelines.products import guided
@@ -92,6 +92,7 @@ class TextSettings(shared.SeveralPictures):
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
         timesteps: "learned" takes those that were learned for the model, where there are some; see
             `pipelines.models.timesteps`. "spaced" takes the solver's own.
+        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
         tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
             Picture i tries the seeds from seed + i * tries on. 1 is off.
     """
@@ -161,13 +162,14 @@ class TextSettings(shared.SeveralPictures):
     every: int = shared.every()
     repeats: int = shared.repeats()
     eta: float = shared.noise()
-    timesteps: str = shared.timesteps()
     tries: int = setting(
         1,
         Whole(1, MAX_TRIES),
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
+    timesteps: str = shared.timesteps()
+    computed_by: str = shared.computed_by()
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):
@@ -253,6 +255,7 @@ def generate(settings: TextSettings, *, compare: bool = True) -> Iterator[Previe
     """
     settings = validate(settings)
     loaded, model = checkpoints.load(settings.model), clip.load(settings.clip_model)
+    model = model.by(ways.asked(settings.computed_by, model.device))
     return _generate(settings, loaded, model, target_of(settings, model), compare)
 
 

@@ -137,21 +137,40 @@ def facts_of(drawn: Drawn) -> dict[str, Any]:
         "revisions": drawn.revisions,
         "settings": _without_idle_plugins(drawn.settings),
         "versions": versions(),
-        "computed": computed(),
+        "computed": computed(getattr(drawn.settings, "computed_by", ways.MEASURED)),
     } | _own(plugins.used_by(drawn.settings))
 
 
-def computed() -> dict[str, Any]:
-    """Returns how this machine computes; otherwise, pixels may differ in their last bit."""
-    way = ways.chosen(devices.device())
+def computed(by: str = ways.MEASURED) -> dict[str, Any]:
+    """Returns how a run is computed; otherwise, pixels may differ in their last bit.
+
+    Args:
+        by: name of `ways.CHOICES`.
+    """
+    way = ways.asked(by, devices.device())
     return {"by": way.name, "threads": torch.get_num_threads()}
 
 
 def computed_otherwise(record: Record) -> str:
-    """Returns how the picture of a record was computed, if this machine does otherwise."""
-    told = record.facts.get("computed")
+    """Returns how the picture of a record was computed, if this machine cannot do so."""
+    by = _computed_by(record.facts)
+    return by if by and by not in ways.possible(devices.device()) else ""
+
+
+def _computed_by(facts: Mapping[str, Any]) -> str:
+    """Returns the name of the way in which a picture was computed; empty if it is not told."""
+    told = facts.get("computed")
     by = told.get("by") if isinstance(told, dict) else None
-    return by if isinstance(by, str) and by in ways.WAYS and by != computed()["by"] else ""
+    return by if isinstance(by, str) and by in ways.WAYS else ""
+
+
+def _as_computed(settings: Any, facts: Mapping[str, Any]) -> Any:
+    """Returns settings that ask for the way in which a picture was computed, if it is possible."""
+    by = _computed_by(facts)
+    if by not in ways.possible(devices.device()) or not hasattr(settings, "computed_by"):
+        return settings
+    is_own = by == computed()["by"]
+    return dataclasses.replace(settings, computed_by=ways.MEASURED if is_own else by)
 
 
 def _own(used: Sequence[str]) -> dict[str, Any]:
@@ -267,11 +286,19 @@ def from_facts(facts: Mapping[str, Any]) -> Record:
     _check_plugins(used if isinstance(used, list) else [])
     # Old pictures have no entry "tab"; a setting that only one tab has tells which one it was.
     tab = _known_tab(facts.get("tab") or _product_of_settings(values))
-    settings = _settings(tab, values)
+    settings = _as_computed(_settings(tab, _possible(values)), facts)
     revisions, stopped = _revisions(tab, settings, facts), _numbers(facts, "stopped", "step")
     picture = _numbers(facts, "picture", "index")  # drawn with the others: alone it may differ
     picture = picture if picture and picture[1] == settings.count else None
     return Record(tab, settings, revisions, facts, picture, stopped)
+
+
+def _possible(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings by name, without a way to compute that this machine does not have."""
+    by = values.get("computed_by")
+    if by not in ways.WAYS or by in ways.possible(devices.device()):
+        return dict(values)
+    return {name: value for name, value in values.items() if name != "computed_by"}
 
 
 def place_of(settings: Any, index: int) -> dict[str, Any]:

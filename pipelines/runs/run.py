@@ -20,6 +20,7 @@ from pipelines.diffusion.guidance import guided_steps
 from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import make_schedule
+from pipelines.models import ways
 from pipelines.models.checkpoints import Loaded
 
 
@@ -39,6 +40,7 @@ class Plan:
         eta: fresh noise per step; 0 is none, 1 as much as DDPM.
         condition: of the network, on any device.
         timesteps: of the steps, strictly falling, instead of the solver's own; empty are those.
+        computed_by: name of `ways.CHOICES`.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Plan:
     eta: float
     condition: Condition = NO_CONDITION
     timesteps: tuple[int, ...] = ()
+    computed_by: str = ways.MEASURED
 
     def key(self, revision: str) -> Hashable:
         """Returns the cache key of the unguided run; it does not depend on guidance.
@@ -57,7 +60,7 @@ class Plan:
         """
         condition = tuple((name, _digest(value)) for name, value in self.condition.inputs.items())
         steps = (self.num_inference_steps, self.solver, self.eta, self.timesteps)
-        return (self.model, revision, self.seeds, *steps, condition)
+        return (self.model, revision, self.seeds, *steps, condition, self.computed_by)
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ class Run:
             timesteps=plan.timesteps,
         )
         condition = plan.condition.to(loaded.device)
+        way = ways.asked(plan.computed_by, loaded.device)
         steps = sampling.sample(
-            denoisers.denoiser(loaded.denoise, condition, self._cfg(schedule)),
+            denoisers.denoiser(loaded.denoise.by(way), condition, self._cfg(schedule)),
             noise.to(loaded.device),
             schedule,
             prediction_type=config["prediction_type"],

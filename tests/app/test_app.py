@@ -55,6 +55,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "every": 1,
         "repeats": 0,
         "eta": -1.0,
+        "timesteps": "learned",
+        "computed_by": "measured",
     },
     "/text": {
         "prompt": "a landscape with trees",
@@ -77,6 +79,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "repeats": 0,
         "eta": -1.0,
         "tries": 1,
+        "timesteps": "learned",
+        "computed_by": "measured",
     },
     "/digits": {
         "digits": "0123456789",
@@ -97,6 +101,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "stop": 1.0,
         "cfg_start": 0.0,
         "cfg_stop": 1.0,
+        "computed_by": "measured",
     },
     "/checkpoints": {},
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
 from pipelines.core import graphs
+from pipelines.core.rules import SettingsError, validate
 from pipelines.models import checkpoints, clip, ways
 from pipelines.products import color, digits, text
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
+from pipelines.runs import provenance
 
 needs_openvino = pytest.mark.skipif(not graphs.is_available(), reason="openvino is not installed")
 
@@ -99,3 +102,66 @@ def test_a_network_that_is_large_stays_in_pytorch(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(graphs, "Graphs", lambda *_, **__: pytest.fail("made"))
     settings = dataclasses.replace(ColorSettings(), num_inference_steps=1)
     assert last(color, settings, monkeypatch, "1").pictures
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("product", "settings"),
+    [
+        (color, ColorSettings(num_inference_steps=3)),
+        (text, TextSettings(num_inference_steps=3)),
+        (digits, DigitsSettings(digits="4", num_inference_steps=3)),
+    ],
+)
+def test_a_run_is_computed_as_it_asks(product: Any, settings: Any, monkeypatch: pytest.MonkeyPatch):
+    in_pytorch = last(product, settings, monkeypatch, "0")
+    monkeypatch.delenv("STUDIO_GRAPHS")
+    monkeypatch.setattr(ways, "measured", lambda: None)  # then it is a graph
+    of_graph, asked = (
+        [*product.generate(dataclasses.replace(settings, computed_by=by))][-1]
+        for by in (ways.MEASURED, "PyTorch fp32")
+    )
+    assert asked.pictures[0].tobytes() == in_pytorch.pictures[0].tobytes()
+    assert asked.history.gradients == in_pytorch.history.gradients
+    assert of_graph.history.frames[0].shape == asked.history.frames[0].shape
+    told = [product.PRODUCT.picture_metadata(p, 0)["computed"]["by"] for p in (of_graph, asked)]
+    assert told == ["OpenVINO fp32", "PyTorch fp32"]
+
+
+def test_a_way_that_this_machine_does_not_have_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("STUDIO_GRAPHS", "0")
+    for settings in (ColorSettings(), TextSettings(), DigitsSettings()):
+        with pytest.raises(SettingsError) as caught:
+            validate(dataclasses.replace(settings, computed_by="OpenVINO fp32"))
+        sentence = str(caught.value)
+        assert "computed_by" in sentence
+        assert "measured, PyTorch fp32, PyTorch bf16" in sentence
+        assert sentence.endswith("got OpenVINO fp32")
+
+
+@pytest.mark.parametrize(
+    ("told", "asks", "notice"),
+    [
+        ("PyTorch fp32", "measured", ""),  # as this machine does by itself
+        ("PyTorch bf16", "PyTorch bf16", ""),
+        ("OpenVINO fp32", "measured", "OpenVINO fp32"),  # which it cannot
+        ("an abacus", "measured", ""),
+    ],
+)
+def test_a_restored_picture_asks_for_the_way_that_drew_it(
+    told: str, asks: str, notice: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STUDIO_GRAPHS", "0")
+    *_, preview = color.generate(ColorSettings(num_inference_steps=1), compare=False)
+    facts = color.PRODUCT.picture_metadata(preview, 0)
+    for values in ({}, {"computed_by": told} if told in ways.WAYS else {}):
+        changed = {
+            **facts,
+            "settings": {**facts["settings"], **values},
+            "computed": {"by": told, "threads": 2},
+        }
+        record = provenance.from_facts(changed)
+        assert record.settings.computed_by == asks
+        assert provenance.computed_otherwise(record) == notice
