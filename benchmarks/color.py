@@ -114,7 +114,9 @@ class Score:
 class Lab:
     """A bundled model, with a cache of unguided pictures for comparison.
 
-    Timesteps are learned ones where the studio's are. With `one_path`, fresh noise is the same Brownian path for every number of steps.
+    Timesteps are learned ones where the studio's are.
+
+    With `one_path`, fresh noise is the same Brownian path for every number of steps.
     """
 
     def __init__(self, model: str, seed: int, num_images: int, *, one_path: bool = False):

@@ -4,7 +4,9 @@
 
 The same pictures of `fast` are drawn at both kinds of timesteps, unguided and guided towards four
 colours, on two sets of seeds that nothing was learned from. Quality is the Fréchet distance to real
-pictures, as in `benchmarks.steps`; `balanced` in its default steps stands beside them.
+pictures, as in `benchmarks.steps`; `balanced` in its default steps stands beside them. `--words`
+tries the same timesteps with words instead, judged as in `benchmarks.text`; the studio does not
+take them there.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks import frechet
+from benchmarks import text as text_benchmark
 from benchmarks.color import differences
+from benchmarks.judges.painting_judges import Judges
 from benchmarks.recipes import looks
 from benchmarks.scoring import markdown
 from benchmarks.steps import COLORS, DATA, REAL, SCALE, real
 from pipelines.core import images
-from pipelines.models import checkpoints
+from pipelines.diffusion.methods import METHODS
+from pipelines.models import checkpoints, timesteps
 from pipelines.products import color, guided
-from pipelines.products.settings import ColorSettings
+from pipelines.products.settings import ColorSettings, TextSettings
 from pipelines.runs.run import Run
 
 STEPS = (4, 6, 8, 12)
@@ -103,6 +108,41 @@ def measure(
     )
 
 
+def words_rows(model: str = "paintings", num_images: int = 12) -> list[list[str]]:
+    """Returns rows of a table: the share of pictures that both judges find to fit their words."""
+    lines = []
+    for steps in STEPS[1:]:
+        shares: dict[str, list[str]] = {kind: [] for kind in _ARMS}
+        for seed in SEEDS:
+            lab = text_benchmark.Lab(model, "clip-small", seed, num_images)
+            judges = Judges(lab.clip)
+            for kind in _ARMS:
+                judged = [
+                    judges.shares(_with_words(lab, prompt, steps, kind), genre).judged
+                    for prompt, genre in text_benchmark.PROMPTS.items()
+                ]
+                shares[kind].append(f"{100 * statistics.mean(judged):.0f} %")
+        lines += [[f"{steps}", kind, " / ".join(of_kind)] for kind, of_kind in shares.items()]
+    return lines
+
+
+def _with_words(lab: text_benchmark.Lab, prompt: str, steps: int, kind: str) -> Tensor:
+    """Returns pictures of `fast` with words, at the timesteps that were learned without words."""
+    settings = TextSettings(
+        method="fast",
+        prompt=prompt,
+        num_inference_steps=steps,
+        seed=lab.seed,
+        num_images=lab.num_images,
+    )
+    run = lab.run(settings)
+    if kind == "learned":
+        chosen = timesteps.learned(settings.model, METHODS["fast"].solver, steps)
+        run = replace(run, plan=replace(run.plan, timesteps=chosen))
+    *_, last = run.steps()
+    return last.x_prev.clamp(-1, 1)
+
+
 def rows(points: Sequence[Point]) -> list[list[str]]:
     """Returns rows of a table; each cell has a figure for each set of seeds."""
     found: dict[tuple[str, int, str], list[Point]] = {}
@@ -155,11 +195,15 @@ def main(
     count: Annotated[int, typer.Option(min=16, help="pictures of a set")] = 128,
     only: Annotated[str, typer.Option(help="draw models whose name has this in it")] = "",
     figure_path: Annotated[Path | None, typer.Option("--figure", help="where it goes")] = None,
+    words: Annotated[bool, typer.Option("--words", help="try words instead")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is PyTorch's choice")] = 0,
 ) -> None:
     """Prints the table."""
     if threads:
         torch.set_num_threads(threads)
+    if words:
+        print(markdown(("steps", "timesteps", "fit their words"), words_rows()))
+        return
     points: list[Point] = []
     for model in (model for model in REAL if only in model):
         reference = real(data_folder, model)

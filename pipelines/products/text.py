@@ -90,8 +90,6 @@ class TextSettings(shared.SeveralPictures):
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
-        timesteps: "learned" takes those that were learned for the model, where there are some; see
-            `pipelines.models.timesteps`. "spaced" takes the solver's own.
         computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
         tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
             Picture i tries the seeds from seed + i * tries on. 1 is off.
@@ -168,8 +166,12 @@ class TextSettings(shared.SeveralPictures):
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
-    timesteps: str = shared.timesteps()
     computed_by: str = shared.computed_by()
+
+    @property
+    def timesteps(self) -> str:
+        """The solver's own: words act at middle noise, which learned timesteps leave out."""
+        return "spaced"
 
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):

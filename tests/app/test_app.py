@@ -79,7 +79,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "repeats": 0,
         "eta": -1.0,
         "tries": 1,
-        "timesteps": "learned",
         "computed_by": "measured",
     },
     "/digits": {
