@@ -39,6 +39,7 @@ from pipelines.runs.run import Run
 STEPS = (4, 6, 8, 12)
 SEEDS = (1_000, 5_000)
 _AT_ONCE = 8
+_TICKS = (4, 5, 6, 8, 10, 15, 20, 30, 40)
 _ARMS: dict[str, dict[str, Any]] = {
     "spaced": {"method": "fast", "timesteps": "spaced"},
     "learned": {"method": "fast", "timesteps": "learned"},
@@ -180,6 +181,10 @@ def figure(points: Sequence[Point], path: Path) -> None:
                 options = {"marker": ".", "color": f"C{color_index}", "linestyle": style}
                 panel.plot(counts, means, label=f"{kind}, {name}", **options)
         panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        panel.set_yticks([tick for tick in _TICKS if low <= tick <= high])
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
         panel.set_xticks(STEPS, [f"{count}" for count in STEPS])
         panel.set_title(model)
         panel.set_xlabel("steps")

@@ -20,6 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+_NO_REASONS = (
+    "Check '",
+    "Exception from ",
+    "FrontEnd API failed",
+)  # where in OpenVINO's code, before what happened
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 
 
@@ -203,7 +208,9 @@ def _told_in_one_line() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        lines = (line.strip() for line in str(error).splitlines())
+        told = (line for line in lines if line and not line.startswith(_NO_REASONS))
+        reason = next(told, "") or type(error).__name__
         raise GraphError(reason) from error
 
 
