@@ -19,6 +19,16 @@ class Later(Sequence[T]):
         self._compute: Callable[[], Sequence[T]] | None = compute
         self._items: list[T] | None = None
 
+    @classmethod
+    def of(cls, function: Callable[[Any], T], items: Sequence[Any]) -> Later[T]:
+        """Returns the values of a function of other items."""
+        return cls(lambda: [function(item) for item in items])
+
+    @classmethod
+    def part(cls, whole: Sequence[T], of_whole: slice) -> Later[T]:
+        """Returns a part of another list, which is not looked at before."""
+        return cls(lambda: whole[of_whole])
+
     @property
     def items(self) -> list[T]:
         """The items."""

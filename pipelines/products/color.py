@@ -51,11 +51,6 @@ def _region_off_by(settings: Any) -> str:
     return "mask" if settings.mask else switched_off_by(settings)
 
 
-def _color_off_by(settings: Any) -> str:
-    """Returns the name of the setting that stands in place of `color`, or ""."""
-    return "palette" if settings.palette else ""
-
-
 @plugins.extended
 @dataclass(frozen=True)
 class ColorSettings(shared.SeveralPictures):
@@ -96,7 +91,7 @@ class ColorSettings(shared.SeveralPictures):
         "Colour",
         "#44CCAA, rgb(68, 204, 170) or teal",
         group="wish",
-        overruled=_color_off_by,
+        overruled=lambda settings: "palette" if settings.palette else "",
     )
     guidance_scale: float = shared.guidance_scale()
     num_inference_steps: int = shared.num_inference_steps(20)
@@ -226,9 +221,8 @@ def is_per_pixel(settings: ColorSettings) -> bool:
 
 def terms_of(settings: ColorSettings, size_px: int) -> list[losses.Term]:
     """Returns all loss terms of a run; the colour comes last, so nothing moves x0 after it."""
-    extras = guided.extra_losses(settings)
-    weighted = [losses.Term(loss, settings.extras_weight) for loss in extras]
-    return [*weighted, *plugins.terms_of(settings), losses.Term(color_loss(settings, size_px))]
+    extras = [losses.Term(loss, settings.extras_weight) for loss in guided.extra_losses(settings)]
+    return [*extras, *plugins.terms_of(settings), losses.Term(color_loss(settings, size_px))]
 
 
 def score(picture: Image.Image, settings: ColorSettings) -> float:
@@ -296,14 +290,9 @@ def _previews(
             **vars(preview),
             losses=list(loss_values),
             unguided_losses=list(unguided_loss_values),
-            score_before=_scores(preview.unguided, settings),
-            score_after=_scores(preview.pictures, settings),
+            score_before=Later.of(lambda picture: score(picture, settings), preview.unguided),
+            score_after=Later.of(lambda picture: score(picture, settings), preview.pictures),
         )
-
-
-def _scores(pictures: Sequence[Image.Image], settings: ColorSettings) -> Sequence[float]:
-    """Returns the score of each picture, computed when somebody looks at it."""
-    return Later(lambda: [score(picture, settings) for picture in pictures])
 
 
 def facts(preview: Preview) -> dict[str, Any]:

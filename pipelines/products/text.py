@@ -7,11 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from pipelines.core import images
-from pipelines.core.later import Later
-from pipelines.core.limits import MEGABYTE
 from pipelines.core.rules import (
     Choice,
     ColorOrNone,
@@ -39,6 +35,7 @@ from pipelines.products.words import (
     TEXTS,
     Target,
     fit_of,
+    scored_later,
     similarity,
     target_of,
     terms_of,
@@ -55,7 +52,6 @@ from pipelines.runs.timing import Work
 MAX_TRIES = 32
 
 _VIEWS_AT_ONCE = 32  # that CLIP sees in one step of the seed search
-_MOST_UNSCORED_BYTES = 64 * MEGABYTE
 
 
 def _words_off_by(settings: Any) -> str:
@@ -330,13 +326,6 @@ def _generate(
             yield _search_preview(
                 state, settings, loaded, model, target, unseen, compare, seconds_tried
             )
-
-    def scored(shown: Tensor) -> Sequence[float]:
-        scores = Later(lambda: similarity(model, target, shown).tolist())
-        if shown.nbytes * settings.num_inference_steps > _MOST_UNSCORED_BYTES:
-            scores.items  # noqa: B018 - computes them now
-        return scores
-
     losses_so_far: list[list[float]] = []
     similarities: list[Sequence[float]] = []
     unguided_similarities: list[Sequence[float]] = []
@@ -344,9 +333,10 @@ def _generate(
     for step, unguided, preview in comparison.compared(run, settings, compare=compare):
         if step.loss is not None:
             losses_so_far.append(step.loss.tolist())
-        similarities.append(scored(step.preview))
-        if unguided is not None:
-            unguided_similarities.append(scored(unguided.x0))
+        shown = [step.preview] if unguided is None else [step.preview, unguided.x0]
+        scores, *unguided_scores = scored_later(model, target, shown, step.total)
+        similarities.append(scores)
+        unguided_similarities += unguided_scores
         yield Preview(
             **vars(preview),
             clip_revision=model.revision,

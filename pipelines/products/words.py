@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from pipelines.core import devices, images
+from pipelines.core.later import Later
+from pipelines.core.limits import MEGABYTE
 from pipelines.core.rules import prompt_entries
 from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import Guide
@@ -25,6 +28,7 @@ from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt
 if TYPE_CHECKING:
     from pipelines.products.text import TextSettings
 
+_MOST_UNSCORED_BYTES = 64 * MEGABYTE
 _VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
 
 
@@ -84,6 +88,26 @@ def similarity(model: Clip, target: Target, x0: Tensor) -> Tensor:
     """
     with devices.device_lock(model.device), torch.no_grad():
         return target.similarity(clip.encode_images(model, x0))
+
+
+def scored_later(
+    model: Clip, target: Target, shown: Sequence[Tensor], total_steps: int
+) -> list[Sequence[float]]:
+    """Returns the similarities of some batches, computed together when somebody looks at one.
+
+    Args:
+        model: the CLIP.
+        target: of the run.
+        shown: pictures, `(b, 3, h, w)` each, that are kept until then.
+        total_steps: of the run; if all its pictures were much to keep, they are scored at once.
+    """
+    together = Later(lambda: similarity(model, target, torch.cat([*shown])).tolist())
+    sizes = [len(batch) for batch in shown]
+    ends = zip(sizes, itertools.accumulate(sizes), strict=True)
+    slices = [slice(end - size, end) for size, end in ends]
+    if total_steps * sum(batch.nbytes for batch in shown) > _MOST_UNSCORED_BYTES:
+        _ = together.items
+    return [Later.part(together, of_batch) for of_batch in slices]
 
 
 def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:

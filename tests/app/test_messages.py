@@ -35,7 +35,7 @@ WRONG: tuple[Any, ...] = (None, "?!", 1e9, -7, [], {}, "9" * 600, float("nan"), 
 SETTINGS = [(p, f.name) for p in PRODUCTS.values() for f in dataclasses.fields(p.settings)]
 NAMES = {name for _, name in SETTINGS}
 # English words that are no names of settings where they stand: "one seed tried".
-WORDS = {"digits", "every", "loss", "method", "model", "seed"}
+WORDS = {"digits", "every", "loss", "method", "model", "seed", "timesteps"}
 
 
 def errors_of(product: Product, name: str) -> list[SettingsError]:

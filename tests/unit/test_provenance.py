@@ -56,6 +56,8 @@ RUNS: dict[str, Any] = {
         every=2,
         repeats=2,
         eta=0.35,
+        timesteps="spaced",
+        computed_by="PyTorch bf16",
     ),
     "course": ColorSettings(
         method="course", guidance_scale=40.5, num_inference_steps=3, loss="pixels"
@@ -79,6 +81,7 @@ RUNS: dict[str, Any] = {
         repeats=1,
         eta=0.0,
         tries=2,
+        computed_by="PyTorch bf16",
     ),
     "digits": DigitsSettings(
         digits="0077",
@@ -97,6 +100,7 @@ RUNS: dict[str, Any] = {
         method="thorough",
         start=0.1,
         stop=0.9,
+        computed_by="PyTorch bf16",
         cfg_start=0.2,
         cfg_stop=0.8,
     ),

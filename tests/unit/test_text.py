@@ -572,6 +572,9 @@ def test_the_clip_looks_once_in_each_guided_step_and_once_to_measure(
     compared = [x0 for x0 in shown if x0.requires_grad]
     assert len(compared) == guided
     assert [tuple(x0.shape) for x0 in compared] == [(6, 3, 32, 32)] * guided
+    assert len(shown) == len(compared), "nobody has looked at a score"
+    assert [len(scores) for scores in last.similarities] == [2] * 6
+    assert [len(scores) for scores in last.unguided_similarities] == [2] * 6
     assert len(shown) - len(compared) == 6
     assert not any(p.requires_grad for p in clip.load("clip-small").model.parameters())
     assert all(p.grad is None for p in clip.load("clip-small").model.parameters())
