@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -18,6 +19,7 @@ class Later(Sequence[T]):
         """Keeps the function; it is called once at most, by any thread."""
         self._compute: Callable[[], Sequence[T]] | None = compute
         self._items: list[T] | None = None
+        self._lock = threading.RLock()
 
     @classmethod
     def of(cls, function: Callable[[Any], T], items: Sequence[Any]) -> Later[T]:
@@ -32,12 +34,12 @@ class Later(Sequence[T]):
     @property
     def items(self) -> list[T]:
         """The items."""
-        compute = self._compute
-        if self._items is None and compute is not None:
-            self._items = [*compute()]
-            self._compute = None  # what it holds is no longer needed
-        assert self._items is not None
-        return self._items
+        with self._lock:
+            if self._items is None:
+                assert self._compute is not None
+                self._items = [*self._compute()]
+                self._compute = None  # what it holds is no longer needed
+            return self._items
 
     @overload
     def __getitem__(self, index: int) -> T: ...

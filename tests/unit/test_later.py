@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -25,6 +28,26 @@ def test_nothing_is_computed_before_somebody_looks_and_then_once():
     assert calls == []
     assert (squares[0], [*part]) == (9, [1, 2])
     assert (later[0], later[1:], len(later), sorted(later)) == (3, [1, 2], 3, [1, 2, 3])
+    assert calls == [1]
+
+
+def test_threads_that_look_at_once_wait_for_one_computation():
+    calls: list[int] = []
+    begun = threading.Barrier(4)
+
+    def compute() -> list[int]:
+        calls.append(1)
+        time.sleep(0.05)
+        return [7]
+
+    later = Later(compute)
+
+    def look(_: int) -> int:
+        begun.wait()
+        return later[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(look, range(4))] == [7] * 4
     assert calls == [1]
 
 
