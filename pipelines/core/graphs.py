@@ -204,8 +204,8 @@ def _check(
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     try:
-        with warnings.catch_warnings():  # of tracing: what comes of it is checked
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
+            warnings.simplefilter("ignore")  # of tracing: what comes of it is checked
             yield
     except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
         lines = (line.strip() for line in str(error).splitlines())

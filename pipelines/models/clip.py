@@ -200,7 +200,7 @@ def encode_images(clip: Clip, x0: Tensor) -> Tensor:
         size = (clip.size_px, clip.size_px)
         x0 = F.interpolate(x0, size, mode=clip.interpolation, antialias=True)
     normalized = ((x0 + 1) / 2 - clip.mean) / clip.std
-    with devices.autocast(clip.device):
+    with devices.autocast(clip.device, clip.encoding.precision):
         embeddings = _encoded(clip, normalized)
     return F.normalize(embeddings.to(x0.dtype), dim=-1)
 

@@ -190,6 +190,12 @@ class Encoding:
         inputs = (pictures.detach(),)
         return self._made.forward(pictures.shape[1:], self._encoder, inputs, VIEWS_AT_ONCE)
 
+    @property
+    def precision(self) -> str:
+        """What PyTorch is to compute in where there is no graph; graphs are in fp32."""
+        way = self._made.way
+        return way.precision if way.engine == "PyTorch" else "fp32"
+
     def _differentiable(self, pictures: Tensor) -> Differentiable | None:
         return self._made.get(
             ("differentiable", pictures.shape[1:]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import platform
 import statistics
@@ -140,14 +141,25 @@ def measured() -> Measured | None:
 @functools.cache
 def _read(path: Path) -> Measured | None:
     try:
-        return Measured(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = Measured(**json.loads(path.read_text(encoding="utf-8")))
+        return found if _is_sound(found) else None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def _is_sound(found: Measured) -> bool:
+    """Returns whether a file holds what `measure` writes."""
+    figures = [*found.milliseconds.values(), *found.differences.values()]
+    return (
+        found.differences[found.chosen] <= TOLERANCE
+        and found.milliseconds.keys() == found.differences.keys() <= WAYS.keys()
+        and all(math.isfinite(figure) and figure >= 0 for figure in figures)
+    )
 
 
 def _folder() -> Path:
     named = os.environ.get("STUDIO_CACHE", "").strip()
-    return Path(named) if named else Path.home() / ".cache" / "guided-diffusion-studio"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "guided-diffusion-studio"
 
 
 def is_graph(way: Way, weights: int) -> bool:

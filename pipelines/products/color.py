@@ -78,9 +78,10 @@ class ColorSettings(shared.SeveralPictures):
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
-        timesteps: "learned" takes those that were learned for the model, where there are some; see
-            `pipelines.models.timesteps`. "spaced" takes the solver's own.
-        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
+        timesteps: "learned" takes those that were learned for the model, where there are some: with
+            method "fast" in 4, 6, 8 or 12 steps. "spaced" takes the solver's own.
+        computed_by: how networks are computed: "measured" as this machine found fastest, or one of
+            the ways by name; a machine may not have all of them.
     """
 
     methods: ClassVar[Mapping[str, Method]] = METHODS

@@ -69,7 +69,8 @@ class DigitsSettings:
         stop: share of the steps after which their guidance ends.
         cfg_start: share of the steps after which classifier-free guidance begins.
         cfg_stop: share of the steps after which classifier-free guidance ends.
-        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
+        computed_by: how networks are computed: "measured" as this machine found fastest, or one of
+            the ways by name; a machine may not have all of them.
     """
 
     # "fast" differs from "balanced" in solver and fresh noise alone, which are settings here.

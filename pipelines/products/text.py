@@ -86,7 +86,8 @@ class TextSettings(shared.SeveralPictures):
         every: guide only every n-th step, n times as strongly; 1 is every step.
         repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is the method's own value.
-        computed_by: "measured" is what this machine found fastest; else one of `ways.WAYS`.
+        computed_by: how networks are computed: "measured" as this machine found fastest, or one of
+            the ways by name; a machine may not have all of them.
         tries: seeds tried for each picture; the one that fits best after the first steps is drawn.
             Picture i tries the seeds from seed + i * tries on. 1 is off.
     """

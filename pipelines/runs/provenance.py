@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ _PACKAGES = ("torch", "diffusers", "open_clip_torch", "openvino")
 _BETWEEN_REVISIONS = "."  # in a link
 _SHOWN_REVISION = 12
 _HASH = "sha256:"
+_WAY = re.compile(r"(PyTorch|OpenVINO) (fp32|fp16|bf16)")  # of this machine or of another
+
 _MAX_FILE_PX = 8192
 _MAX_FILE_AREA = 2**25
 _MAX_FILE_BYTES = 50 * 2**20
@@ -154,14 +157,16 @@ def computed(by: str = ways.MEASURED) -> dict[str, Any]:
 def computed_otherwise(record: Record) -> str:
     """Returns how the picture of a record was computed, if this machine cannot do so."""
     by = _computed_by(record.facts)
-    return by if by and by not in ways.possible(devices.device()) else ""
+    return by if _WAY.fullmatch(by) and by not in ways.possible(devices.device()) else ""
 
 
 def _computed_by(facts: Mapping[str, Any]) -> str:
     """Returns the name of the way in which a picture was computed; empty if it is not told."""
-    told = facts.get("computed")
+    told, settings = facts.get("computed"), facts.get("settings")
     by = told.get("by") if isinstance(told, dict) else None
-    return by if isinstance(by, str) and by in ways.WAYS else ""
+    if by is None and isinstance(settings, dict):
+        by = settings.get("computed_by")
+    return by if isinstance(by, str) else ""
 
 
 def _as_computed(settings: Any, facts: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from pipelines.core import devices, images
 from pipelines.core.errors import CheckpointError
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
 from pipelines.models import checkpoints, clip
+from pipelines.models.ways import Way
 from pipelines.products import color
 from pipelines.products.color import PRODUCT
 from pipelines.products.guided import run_of
@@ -150,8 +151,12 @@ def test_clip_answers_in_the_precision_that_it_was_asked_in(monkeypatch: pytest.
     model = clip.load("clip-small")
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     exact = clip.encode_images(model, pictures)
+    in_bf16 = model.by(Way("PyTorch", "bf16"))  # as a run may ask for
     monkeypatch.setenv("STUDIO_PRECISION", "bf16")
-    rough = clip.encode_images(model, pictures)
+    clip.unload_all()  # the way is chosen when a network is first used
+    rough = clip.encode_images(clip.load("clip-small"), pictures)
+    assert torch.equal(clip.encode_images(in_bf16, pictures), rough)
+    clip.unload_all()
     assert rough.dtype is torch.float32
     assert not torch.equal(rough, exact)
     torch.testing.assert_close((rough * exact).sum(dim=1), torch.ones(2), rtol=0, atol=0.01)

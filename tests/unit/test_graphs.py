@@ -128,3 +128,14 @@ def test_without_openvino_it_says_so(monkeypatch: pytest.MonkeyPatch):
     graphs._core.cache_clear()
     with pytest.raises(GraphError, match="openvino"):
         Graphs(nn.ReLU(), torch.randn(1, 4))
+
+
+@needs_openvino
+def test_a_graph_is_in_its_own_precision_whatever_is_around_it():
+    part, x = made("group norm"), torch.randn(1, 8, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = Graphs(part, x).graph(1)(x)
+        both = differentiable(nn.Conv2d(8, 6, 3).requires_grad_(False), x)
+        y, *_ = both.forward(x)
+    assert found.dtype == y.dtype == torch.float32
+    torch.testing.assert_close(found, part(x), rtol=1e-4, atol=1e-5)

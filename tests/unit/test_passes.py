@@ -147,6 +147,7 @@ def test_a_way_that_this_machine_does_not_have_is_refused_by_name(
         ("PyTorch fp32", "measured", ""),  # as this machine does by itself
         ("PyTorch bf16", "PyTorch bf16", ""),
         ("OpenVINO fp32", "measured", "OpenVINO fp32"),  # which it cannot
+        ("PyTorch fp16", "measured", "PyTorch fp16"),  # of a graphics card
         ("an abacus", "measured", ""),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,3 +148,44 @@ def test_a_folder_that_cannot_be_written_is_no_failure(
     monkeypatch.setenv("STUDIO_CACHE", str(tmp_path / "file"))
     assert measure(CPU, trials(TIMES, dict.fromkeys(TIMES, 0.0))) is not None
     assert chosen(CPU) == GRAPH
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chosen": "x"},
+        {"chosen": ["a"]},
+        {"chosen": "OpenVINO bf16", "differences": {"OpenVINO bf16": 4.8, "PyTorch fp32": 0.0}},
+        {"milliseconds": "x"},
+        {"milliseconds": None},
+        {"milliseconds": {"PyTorch fp32": float("nan"), "OpenVINO bf16": 1.0}},
+        {"milliseconds": {"PyTorch fp32": -1.0, "OpenVINO bf16": 1.0}},
+        {"milliseconds": {"PyTorch fp32": "1", "OpenVINO bf16": 1.0}},
+        {"milliseconds": {"an abacus": 1.0}, "differences": {"an abacus": 1.0}},
+        {"differences": None},
+        {"differences": {}},
+    ],
+    ids=str,
+)
+def test_a_file_that_says_what_was_never_measured_says_nothing(
+    changes: dict[str, Any], tmp_path: Path
+):
+    sound: dict[str, Any] = {
+        "machine": ways.machine(),
+        "chosen": "PyTorch fp32",
+        "milliseconds": {"PyTorch fp32": 1.0, "OpenVINO bf16": 2.0},
+        "differences": {"PyTorch fp32": 0.0, "OpenVINO bf16": 1.0},
+    }
+    path = tmp_path / "passes.json"
+    for content, found in ((sound, True), (sound | changes, False)):
+        path.write_text(json.dumps(content))
+        ways._read.cache_clear()
+        assert (ways.measured() is not None) is found
+    path.write_text("[" * 100_000)
+    ways._read.cache_clear()
+    assert ways.measured() is None
+
+
+def test_a_folder_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_CACHE", "~/somewhere")
+    assert ways._folder() == Path.home() / "somewhere"
