@@ -62,6 +62,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.recipes --image-size 64 --mixed-precision bf16 \
 	  --only "base, predicts, no loss, patches, narrower, wider"
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.few_steps
 	$(BIN)/python -m benchmarks.batches --quick
 	$(BIN)/python -m benchmarks.speed
 
