@@ -76,9 +76,17 @@ class NoisySettings(GuidedSettings, Protocol):
 
 
 class SeveralPictures:
-    """Settings of a run of `num_images` pictures; see `rules.Settings`."""
+    """Settings of a run of `num_images` pictures; see `rules.Settings`.
+
+    Attributes:
+        timesteps: the solver's own, in products that have no such setting: words act at middle
+            noise, which learned timesteps leave out.
+        computed_by: as this machine chooses, likewise.
+    """
 
     num_images: int
+    timesteps: str = "spaced"
+    computed_by: str = ways.MEASURED
 
     @property
     def count(self) -> int:

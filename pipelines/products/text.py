@@ -165,11 +165,6 @@ class TextSettings(shared.SeveralPictures):
     )
     computed_by: str = shared.computed_by()
 
-    @property
-    def timesteps(self) -> str:
-        """The solver's own: words act at middle noise, which learned timesteps leave out."""
-        return "spaced"
-
     def check_together(self) -> None:
         if not self.prompt and not (self.image_prompt and self.image_weight):
             raise SettingsError("prompt_missing")
