@@ -99,7 +99,7 @@ def test_a_product_a_setting_and_a_language_are_added_in_one_place_each(tmp_path
     products = tmp_path / "pipelines" / "products"
     (products / "warmth.py").write_text(code_under("A product", "python"))
     color = products / "color.py"
-    last = re.compile(r"(    eta: float = shared\.noise\(\)\n)")
+    last = re.compile(r"(    computed_by: str = shared\.computed_by\(\)\n)")
     added = (
         r"\1    hue: float = setting(0.0, Real(0.0, 1.0), 'Hue', 'of nothing', group='advanced')\n"
     )
