@@ -155,9 +155,10 @@ def computed(by: str = ways.MEASURED) -> dict[str, Any]:
 
 
 def computed_otherwise(record: Record) -> str:
-    """Returns how the picture of a record was computed, if this machine cannot do so."""
+    """Returns how the picture of a record was computed, if it would be otherwise here."""
     by = _computed_by(record.facts)
-    return by if _WAY.fullmatch(by) and by not in ways.possible(devices.device()) else ""
+    asks = computed(getattr(record.settings, "computed_by", ways.MEASURED))["by"]
+    return by if _WAY.fullmatch(by) and by != asks else ""
 
 
 def _computed_by(facts: Mapping[str, Any]) -> str:
@@ -172,7 +173,8 @@ def _computed_by(facts: Mapping[str, Any]) -> str:
 def _as_computed(settings: Any, facts: Mapping[str, Any]) -> Any:
     """Returns settings that ask for the way in which a picture was computed, if it is possible."""
     by = _computed_by(facts)
-    if by not in ways.possible(devices.device()) or not hasattr(settings, "computed_by"):
+    has_setting = any(field.name == "computed_by" for field in dataclasses.fields(settings))
+    if by not in ways.possible(devices.device()) or not has_setting:
         return settings
     is_own = by == computed()["by"]
     return dataclasses.replace(settings, computed_by=ways.MEASURED if is_own else by)
