@@ -67,7 +67,11 @@ def _course_color(variant: str, scale: float) -> Callable[[], None]:
     from benchmarks.color import Lab, course
 
     lab, setting = Lab("paintings", 0, 1), course(variant, scale)
-    return lambda: void(lab.draw(setting, (68, 204, 170), 1))
+
+    def draw() -> None:
+        lab.draw(setting, (68, 204, 170), 1)
+
+    return draw
 
 
 def _course_digits() -> Callable[[], None]:
@@ -83,10 +87,6 @@ def _course_digits() -> Callable[[], None]:
         course.denoise(loaded, x_t, torch.arange(10), timesteps, scheduler=scheduler)
 
     return draw
-
-
-def void(_: Any) -> None:
-    """Takes a result that nobody needs."""
 
 
 COURSE: dict[str, Callable[[], Callable[[], None]]] = {

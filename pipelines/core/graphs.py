@@ -20,12 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-_NO_REASONS = (
-    "Check '",
-    "Exception from ",
-    "FrontEnd API failed",
-)  # where in OpenVINO's code, before what happened
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
+
+_NO_REASONS = ("Check '", "Exception from ", "FrontEnd API failed")
+"""How lines of OpenVINO's errors begin that tell where in its code they are from, and not why."""
 
 
 class GraphError(RuntimeError):
@@ -304,13 +302,9 @@ def _batch_norm(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation with the statistics of training, which are constants."""
-    scale = gain * torch.rsqrt(variance + eps)
-    offset = bias - mean * scale  # in this order a convolution before it takes both over
-    return (
-        x * _per_channel(scale, x) + _per_channel(offset, x),
-        mean.new_empty(0),
-        mean.new_empty(0),
-    )
+    scale = _per_channel(gain * torch.rsqrt(variance + eps), x)
+    shifted = (x - _per_channel(mean, x)) * scale + _per_channel(bias, x)
+    return shifted, mean.new_empty(0), mean.new_empty(0)
 
 
 def _batch_norm_backward(

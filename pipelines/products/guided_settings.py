@@ -79,8 +79,7 @@ class SeveralPictures:
     """Settings of a run of `num_images` pictures; see `rules.Settings`.
 
     Attributes:
-        timesteps: the solver's own, in products that have no such setting: words act at middle
-            noise, which learned timesteps leave out.
+        timesteps: the solver's own, in products without such a setting.
         computed_by: as this machine chooses, likewise.
     """
 
@@ -291,7 +290,7 @@ def _timesteps_off_by(settings: NoisySettings) -> str:
 
 
 def timesteps() -> Any:
-    """Declares where the timesteps come from; there were no learned ones before version 0.3."""
+    """Declares where the timesteps come from; older pictures and links know only the solver's."""
     return setting(
         "learned",
         Choice(CHOICES),

@@ -163,6 +163,7 @@ class TextSettings(shared.SeveralPictures):
         "Seeds tried",
         "For each picture; the one that fits best early on is drawn",
     )
+    # No `timesteps`: words act at middle noise, which learned ones leave out.
     computed_by: str = shared.computed_by()
 
     def check_together(self) -> None:

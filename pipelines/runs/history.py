@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from pipelines.core import images
+from pipelines.core.later import Later
 from pipelines.diffusion.sampling import SampleStep
 from pipelines.diffusion.tensors import rms
 
@@ -69,44 +70,24 @@ class _Kept:
     change: Tensor
 
 
+@dataclass
 class History:
     """The history of a run; grows with each step.
-
-    Its pictures are made when they are first asked for, so that a run does not wait for them.
 
     Attributes:
         gradients: per finished step, one value per image, see `SampleStep.gradient`; empty if the
             step was not guided.
         frames: the predicted pictures of some steps, 8 bits, `(b, c, h, w)` each.
+        moments: filled after the last step; a run does not wait for their pictures.
+        largest_change: the change that is brightest in the heat maps, as a share of the range of a
+            pixel, 0 to 1: root mean square over the channels.
     """
 
-    def __init__(
-        self,
-        gradients: Sequence[list[float]] = (),
-        frames: Sequence[Tensor] = (),
-        moments: Sequence[Moment] = (),
-        largest_change: float = 0.0,
-    ) -> None:
-        """Starts with what is known of a run, by default with nothing."""
-        self.gradients, self.frames = [*gradients], [*frames]
-        self._moments, self._largest_change = [*moments], largest_change
-        self._kept: list[_Kept] = []
-        self._is_complete = True
-
-    @property
-    def moments(self) -> list[Moment]:
-        """The moments of the filmstrip; empty before the last step."""
-        self._make_moments()
-        return self._moments
-
-    @property
-    def largest_change(self) -> float:
-        """The change that is brightest in the heat maps; 0 before the last step.
-
-        It is a share of the range of a pixel, 0 to 1: root mean square over the channels.
-        """
-        self._make_moments()
-        return self._largest_change
+    gradients: list[list[float]] = field(default_factory=list)
+    frames: list[Tensor] = field(default_factory=list)
+    moments: Sequence[Moment] = field(default_factory=list)
+    largest_change: float = 0.0
+    _kept: list[_Kept] = field(default_factory=list)
 
     @property
     def num_bytes(self) -> int:
@@ -123,27 +104,23 @@ class History:
         if step.index in spread(step.total, MOST_MOMENTS):
             tensors = (step.x_t, step.x0_network, step.preview, _change(step))
             self._kept.append(_Kept(step.index + 1, step.t, *(x.cpu() for x in tensors)))
-        self._is_complete = step.index + 1 == step.total
+        if step.index + 1 == step.total:
+            kept, self._kept = self._kept, []
+            largest = max(float(of_step.change.max()) for of_step in kept)
+            self.moments = Later.of(lambda of_step: _moment(of_step, largest), kept)
+            self.largest_change = largest
 
-    def _make_moments(self) -> None:
-        """Makes the moments, once all steps are known: the scale of heat maps depends on all."""
-        if not self._kept or not self._is_complete:
-            return
-        kept, self._kept = self._kept, []
-        changes = torch.stack([of_step.change for of_step in kept])  # (n, b, h, w)
-        self._largest_change = float(changes.max())
-        shares = changes / self._largest_change if self._largest_change else changes
-        heat_maps = images.from_uint8(heat(shares.flatten(0, 1))).unflatten(0, changes.shape[:2])
-        self._moments = [
-            Moment(
-                step=of_step.step,
-                t=of_step.t,
-                noisy=images.to_pil(_within_range(of_step.x_t, of_step.x0)),
-                predicted=images.to_pil(of_step.preview),
-                change=images.to_pil(heat_map),
-            )
-            for of_step, heat_map in zip(kept, heat_maps, strict=True)
-        ]
+
+def _moment(kept: _Kept, largest_change: float) -> Moment:
+    """Returns the pictures of a moment; the scale of its heat map depends on all steps."""
+    share = kept.change / largest_change if largest_change else kept.change
+    return Moment(
+        step=kept.step,
+        t=kept.t,
+        noisy=images.to_pil(_within_range(kept.x_t, kept.x0)),
+        predicted=images.to_pil(kept.preview),
+        change=images.to_pil(images.from_uint8(heat(share))),
+    )
 
 
 def _change(step: SampleStep) -> Tensor:
