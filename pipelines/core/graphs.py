@@ -22,6 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 
+# What comes of tracing is checked. For good, since `catch_warnings` is not for threads.
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+warnings.filterwarnings("ignore", "`torch.jit.trace", category=FutureWarning)
+
 _NO_REASONS = ("Check '", "Exception from ", "FrontEnd API failed")
 """How lines of OpenVINO's errors begin that tell where in its code they are from, and not why."""
 
@@ -202,8 +206,7 @@ def _check(
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     try:
-        with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
-            warnings.simplefilter("ignore")  # of tracing: what comes of it is checked
+        with torch.autocast("cpu", enabled=False):
             yield
     except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
         lines = (line.strip() for line in str(error).splitlines())

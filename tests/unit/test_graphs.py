@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -139,3 +141,31 @@ def test_a_graph_is_in_its_own_precision_whatever_is_around_it():
         y, *_ = both.forward(x)
     assert found.dtype == y.dtype == torch.float32
     torch.testing.assert_close(found, part(x), rtol=1e-4, atol=1e-5)
+
+
+TRACING = """
+import threading
+import torch
+from pipelines.core import graphs
+
+def branches(x):
+    return x if x.sum() > 0 else -x  # which tracing warns of
+
+def make():
+    for _ in range(3):
+        graphs.Graphs(branches, torch.ones(1, 4)).graph(1)
+        graphs.differentiable(torch.nn.ReLU(), torch.ones(1, 4))
+
+threads = [threading.Thread(target=make) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("made")
+"""
+
+
+@needs_openvino
+def test_making_graphs_in_two_threads_says_nothing_on_the_console():
+    done = subprocess.run([sys.executable, "-c", TRACING], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("made\n", "")
