@@ -76,7 +76,7 @@ class Graphs:
         self, function: Callable[..., Tensor], *examples: Tensor, precision: str = "fp32"
     ) -> None:
         self._function, self._examples, self._precision = function, examples, precision
-        with _told_in_one_line(), torch.no_grad():
+        with _making_one(), torch.no_grad():
             traced = torch.jit.trace(function, examples, check_trace=False)
             self._converted = _converted(traced, examples)
 
@@ -87,7 +87,7 @@ class Graphs:
             GraphError: if it computes something else than PyTorch.
         """
         inputs = [_repeated(example, count) for example in self._examples]
-        with _told_in_one_line(), torch.no_grad():
+        with _making_one(), torch.no_grad():
             graph = _compiled(self._converted, inputs, self._precision)
             _check(graph, inputs, [self._function(*inputs)], _TOLERANCES[self._precision])
         return graph
@@ -130,7 +130,7 @@ def differentiable(function: Callable[[Tensor], Tensor], example: Tensor) -> Dif
         y, pull_back = pulled
         return y, *pull_back(outer)
 
-    with _told_in_one_line():
+    with _making_one():
         generator = torch.Generator().manual_seed(0)
         outer = torch.randn(function(example).shape, generator=generator)
         with sdpa_kernel(SDPBackend.MATH):  # the others have a backward pass that no graph has
@@ -203,10 +203,14 @@ def _check(
             raise GraphError(f"it computes otherwise: {apart:.2g} of {largest:.2g}")
 
 
+_making = threading.RLock()  # tracing changes PyTorch for all threads
+
+
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _making_one() -> Iterator[None]:
+    """Makes one graph at a time, in fp32 whatever is around it; errors are told in one line."""
     try:
-        with torch.autocast("cpu", enabled=False):
+        with _making, torch.autocast("cpu", enabled=False):
             yield
     except Exception as error:  # OpenVINO, tracing and each operation have errors of their own
         lines = (line.strip() for line in str(error).splitlines())
