@@ -63,7 +63,34 @@ MESSAGES: dict[str, str] = {
     ),
     "mask_square": "{name} must be square as the pictures are, got {width} x {height} px",
     "mask_black": "{name} must be white somewhere, got one that is wholly black",
+    "crop": (
+        "{name} must be left edge, top edge and side of a square in pixels such as 0, 16, 64, with "
+        "a side of {least} or more, got {got}"
+    ),
+    "edited_size": (
+        "{name} must be {least} to {most} px wide and high, got {width} x {height} px; make it "
+        "smaller, or cut out the part to edit"
+    ),
     # Settings that contradict each other.
+    "edit_no_picture": "{@image} must be a picture to edit, got nothing",
+    "factor": "{@factor} must be 2, 4, 8 or 16, got {got}",
+    "mask_size": (
+        "{@mask} must be as large as the picture, {width} x {height} px, got {mask_width} x "
+        "{mask_height} px"
+    ),
+    "mask_nothing": "{@mask} must be white or grey somewhere, got one that is wholly black",
+    "mask_nothing_in_crop": (
+        "{@mask} must be white or grey inside {@crop}, got one that is black there"
+    ),
+    "fill_all": (
+        "{@mask} must leave something of the picture when {@task} is {@task=fill}, got one that is "
+        "wholly white"
+    ),
+    "fill_no_mask": (
+        "{@mask} must say what to redraw when {@task} is {@task=fill} and the picture has no "
+        "transparent part, got nothing"
+    ),
+    "crop_outside": ("{@crop} must lie inside the picture, {width} x {height} px, got {got}"),
     "eta_solver": "{@eta} must be 0 unless {@solver} is {@solver=ddim}, got {got:g}",
     "region_or_mask": "{@region} must be {@region=all} when {@mask} is given, got {got}",
     "loss_pixels": (

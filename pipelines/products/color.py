@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from pipelines.core.rules import (
     Palette,
     Real,
     SettingsError,
-    palette_entries,
     setting,
     shown_choice,
     validate,
@@ -210,9 +208,7 @@ def color_loss(settings: ColorSettings, size_px: int) -> losses.Loss:
     mask = region_of(settings, size_px)
     if not settings.palette:
         return losses.MeanColor(color, mask)
-    entries = palette_entries(settings.palette)
-    colors = torch.stack([images.color_to_tensor(color) for color, _ in entries])  # (k, 3)
-    return losses.Palette(colors, torch.tensor([share for _, share in entries]), mask)
+    return guided.palette_loss(settings.palette, mask)
 
 
 def is_per_pixel(settings: ColorSettings) -> bool:

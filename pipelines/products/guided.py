@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipelines.core.rules import OFF
-from pipelines.diffusion import losses
+import torch
+from torch import Tensor
+
+from pipelines.core import images
+from pipelines.core.rules import OFF, palette_entries
+from pipelines.diffusion import losses, sampling
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models.checkpoints import Loaded
@@ -40,6 +44,13 @@ def extra_losses(settings: ExtraSettings) -> list[losses.Loss]:
     if settings.brightness != OFF:
         extras.append(losses.Brightness(2 * settings.brightness - 1))
     return extras
+
+
+def palette_loss(palette: str, mask: Tensor | None) -> losses.Palette:
+    """Returns the loss of a checked palette, for the pixels of a mask `(h, w)`, or for all."""
+    entries = palette_entries(palette)
+    colors = torch.stack([images.color_to_tensor(color) for color, _ in entries])  # (k, 3)
+    return losses.Palette(colors, torch.tensor([share for _, share in entries]), mask)
 
 
 def guide_of(settings: NoisySettings, terms: Sequence[losses.Term]) -> Guide:
@@ -90,7 +101,7 @@ def seeds_of(settings: NoisySettings) -> tuple[int, ...]:
     return tuple(settings.seed + i for i in range(settings.num_images))
 
 
-def evaluations_of(guide: Guide, solver: str, num_inference_steps: int) -> list[float]:
+def evaluations_of(guide: sampling.Guide, solver: str, num_inference_steps: int) -> list[float]:
     """Returns the cost of each step of a guided run, in network evaluations.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from pipelines.diffusion.views import VIEWS, random_views
 from pipelines.models import clip, zero_shot
 from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS
-from pipelines.products.guided_settings import method_of
+from pipelines.products.guided_settings import GuidedSettings, method_of
 from pipelines.runs.explanation import LOOP, RADIUS, SOLVER_LINKS, STEP, Excerpt, Explanation
 
 if TYPE_CHECKING:
@@ -30,6 +30,23 @@ if TYPE_CHECKING:
 
 _MOST_UNSCORED_BYTES = 64 * MEGABYTE
 _VIEWS_STREAM = 1  # number of the random stream of the crops, apart from that of the noise
+
+
+class WordSettings(GuidedSettings, Protocol):
+    """Settings that steer by words."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def negative_prompt(self) -> str: ...
+    @property
+    def clip_model(self) -> str: ...
+    @property
+    def image_prompt(self) -> str: ...
+    @property
+    def image_weight(self) -> float: ...
+    @property
+    def cutouts(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,7 @@ def unguided_settings(settings: TextSettings, seed: int) -> TextSettings:
     return off if off.tries == 1 else replace(off, num_images=1, tries=1, seed=seed)
 
 
-def target_of(settings: TextSettings, model: Clip) -> Target:
+def target_of(settings: WordSettings, model: Clip) -> Target:
     """Returns the embeddings and weights of all prompts.
 
     Raises:
@@ -110,7 +127,7 @@ def scored_later(
     return [Later.part(together, of_batch) for of_batch in slices]
 
 
-def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
+def fit_of(settings: WordSettings, model: Clip, target: Target) -> Callable[[Tensor], Tensor]:
     """Returns the score of the seed search: `x0` `(b, 3, h, w)` to `(b,)`, higher is better.
 
     With words, it is the CLIP's log-odds of the target against other things. With only a picture,
@@ -130,7 +147,7 @@ def fit_of(settings: TextSettings, model: Clip, target: Target) -> Callable[[Ten
 
 
 def embed_crops_of(
-    settings: TextSettings, model: Clip, generators: Sequence[torch.Generator]
+    settings: WordSettings, model: Clip, generators: Sequence[torch.Generator]
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function of `x0` that gives the embeddings of random crops, `(k, b, d)`."""
     method = method_of(settings)
@@ -144,27 +161,33 @@ def embed_crops_of(
     return embed_crops
 
 
+def words_term(
+    settings: WordSettings, model: Clip, target: Target, seeds: Sequence[int]
+) -> losses.Term:
+    """Returns the loss of the words, of a run with the given seeds."""
+    generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
+    embed_crops = embed_crops_of(settings, model, generators)
+    return losses.Term(losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights))
+
+
 def terms_of(
     settings: TextSettings, model: Clip, target: Target, seeds: Sequence[int]
 ) -> list[losses.Term]:
     """Returns the loss terms of a run with the given seeds; the colour comes last."""
-    generators = [spawn(generator, _VIEWS_STREAM) for generator in seeded(seeds)]
-    embed_crops = embed_crops_of(settings, model, generators)
-    words = losses.EmbeddingDistance(embed_crops, target.embeddings, target.weights)
-    terms = [losses.Term(words), *plugins.terms_of(settings)]
+    terms = [words_term(settings, model, target, seeds), *plugins.terms_of(settings)]
     if settings.color:
         color = losses.MeanColor(images.color_to_tensor(settings.color))
         terms.append(losses.Term(color, settings.color_weight))
     return terms
 
 
-def unseen_words(settings: TextSettings, model: Clip) -> list[str]:
+def unseen_words(settings: WordSettings, model: Clip) -> list[str]:
     """Returns the words of the prompts that are not in the CLIP's training data."""
     entries = prompt_entries(settings.prompt) + prompt_entries(settings.negative_prompt)
     return clip.unseen_words(model, " ".join(text for text, _ in entries))
 
 
-def unreadable_words(settings: TextSettings, unseen: Sequence[str]) -> list[str]:
+def unreadable_words(settings: WordSettings, unseen: Sequence[str]) -> list[str]:
     """Returns those of the unseen words whose script the CLIP never learned."""
     return clip.unreadable_words(CLIPS[settings.clip_model], unseen)
 

@@ -133,6 +133,11 @@ ADDRESSES: dict[str, str] = {
     "cfg": _ARXIV + "2207.12598",
     "clip": _ARXIV + "2103.00020",
     "interval": _ARXIV + "2404.07724",
+    "ddnm": _ARXIV + "2212.00490",
+    "repaint": _ARXIV + "2201.09865",
+    "sdedit": _ARXIV + "2108.01073",
+    "differential": _ARXIV + "2306.00950",
+    "lanpaint": _ARXIV + "2502.03491",
     "autoguidance": _ARXIV + "2406.02507",
     **{name.lower(): _paper_address(name) for name in ("DPS", "FreeDoM", "UGD", "MPGD", "TFG")},
 }

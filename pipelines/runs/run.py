@@ -8,7 +8,7 @@ be guided by a loss.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -74,6 +74,8 @@ class Run:
         cfg_scale: scale of classifier-free guidance; 1 is off.
         cfg_start: share of the steps after which classifier-free guidance begins.
         cfg_stop: share of the steps after which classifier-free guidance ends.
+        begin: function from the noise `(b, c, h, w)` of the seeds and the schedule to the noisy
+            images that the run begins with; None begins with the noise.
     """
 
     plan: Plan
@@ -82,6 +84,7 @@ class Run:
     cfg_scale: float = 1.0
     cfg_start: float = 0.0
     cfg_stop: float = 1.0
+    begin: Callable[[Tensor, Schedule], Tensor] | None = None
 
     def unguided(self) -> Run:
         """Returns the same run without any guidance."""
@@ -95,20 +98,14 @@ class Run:
         """
         plan, loaded = self.plan, self.loaded
         row, config = loaded.checkpoint, loaded.scheduler_config
-        generators = seeded(plan.seeds)
+        generators, schedule = seeded(plan.seeds), self.schedule()
         noise = draw_noise(generators, (row.channels, row.size_px, row.size_px))  # (b, c, h, w)
-        schedule = make_schedule(
-            config,
-            solver=plan.solver,
-            num_inference_steps=plan.num_inference_steps,
-            device=loaded.device,
-            timesteps=plan.timesteps,
-        )
+        noise = noise.to(loaded.device)
         condition = plan.condition.to(loaded.device)
         way = ways.asked(plan.computed_by, loaded.device)
         steps = sampling.sample(
             denoisers.denoiser(loaded.denoise.by(way), condition, self._cfg(schedule)),
-            noise.to(loaded.device),
+            self.begin(noise, schedule) if self.begin else noise,
             schedule,
             prediction_type=config["prediction_type"],
             eta=plan.eta,
@@ -116,6 +113,17 @@ class Run:
             guide=self.guide,
         )
         return _finite(steps, row.key)
+
+    def schedule(self) -> Schedule:
+        """Returns the noise levels of the run."""
+        plan = self.plan
+        return make_schedule(
+            self.loaded.scheduler_config,
+            solver=plan.solver,
+            num_inference_steps=plan.num_inference_steps,
+            device=self.loaded.device,
+            timesteps=plan.timesteps,
+        )
 
     def _cfg(self, schedule: Schedule) -> Cfg:
         """Returns classifier-free guidance with its interval in timesteps."""

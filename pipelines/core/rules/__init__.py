@@ -21,9 +21,10 @@ from pipelines.core.rules.base import (
     validate,
 )
 from pipelines.core.rules.color import Color, ColorOrNone, Palette, palette_entries
+from pipelines.core.rules.crop import Crop, crop_numbers
 from pipelines.core.rules.force import in_force, is_set, off_at, overruled_by, without_effect
 from pipelines.core.rules.number import OFF, Real, RealOrOff, Seed, Whole
-from pipelines.core.rules.picture import Mask, Picture
+from pipelines.core.rules.picture import DrawnMask, EditedPicture, Mask, Picture
 from pipelines.core.rules.text import (
     MAX_PROMPT_LENGTH,
     Choice,
@@ -42,7 +43,10 @@ __all__ = [
     "Choice",
     "Color",
     "ColorOrNone",
+    "Crop",
     "DigitString",
+    "DrawnMask",
+    "EditedPicture",
     "Mask",
     "Overruled",
     "Palette",
@@ -57,6 +61,7 @@ __all__ = [
     "Suggested",
     "Whole",
     "as_before",
+    "crop_numbers",
     "declared",
     "drawn_seed",
     "in_force",

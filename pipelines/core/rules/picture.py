@@ -60,3 +60,41 @@ class Mask(Picture):
         if float(mask.max()) < 0.5:
             raise SettingsError("mask_black", name=name)
         return address
+
+
+@dataclass(frozen=True)
+class EditedPicture(Picture):
+    """A picture to edit, which is kept at its size; a larger one is refused, and none shrunk."""
+
+    max_side_px: int = 1024
+    least_side_px: int = 16
+
+    @property
+    def accepts(self) -> str:
+        return super().accepts.replace("empty is off", f"up to {self.max_side_px} px wide and high")
+
+    def check(self, name: str, value: Any) -> str:
+        if value == "":
+            return ""
+        width, height = pictures.size_of(value, name=name)
+        if max(width, height) > self.max_side_px or min(width, height) < self.least_side_px:
+            raise SettingsError(
+                "edited_size",
+                name=name,
+                least=self.least_side_px,
+                most=self.max_side_px,
+                width=width,
+                height=height,
+            )
+        return super().check(name, value)
+
+
+@dataclass(frozen=True)
+class DrawnMask(Picture):
+    """A mask of any shape, for a picture of the same size: white is redrawn, grey in between."""
+
+    max_side_px: int = 1024
+
+    @property
+    def accepts(self) -> str:
+        return super().accepts.replace("empty is off", "white is redrawn; empty is all")

@@ -2,7 +2,10 @@
 
 from pipelines.diffusion.losses.brightness import Brightness
 from pipelines.diffusion.losses.contrast import Contrast
+from pipelines.diffusion.losses.downsampled import Downsampled
 from pipelines.diffusion.losses.embedding_distance import EmbeddingDistance, great_circle
+from pipelines.diffusion.losses.grey import GreyIs
+from pipelines.diffusion.losses.keep import Keep
 from pipelines.diffusion.losses.loss import Loss, PlainLoss, Projectable, Term, of, total
 from pipelines.diffusion.losses.luma import LUMINANCE, luma
 from pipelines.diffusion.losses.mean_color import MeanColor
@@ -16,7 +19,10 @@ __all__ = [
     "REGIONS",
     "Brightness",
     "Contrast",
+    "Downsampled",
     "EmbeddingDistance",
+    "GreyIs",
+    "Keep",
     "Loss",
     "MeanColor",
     "Palette",

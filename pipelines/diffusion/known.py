@@ -1,0 +1,99 @@
+"""What is known of a picture, kept while it is drawn: editing without training.
+
+In each step the network predicts the clean picture x0. What is known is put into it: the predicted
+picture is projected onto those that agree with what is known, as DDNM does (Wang et al. 2022,
+arXiv:2212.00490). A guide with wishes then moves the picture within its trust region, and what is
+known is put in once more: where both contradict each other, it wins. Middle steps are done several
+times, with noise added in between, so that what is drawn and what is known grow together (RePaint,
+Lugmayr et al. 2022, arXiv:2201.09865).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipelines.diffusion.guidance import Guide
+from pipelines.diffusion.losses import Loss, Projectable
+from pipelines.diffusion.sampling import Correction, StepContext
+from pipelines.diffusion.tensors import length
+
+
+class Fact(Loss, Projectable, Protocol):
+    """A loss that says what is known of a picture, with its nearest minimum in closed form."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A guide that keeps what is known of a picture, around another guide; see `sampling.Guide`.
+
+    Attributes:
+        facts: what is known; a later one wins over an earlier one, where both cannot be true.
+        guide: moves the picture towards wishes; None is without.
+        repeats: how often each middle step is done; 1 is off.
+        repeats_from: share of the steps after which they begin.
+        repeats_to: share of the steps after which they end.
+    """
+
+    facts: Sequence[Fact]
+    guide: Guide | None = None
+    repeats: int = 1
+    repeats_from: float = 0.1
+    repeats_to: float = 0.8
+
+    def recurrence(self, index: int, total_steps: int) -> int:
+        """Returns how often step `index` is done: as often as what is known or the guide asks."""
+        inside = self.repeats_from <= index / total_steps < self.repeats_to
+        own = self.repeats if inside and self.facts else 1
+        return max(own, self.guide.recurrence(index, total_steps) if self.guide else 1)
+
+    def differentiates(self, index: int, total_steps: int) -> bool:
+        """Returns whether the guide needs a backward pass through the network."""
+        return self.guide is not None and self.guide.differentiates(index, total_steps)
+
+    def __call__(self, context: StepContext) -> Correction:
+        """Returns the correction of one step.
+
+        Args:
+            context: of the step, with the network's graph if `differentiates`.
+        """
+        facts = [_at(fact, context.index / context.total) for fact in self.facts]
+        agreed = _projected(facts, context.x0)
+        wished = self.guide(replace(context, x0=agreed)) if self.guide else None
+        if wished is None:
+            return _unguided(agreed, _loss(facts, context.x0), agreed - context.x0)
+        return replace(wished, x0=_projected(facts, wished.x0))
+
+
+def _at(fact: Fact, progress: float) -> Fact:
+    """Returns a fact at a moment of a run; most stay the same."""
+    at = getattr(fact, "at", None)
+    return fact if at is None else at(progress)
+
+
+def _projected(facts: Sequence[Fact], x0: Tensor) -> Tensor:
+    """Returns the pictures `(b, c, h, w)` that agree with the facts, the later ones exactly."""
+    for fact in facts:
+        x0 = fact.project(x0)
+    return x0
+
+
+def _loss(facts: Sequence[Fact], x0: Tensor) -> Tensor:
+    """Returns how far pictures are from all facts together, `(b,)`."""
+    return torch.stack([fact(x0) for fact in facts] or [x0.new_zeros(len(x0))]).sum(dim=0)
+
+
+def _unguided(x0: Tensor, loss: Tensor, change: Tensor) -> Correction:
+    """Returns a correction to pictures that agree, without wishes."""
+    return Correction(
+        x0=x0,
+        push=None,
+        keep_eps=False,
+        loss=loss,
+        gradient=length(change),
+        failed=torch.zeros(len(x0), dtype=torch.bool, device=x0.device),
+    )

@@ -1,0 +1,200 @@
+"""The picture that is edited: what of it a model sees, what is redrawn, and how it is put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from pipelines.core import images
+from pipelines.core.rules import crop_numbers
+
+_ROOM = 1.6  # side of the square that is seen, in sides of what is redrawn
+_SOFT_SHARE = 0.1  # of the side of a square without a mask, along which it fades in
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A picture, the square of it that is worked on, and what of it is redrawn.
+
+    Attributes:
+        pixels: `(3, h, w)` in [-1, 1].
+        redrawn: `(h, w)` in [0, 1]: 0 is kept to the bit, 1 is free, between is "in between".
+        square: left edge, top edge and side of what the model sees, in pixels.
+        has_mask: whether somebody said what is redrawn; else it is the square.
+        is_layer: whether the picture lies over what is drawn, as one with a transparent ground.
+    """
+
+    pixels: Tensor
+    redrawn: Tensor
+    square: tuple[int, int, int]
+    has_mask: bool
+    is_layer: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[1]
+
+    def seen(self, size_px: int) -> Tensor:
+        """Returns the square as the model draws it, `(1, 3, size_px, size_px)` in [-1, 1]."""
+        weights = self._cut(1 - self.redrawn if self.is_layer else torch.ones_like(self.redrawn))
+        known = _resized(self._cut(self.pixels) * weights, size_px)
+        return known / _resized(weights, size_px).clamp(min=1e-3)
+
+    def free(self, size_px: int) -> Tensor:
+        """Returns how far each pixel of the model is redrawn, `(size_px, size_px)` in [0, 1].
+
+        A pixel that is redrawn in part is redrawn as its freest part.
+        """
+        cut = self._cut(self.redrawn)  # (1, 1, side, side)
+        if cut.shape[-1] <= size_px:
+            return F.interpolate(cut, (size_px, size_px), mode="nearest-exact")[0, 0]
+        return F.adaptive_max_pool2d(cut, size_px)[0, 0]
+
+    def put_back(self, drawn: Tensor, longest_px: int = 0) -> list[Image.Image]:
+        """Returns the picture with each drawn square in its place.
+
+        What is kept comes back to the bit. Seams are softened inside of what is redrawn alone.
+
+        Args:
+            drawn: `(b, 3, s, s)` in [-1, 1].
+            longest_px: longest side of the result; 0 is the size of the picture.
+        """
+        left, top, side = self.square
+        patch = _resized(drawn.float().cpu(), side)
+        share = self._shares[top : top + side, left : left + side]
+        results = self.pixels.expand(len(drawn), -1, -1, -1).clone()
+        place = results[:, :, top : top + side, left : left + side]
+        place.copy_(torch.lerp(place, patch, share))
+        return _shown(results, longest_px)
+
+    def original(self, longest_px: int = 0) -> list[Image.Image]:
+        """Returns the picture that came, alone in a list; what is transparent is white."""
+        share = self.redrawn if self.is_layer else torch.zeros_like(self.redrawn)
+        return _shown(
+            torch.lerp(self.pixels, torch.ones_like(self.pixels), share)[None], longest_px
+        )
+
+    def _cut(self, plane: Tensor) -> Tensor:
+        """Returns the square of `(h, w)` or `(c, h, w)`, as `(1, c, side, side)`."""
+        left, top, side = self.square
+        cut = plane[..., top : top + side, left : left + side]
+        return cut.reshape(1, -1, side, side)
+
+    @cached_property
+    def _shares(self) -> Tensor:
+        """The share of what is drawn in each pixel, `(h, w)`; 0 where the picture is kept."""
+        left, top, side = self.square
+        inside = torch.zeros_like(self.redrawn)
+        inside[top : top + side, left : left + side] = 1
+        if self.is_layer:
+            return self.redrawn * inside
+        area = (self.redrawn * inside > 0).float()
+        return area if self.softness_px < 1 else _faded(area, self.softness_px)
+
+    @property
+    def softness_px(self) -> int:
+        """How far a seam reaches into what is redrawn, in pixels of the picture."""
+        width, height = self.size
+        side = self.square[2]
+        if self.has_mask:
+            return round(side / 64) if side > 64 else 0
+        return 0 if side >= min(width, height) and width == height else round(_SOFT_SHARE * side)
+
+
+def _shown(pixels: Tensor, longest_px: int) -> list[Image.Image]:
+    """Returns pictures `(b, 3, h, w)` whose longest side is at most that many pixels; 0 is any."""
+    pictures = images.to_pil(pixels)
+    for picture in pictures:
+        if longest_px:
+            picture.thumbnail((longest_px, longest_px))
+    return pictures
+
+
+def _faded(area: Tensor, reach_px: int) -> Tensor:
+    """Returns an area `(h, w)` of 0 and 1 that rises from its inner edge, and is 0 outside.
+
+    Where it is too narrow to rise, it is 1 at once.
+    """
+    window = 2 * reach_px + 1
+    padded = F.pad(area[None, None], [reach_px] * 4, mode="replicate")
+    around = F.avg_pool2d(padded, window, stride=1)  # 1/2 along a straight edge
+    most = F.max_pool2d(around, window, stride=1, padding=reach_px).clamp(min=1e-3)
+    return (2 * around / most - 1).clamp(0, 1)[0, 0] * area
+
+
+def _resized(plane: Tensor, side_px: int) -> Tensor:
+    """Returns squares `(b, c, s, s)` of another side: averaged down, or cubic up."""
+    side = plane.shape[-1]
+    if side == side_px:
+        return plane
+    if side > side_px:
+        return F.interpolate(plane, (side_px, side_px), mode="area")
+    return F.interpolate(plane, (side_px, side_px), mode="bicubic", antialias=False)
+
+
+@lru_cache(maxsize=2)  # a run asks several times
+def canvas(image: str, mask: str, crop: str, *, takes_transparency: bool) -> Canvas:
+    """Returns the canvas of checked settings; see `edit.EditSettings`.
+
+    Args:
+        image: address of the picture.
+        mask: address of a mask of its size; empty is all.
+        crop: as the setting; empty is chosen from what is redrawn.
+        takes_transparency: whether what is transparent is redrawn, where there is no mask.
+    """
+    picture = images.from_data_uri(image)
+    is_layer = takes_transparency and not mask and picture.has_transparency_data
+    if is_layer:
+        layer = picture.convert("RGBA")
+        redrawn = 1 - images.to_mask(layer.getchannel("A"))
+        pixels = images.to_tensor(layer.convert("RGB"))[0]
+    else:
+        pixels = images.to_tensor(picture)[0]
+        shape = pixels.shape[1:]
+        redrawn = images.to_mask(images.from_data_uri(mask)) if mask else torch.ones(shape)
+    has_mask = bool(mask) or is_layer
+    square = crop_numbers(crop) if crop else _square(redrawn, has_mask)
+    return Canvas(pixels, redrawn, square, has_mask, is_layer)
+
+
+def _square(redrawn: Tensor, has_mask: bool) -> tuple[int, int, int]:
+    """Returns a square around what is redrawn with room around it, or in the middle."""
+    height, width = redrawn.shape
+    most = min(height, width)
+    rows, columns = (
+        (redrawn > 0).any(dim=dim).nonzero().flatten().tolist() or [0] for dim in (1, 0)
+    )
+    extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    side = min(most, max(64, round(_ROOM * extent))) if has_mask else most
+    left, top = (
+        min(max(0, (found[0] + found[-1] + 1 - side) // 2), length - side)
+        for found, length in ((columns, width), (rows, height))
+    )
+    return left, top, side
+
+
+def enlarged(canvas: Canvas, size_px: int) -> Canvas:
+    """Returns the canvas with the square at least as large as the model draws.
+
+    Args:
+        canvas: of a picture that may be small.
+        size_px: side of what the model draws.
+    """
+    *corner, side = canvas.square
+    if side >= size_px:
+        return canvas
+    width, height = (round(length * size_px / side) for length in canvas.size)
+    left, top = (
+        min(round(at * size_px / side), length - size_px)
+        for at, length in zip(corner, (width, height), strict=True)
+    )
+    pixels = F.interpolate(canvas.pixels[None], (height, width), mode="bicubic").clamp(-1, 1)[0]
+    redrawn = F.interpolate(canvas.redrawn[None, None], (height, width), mode="nearest-exact")
+    square = (left, top, size_px)
+    return Canvas(pixels, redrawn[0, 0], square, canvas.has_mask, canvas.is_layer)

@@ -1,0 +1,157 @@
+"""The tasks of editing: what each takes as known, where it begins, and how often it repeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.core.errors import SettingsError
+from pipelines.core.rules import OFF
+from pipelines.diffusion import denoisers, losses
+from pipelines.diffusion.inversion import inverted, neighbours
+from pipelines.diffusion.known import Fact, Known
+from pipelines.diffusion.losses import luma
+from pipelines.diffusion.schedules import Schedule, alphas_cumprod
+from pipelines.diffusion.solvers import SOLVERS
+from pipelines.models import ways
+from pipelines.models.checkpoints import Loaded
+from pipelines.products import guided
+from pipelines.products.canvas import Canvas, canvas, enlarged
+from pipelines.products.guided_settings import method_of
+from pipelines.runs.run import Plan
+
+if TYPE_CHECKING:
+    from pipelines.products.edit import EditSettings
+
+NAMES = ("fill", "restyle", "colorize", "sharpen", "vary")
+FACTORS = (2, 4, 8, 16)
+REPEATS = {"fill": 3, "colorize": 2, "sharpen": 2, "restyle": 1, "vary": 1}
+"""How often each task does middle steps, unless a setting says otherwise."""
+
+_MOST_STEPS = 500  # of the spacing that part of a run is taken from
+
+
+def canvas_of(settings: EditSettings, size_px: int) -> Canvas:
+    """Returns the canvas of a run with checked settings, for a model of a size."""
+    takes_transparency = settings.task == "fill"
+    found = canvas(
+        settings.image, settings.mask, settings.crop, takes_transparency=takes_transparency
+    )
+    if settings.task in ("restyle", "vary") and settings.strength == 0:
+        return replace(found, redrawn=torch.zeros_like(found.redrawn), has_mask=True)
+    return enlarged(found, size_px) if settings.task == "sharpen" else found
+
+
+def check_canvas(settings: EditSettings) -> None:
+    """Checks picture, mask and crop against each other.
+
+    Raises:
+        SettingsError: if they do not fit, or leave nothing to redraw or nothing to keep.
+    """
+    is_fill = settings.task == "fill"
+    found = canvas(settings.image, settings.mask, settings.crop, takes_transparency=is_fill)
+    width, height = found.size
+    if found.redrawn.shape != found.pixels.shape[1:]:
+        mask_height, mask_width = found.redrawn.shape
+        raise SettingsError(
+            "mask_size", width=width, height=height, mask_width=mask_width, mask_height=mask_height
+        )
+    left, top, side = found.square
+    if left + side > width or top + side > height:
+        raise SettingsError("crop_outside", width=width, height=height, got=settings.crop)
+    inside = found.redrawn[top : top + side, left : left + side]
+    if found.has_mask and float(inside.amax()) == 0:
+        kind = "mask_nothing_in_crop" if float(found.redrawn.amax()) > 0 else "mask_nothing"
+        raise SettingsError(kind)
+    if settings.task == "fill" and float(inside.amin()) == 1:
+        raise SettingsError("fill_all" if found.has_mask else "fill_no_mask")
+
+
+def has_facts(settings: EditSettings) -> bool:
+    """Returns whether anything of the picture is known, besides where the run begins."""
+    return settings.task in ("fill", "colorize", "sharpen") or bool(settings.mask)
+
+
+def facts_of(settings: EditSettings, seen: Canvas, size_px: int) -> list[Fact]:
+    """Returns what is known of the picture; what the mask leaves comes last, and wins."""
+    picture, facts = seen.seen(size_px), list[Fact]()
+    if settings.task == "colorize":
+        facts.append(losses.GreyIs(luma(picture)[0]))
+    if settings.task == "sharpen":
+        small = F.avg_pool2d(picture, settings.factor)[0]
+        facts.append(losses.Downsampled(small, settings.factor))
+    if seen.has_mask:
+        facts.append(losses.Keep(picture[0], seen.free(size_px)))
+    return facts
+
+
+def guide_of(settings: EditSettings, facts: Sequence[Fact], wishes: Sequence[losses.Term]) -> Known:
+    """Returns what guides a run: what is known, around the guidance by wishes."""
+    repeats = settings.repeats or (REPEATS[settings.task] if method_of(settings).takes_noise else 1)
+    wished = guided.guide_of(settings, wishes) if wishes and settings.guidance_scale else None
+    return Known(facts, wished, repeats)
+
+
+def steps_of(settings: EditSettings) -> int:
+    """Returns the number of steps of a run; of a very weak one, there are fewer than set."""
+    count = settings.num_inference_steps
+    return (
+        min(count, max(1, math.floor(settings.strength * _MOST_STEPS)))
+        if _is_part(settings)
+        else count
+    )
+
+
+def _is_part(settings: EditSettings) -> bool:
+    """Returns whether a run goes only the last part of the way from noise to picture."""
+    return settings.task == "restyle" and 0 < settings.strength < 1
+
+
+def plan_of(settings: EditSettings, loaded: Loaded) -> Plan:
+    """Returns what determines the pictures besides guidance; parts of a run have their own steps.
+
+    A run of strength s has all its steps in the last share s of the way from noise to picture.
+    """
+    plan, count = guided.plan_of(settings), steps_of(settings)
+    if settings.task == "vary":  # fresh noise would lead away from the picture
+        return replace(plan, eta=0.0 if settings.eta == OFF else settings.eta)
+    if not _is_part(settings):
+        return plan
+    whole = max(count, round(count / settings.strength))
+    alpha_bar = alphas_cumprod(loaded.scheduler_config)
+    timesteps = SOLVERS[plan.solver].spacing(alpha_bar, whole)[-count:]
+    return replace(plan, num_inference_steps=count, timesteps=tuple(timesteps))
+
+
+def begin_of(
+    settings: EditSettings, loaded: Loaded, picture: Tensor
+) -> Callable[[Tensor, Schedule], Tensor] | None:
+    """Returns how a run begins, see `Run.begin`: None is with noise.
+
+    Args:
+        settings: checked.
+        loaded: the model.
+        picture: as the model sees it, `(1, 3, s, s)` in [-1, 1].
+    """
+    picture = picture.to(loaded.device)
+    if settings.task == "restyle" and settings.strength < 1:
+        return lambda noise, schedule: schedule.alpha[0] * picture + schedule.sigma[0] * noise
+    if settings.task != "vary":
+        return None
+    count = settings.num_images
+    shares = [(settings.strength * (i + 1) / count) ** 2 for i in range(count)]
+    way = ways.asked(settings.computed_by, loaded.device)
+    predict = denoisers.unconditional(loaded.denoise.by(way))
+    prediction_type = loaded.scheduler_config["prediction_type"]
+
+    def varied(noise: Tensor, schedule: Schedule) -> Tensor:
+        own = inverted(predict, picture, schedule, prediction_type=prediction_type)
+        return neighbours(own, noise, shares)
+
+    return varied

@@ -1,0 +1,66 @@
+"""What the page of the tab for editing says in English, and how it explains itself."""
+
+from __future__ import annotations
+
+from pipelines.diffusion.known import Known
+from pipelines.diffusion.losses import Downsampled, GreyIs, Keep
+from pipelines.runs.explanation import LOOP, SOLVER_LINKS, STEP, Excerpt, Explanation
+
+EXPLANATION = Explanation(
+    equations=(
+        r"x_0 \leftarrow \Pi(x_0), \qquad "
+        r"\Pi(x_0) = \operatorname*{arg\,min}_{A z = y} \lVert z - x_0 \rVert",
+        STEP,
+    ),
+    excerpts=(
+        LOOP,
+        Excerpt("known", Known.__call__, "facts = ", "return replace"),
+        Excerpt("keep", Keep.project, "return "),
+        Excerpt("grey", GreyIs.project, "weights = ", "return "),
+        Excerpt("downsampled", Downsampled.project, "return "),
+    ),
+    links=(
+        *("course", *SOLVER_LINKS, "ddnm", "repaint", "sdedit"),
+        *("differential", "lanpaint", "dps"),
+    ),
+)
+
+TEXTS = {
+    "title": "Edit",
+    "introduction": (
+        "Bring a picture of your own, or press **Edit this** at one that was drawn here, and say "
+        "what shall become of it. Nothing is trained for it: in every step, what you keep is put "
+        "into the picture that the model predicts, and the model makes the rest fit."
+    ),
+    "run": "Paint",
+    "alt": "The edited picture",
+    "curve_known": "Distance of the prediction from what is known, 0 to 255",
+    "curve_picture": "Distance of the prediction from the picture, 0 to 255",
+    "idea": (
+        "A diffusion model draws in steps, and in each it predicts the finished picture. Something "
+        "of that picture is known: the pixels that you keep, its grey, or what it looks like when "
+        "it is made small. So the prediction is replaced by the nearest picture that agrees with "
+        "what is known, exactly, and the model goes on from there; whatever is not known it must "
+        "make fit. Middle steps are done several times, with noise added in between, so that both "
+        "grow together. Wishes such as words or a colour move the prediction first; where they "
+        "contradict what is known, what is known wins."
+    ),
+    "symbols": (
+        "*x*<sub>0</sub>: the finished picture as the network predicts it from the noisy one, "
+        "*x*<sub>t</sub>. *y*: what is known. *A*: what makes *y* out of a picture: it cuts out "
+        "the kept pixels, takes their grey, or averages them. Π: the nearest picture that agrees. "
+        "ε: the noise that *x*<sub>0</sub> leaves in *x*<sub>t</sub>, found anew after it. *s*: "
+        "the next, less noisy step. `restyle` knows nothing: it begins on the way, with the "
+        "picture under noise. `vary` goes back to the noise that it would be drawn from, and "
+        "begins beside it."
+    ),
+    "caption.known": (
+        "Inside a step: what is known is put into the prediction, wishes move it, and what is "
+        "known is put in once more."
+    ),
+    "caption.keep": "The nearest picture with the kept pixels: those take the place of its own.",
+    "caption.grey": (
+        "The nearest picture with a known grey: all three channels move, inside 0 to 255."
+    ),
+    "caption.downsampled": "The nearest picture that becomes a known small one.",
+}
