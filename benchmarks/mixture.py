@@ -107,26 +107,41 @@ class Mixture:
 
         return predict
 
-    def given_mean_color(self, color: Tensor) -> Mixture:
-        """Returns the exact distribution of the pictures whose mean colour is `color` `(3,)`.
+    def given(self, matrix: Tensor, values: Tensor) -> Mixture:
+        """Returns the exact distribution of the pictures of which a linear function is known.
 
         A Gaussian conditioned on a linear function of it is a Gaussian; its weight is multiplied by
-        the likelihood of the colour under it.
+        the likelihood of the values under it.
+
+        Args:
+            matrix: `(m, d)`, from a flattened picture to the known values.
+            values: `(m,)`.
         """
-        averaging = mean_color_matrix()  # (3, d)
-        color = color.double()
-        mean_colors = self.means @ averaging.T  # (k, 3)
-        cross = self.covariances @ averaging.T  # (k, d, 3)
-        spread = averaging @ cross  # (k, 3, 3)
-        gain = torch.linalg.solve(spread, cross.mT).mT  # (k, d, 3)
-        log_likelihood = torch.distributions.MultivariateNormal(mean_colors, spread).log_prob(
-            color
-        )  # (k,)
+        matrix, values = matrix.double(), values.double()
+        known = self.means @ matrix.T  # (k, m)
+        cross = self.covariances @ matrix.T  # (k, d, m)
+        spread = matrix @ cross  # (k, m, m)
+        gain = torch.linalg.solve(spread, cross.mT).mT  # (k, d, m)
+        normal = torch.distributions.MultivariateNormal(known, (spread + spread.mT) / 2)
         return Mixture(
-            torch.softmax(self.weights.log() + log_likelihood, dim=0),
-            self.means + torch.einsum("kdc,kc->kd", gain, color - mean_colors),
+            torch.softmax(self.weights.log() + normal.log_prob(values), dim=0),
+            self.means + torch.einsum("kdm,km->kd", gain, values - known),
             self.covariances - gain @ cross.mT,
         )
+
+    def given_mean_color(self, color: Tensor) -> Mixture:
+        """Returns the exact distribution of the pictures whose mean colour is `color` `(3,)`."""
+        return self.given(mean_color_matrix(), color)
+
+    def given_pixels(self, picture: Tensor, redrawn: Tensor) -> Mixture:
+        """Returns the exact distribution of the pictures that have some pixels of another one.
+
+        Args:
+            picture: `SHAPE`.
+            redrawn: `(8, 8)`, 0 where a pixel is known, 1 where it is free.
+        """
+        known = (redrawn == 0).expand(SHAPE).flatten()  # (d,)
+        return self.given(torch.eye(_NUM_VALUES).double()[known], picture.flatten()[known])
 
     def sample(self, count: int, seed: int) -> Tensor:
         """Draws pictures `(count, 3, 8, 8)` float32, the same ones for the same seed."""

@@ -21,6 +21,7 @@ from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import Loss, Projectable
 from pipelines.diffusion.sampling import Correction, StepContext
 from pipelines.diffusion.tensors import length
+from pipelines.diffusion.undecided import undecided
 
 
 class Fact(Loss, Projectable, Protocol):
@@ -62,7 +63,7 @@ class Known:
             context: of the step, with the network's graph if `differentiates`.
         """
         facts = [_at(fact, context.index / context.total) for fact in self.facts]
-        agreed = _projected(facts, context.x0)
+        agreed = _projected(facts, _extended(facts, context))
         wished = self.guide(replace(context, x0=agreed)) if self.guide else None
         if wished is None:
             return _unguided(agreed, _loss(facts, context.x0), agreed - context.x0)
@@ -73,6 +74,16 @@ def _at(fact: Fact, progress: float) -> Fact:
     """Returns a fact at a moment of a run; most stay the same."""
     at = getattr(fact, "at", None)
     return fact if at is None else at(progress)
+
+
+def _extended(facts: Sequence[Fact], context: StepContext) -> Tensor:
+    """Returns the predicted pictures `(b, c, h, w)`, all of which follow what is known."""
+    x0, space = context.x0, undecided(context.x0.shape[1:], context.alpha, context.sigma)
+    for fact in facts:
+        onto = getattr(fact, "onto", None)
+        if onto is not None:
+            x0 = x0 + space.moved(onto, onto(fact.project(x0) - x0))
+    return x0
 
 
 def _projected(facts: Sequence[Fact], x0: Tensor) -> Tensor:

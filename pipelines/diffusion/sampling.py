@@ -81,6 +81,7 @@ class Correction:
         loss: `(b,)` of the network's x0.
         gradient: `(b,)`, length of the gradient that guidance followed.
         failed: `(b,)`, true for images that were not guided because their gradient is not finite.
+        after: function from the step's result `(b, c, h, w)` to another one; None leaves it.
     """
 
     x0: Tensor
@@ -89,6 +90,7 @@ class Correction:
     loss: Tensor
     gradient: Tensor
     failed: Tensor
+    after: Callable[[Tensor], Tensor] | None = None
 
 
 class Guide(Protocol):
@@ -181,6 +183,7 @@ def sample(
     fresh_noise: Callable[[Schedule, int], Tensor] | None = None,
     clip: bool = True,
     guide: Guide | None = None,
+    jump: int = 1,
 ) -> Iterator[SampleStep]:
     """Denoises and yields one `SampleStep` per step; the last `x_prev` is the result.
 
@@ -199,6 +202,7 @@ def sample(
             noise from the generators.
         clip: whether the predicted x0 is clamped to [-1, 1] in every step.
         guide: corrects the predicted x0 before the solver uses it; None is unguided.
+        jump: number of steps that are done again together, as RePaint does (arXiv:2201.09865).
 
     Raises:
         ValueError: if `eta` is above 0 without generators, or with a solver that adds no noise.
@@ -208,24 +212,27 @@ def sample(
     denoise = _GuidedDenoiser(predict, schedule, prediction_type, clip, guide)
     step_generators, shape = generators or [], noise.shape[1:]
     # Noise of recurrence has its own generators, so that it does not change that of the steps.
-    recurrence_generators = [spawn(generator) for generator in step_generators]
+    again_generators = [spawn(generator) for generator in step_generators]
     draw_fresh = fresh_noise or (lambda schedule, index: draw_noise(step_generators, shape))
 
     def steps() -> Iterator[SampleStep]:
         x_t, before = noise, ()
-        for index in range(len(schedule)):
+        for visit in visits(len(schedule), denoise.recurrence, jump):
+            index = visit.index
             with devices.device_lock(x_t.device), torch.no_grad():
-                for _ in range(denoise.recurrence(index) - 1):
-                    fresh = draw_noise(recurrence_generators, shape) if eta else None
-                    step = _advance(denoise, denoise(x_t, index), before, eta, fresh)
-                    renoise = draw_noise(recurrence_generators, shape)
-                    x_t, before = _noised_back(schedule, index, step.x_prev, renoise), ()
                 prediction = denoise(x_t, index)  # predict and guide
-                fresh = draw_fresh(schedule, index) if eta else None
+                fresh = None
+                if eta:
+                    again = draw_noise(again_generators, shape) if visit.is_again else None
+                    fresh = draw_fresh(schedule, index) if again is None else again
                 step = _advance(denoise, prediction, before, eta, fresh)
+                x_t, before = step.x_prev, (prediction.estimate, *before[:1])
+                if visit.back_to is not None:
+                    renoise = draw_noise(again_generators, shape)
+                    x_t, before = _noised_back(schedule, visit, step.x_prev, renoise), ()
+            if not visit.is_again:
                 _check_finite(step, schedule)
-            yield step
-            x_t, before = step.x_prev, (prediction.estimate, *before[:1])
+                yield step
 
     return steps()
 
@@ -354,6 +361,8 @@ def _advance(
     x_prev = SOLVERS[context.schedule.solver].advance(step)
     if correction and correction.push is not None:
         x_prev = x_prev - correction.push
+    if correction and correction.after:
+        x_prev = correction.after(x_prev)
     return SampleStep(
         index=context.index,
         total=context.total,
@@ -369,7 +378,38 @@ def _advance(
     )
 
 
-def _noised_back(schedule: Schedule, index: int, x_prev: Tensor, noise: Tensor) -> Tensor:
-    """Adds noise to the images after step `index`, back to the noise level before the step."""
-    ratio = schedule.alpha[index] / schedule.alpha[index + 1]
+@dataclass(frozen=True)
+class Visit:
+    """One visit of a step.
+
+    Attributes:
+        index: of the step.
+        is_again: whether the step will be visited again; only its last result counts.
+        back_to: index of the step to which noise is added after this visit; None goes on.
+    """
+
+    index: int
+    is_again: bool = False
+    back_to: int | None = None
+
+
+def visits(total: int, recurrence: Callable[[int], int], jump: int = 1) -> Iterator[Visit]:
+    """Yields the visits of all steps, with those that are done again.
+
+    Args:
+        total: number of steps.
+        recurrence: how often a step is done, by its index; of several together, that of the first.
+        jump: number of steps that are done again together.
+    """
+    for first in range(0, total, jump):
+        last = min(first + jump, total) - 1
+        for _ in range(recurrence(first) - 1):
+            for index in range(first, last + 1):
+                yield Visit(index, True, first if index == last else None)
+        yield from (Visit(index) for index in range(first, last + 1))
+
+
+def _noised_back(schedule: Schedule, visit: Visit, x_prev: Tensor, noise: Tensor) -> Tensor:
+    """Adds noise to the images after a visit, back to the noise level before an earlier step."""
+    ratio = schedule.alpha[visit.back_to or 0] / schedule.alpha[visit.index + 1]
     return ratio * x_prev + (1 - ratio**2).sqrt() * noise.to(x_prev)

@@ -31,6 +31,10 @@ class Downsampled:
         """Returns the nearest pictures `(b, c, h, w)` inside [-1, 1] that become the small one."""
         return shifted(x0, 1.0, self._averages, self._repeated(self.small.to(x0)[None]))
 
+    def onto(self, x: Tensor) -> Tensor:
+        """Returns the part of pictures `(b, c, h, w)` that is known: their averages."""
+        return self._averages(x)
+
     def _averages(self, x: Tensor) -> Tensor:
         """Returns pictures whose pixels are the averages of their squares, `(b, c, h, w)`."""
         return self._repeated(F.avg_pool2d(x, self.factor))

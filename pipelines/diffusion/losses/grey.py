@@ -29,3 +29,8 @@ class GreyIs:
         """Returns the nearest pictures `(b, 3, h, w)` inside [-1, 1] that have the luma."""
         weights = torch.tensor(LUMINANCE)[:, None, None]  # (3, 1, 1)
         return shifted(x0, weights, lambda x: luma(x)[:, None], self.grey.to(x0)[None, None])
+
+    def onto(self, x: Tensor) -> Tensor:
+        """Returns the part of pictures `(b, 3, h, w)` that is known: along the weights of luma."""
+        weights = x.new_tensor(LUMINANCE)
+        return luma(x)[:, None] * (weights / weights.square().sum())[:, None, None]

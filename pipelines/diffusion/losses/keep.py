@@ -37,3 +37,7 @@ class Keep:
     def project(self, x0: Tensor) -> Tensor:
         """Returns the pictures `(b, c, h, w)` with the known pixels in place of their own."""
         return torch.lerp(self.picture.to(x0), x0, self.redrawn.to(x0))
+
+    def onto(self, x: Tensor) -> Tensor:
+        """Returns the part of pictures `(b, c, h, w)` that is known, 0 elsewhere."""
+        return (1 - self.redrawn.to(x)) * x
