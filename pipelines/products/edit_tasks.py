@@ -67,10 +67,13 @@ def check_canvas(settings: EditSettings) -> None:
         raise SettingsError("crop_outside", width=width, height=height, got=settings.crop)
     inside = found.redrawn[top : top + side, left : left + side]
     if found.has_mask and float(inside.amax()) == 0:
-        kind = "mask_nothing_in_crop" if float(found.redrawn.amax()) > 0 else "mask_nothing"
-        raise SettingsError(kind)
+        if float(found.redrawn.amax()) > 0:
+            raise SettingsError("mask_nothing_in_crop")
+        raise SettingsError("mask_nothing")
     if settings.task == "fill" and float(inside.amin()) == 1:
-        raise SettingsError("fill_all" if found.has_mask else "fill_no_mask")
+        if found.has_mask:
+            raise SettingsError("fill_all")
+        raise SettingsError("fill_no_mask")
 
 
 def has_facts(settings: EditSettings) -> bool:
