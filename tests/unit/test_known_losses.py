@@ -172,9 +172,7 @@ def test_known_pixels_come_back_to_the_bit_and_free_ones_stay():
         (1.0, [0, 1, 1, 1]),
     ],
 )
-def test_a_grey_pixel_is_known_until_its_share_of_the_run_is_left(
-    progress: float, free: list[int]
-):
+def test_a_grey_pixel_is_known_until_its_share_of_the_run_is_left(progress: float, free: list[int]):
     redrawn = torch.tensor([[0.0, 0.25, 0.5, 1.0]])
     at = Keep(torch.zeros(3, 1, 4), redrawn).at(progress)
     assert at.redrawn.tolist() == [free]
