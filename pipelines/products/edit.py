@@ -312,7 +312,8 @@ def generate(settings: EditSettings, *, compare: bool = True) -> Iterator[Previe
         model = clip.load(settings.clip_model)
         model = model.by(ways.asked(settings.computed_by, model.device))
         of_words = _Words(model, words.target_of(settings, model))
-    return _generate(settings, loaded, of_words, compare)
+    seen = edit_tasks.canvas_of(settings, loaded.checkpoint.size_px)
+    return _generate(settings, run_of(settings, loaded, seen, of_words), seen, of_words, compare)
 
 
 def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Words | None) -> Run:
@@ -325,12 +326,10 @@ def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Word
 
 
 def _generate(
-    settings: EditSettings, loaded: Loaded, of_words: _Words | None, compare: bool
+    settings: EditSettings, run: Run, seen: Canvas, of_words: _Words | None, compare: bool
 ) -> Iterator[Preview]:
-    size_px = loaded.checkpoint.size_px
-    seen = edit_tasks.canvas_of(settings, size_px)
-    picture = seen.seen(size_px).to(loaded.device)  # (1, 3, s, s)
-    run, distances = run_of(settings, loaded, seen, of_words), list[list[float]]()
+    loaded, distances = run.loaded, list[list[float]]()
+    picture = seen.seen(loaded.checkpoint.size_px).to(loaded.device)  # (1, 3, s, s)
     known = run.guide.facts if isinstance(run.guide, Known) else ()
     unseen = words.unseen_words(settings, of_words.model) if of_words else []
     for step, _, preview in comparison.side_by_side(run.steps(), None, settings, loaded):

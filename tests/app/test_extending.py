@@ -30,7 +30,7 @@ from pipelines.runs.sweep import parameters, parse_axis, suggestion
 from tabs import explain, i18n, warm_up
 
 product = PRODUCTS["warmth"]
-assert list(PRODUCTS) == ["color", "text", "digits", "warmth"]
+assert list(PRODUCTS) == ["color", "text", "digits", "edit", "warmth"]
 
 # in the language, and English where that says nothing
 assert i18n.LANGUAGES == {"en": "English", "de": "Deutsch", "zh": "中文"}
@@ -46,7 +46,7 @@ assert labels["warmth-text"] == "Warmth"
 assert labels["warmth-seed"] == "Seed"
 assert labels["color-hue"] == "Hue"
 tabs = [c["props"]["label"] for c in config["components"] if c["type"] == "tabitem"]
-assert tabs == ["Colour", "Text", "Digits", "Warmth", "About"]
+assert tabs == ["Colour", "Text", "Digits", "Edit", "Warmth", "About"]
 assert "Deutsch" in str(labels | {c["id"]: c["props"].get("choices") for c in config["components"]})
 assert "Red above blue is warm" in explain.page(product, "en")
 
