@@ -138,11 +138,11 @@ assert mine.sha256[:16] in page and "warmth, gentle" in page and "ZeroDivisionEr
 
 demo = app.build_demo()
 api = demo.get_api_info()["named_endpoints"]
-for name in ("/color", "/text"):
+for name in ("/color", "/text", "/edit"):
     assert api[name]["parameters"][-1]["parameter_name"] == "warmth"
 components = [c["props"] for c in demo.get_config_file()["components"]]
 labels = {props.get("elem_id"): props.get("label") for props in components}
-assert labels["color-warmth"] == labels["text-warmth"] == "Warmth"
+assert labels["color-warmth"] == labels["text-warmth"] == labels["edit-warmth"] == "Warmth"
 assert parse_axis(ColorSettings, "warmth", "0, 1").values == (0.0, 1.0)
 
 given = ColorSettings(warmth=1, method="gentle", model="emoji", num_inference_steps=4, color="gray")
