@@ -52,7 +52,7 @@ PICTURE, MASK = images.to_data_uri(painted()), images.to_data_uri(marked())
 
 def settings_of(task: str, **options: Any) -> EditSettings:
     few: dict[str, Any] = {"image": PICTURE, "num_inference_steps": 5}
-    masked = {"mask": MASK} if task == "fill" else {}
+    masked: dict[str, Any] = {"mask": MASK} if task == "fill" else {}
     return EditSettings(task=task, **few | masked | options)
 
 
