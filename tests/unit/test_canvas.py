@@ -239,9 +239,9 @@ def test_a_picture_of_the_size_of_the_model_is_seen_and_put_back_to_the_bit():
 
 @pytest.mark.parametrize("side", [16, 64, 100, 640])
 def test_no_spot_of_a_mask_is_lost_on_the_way_to_the_model(side: int):
-    for at in itertools.product((0, side // 3, side - 1), repeat=2):
+    for x, y in itertools.product((0, side // 3, side - 1), repeat=2):
         mask, _ = blank((side, side))
-        mask.putpixel(at, 255)
+        mask.putpixel((x, y), 255)
         free = canvas_of(Image.new("RGB", mask.size), mask).free(DRAWN_PX)
         assert free.shape == (DRAWN_PX, DRAWN_PX)
         assert float(free.max()) == 1
