@@ -242,7 +242,8 @@ def test_no_spot_of_a_mask_is_lost_on_the_way_to_the_model(side: int):
     for x, y in itertools.product((0, side // 3, side - 1), repeat=2):
         mask, _ = blank((side, side))
         mask.putpixel((x, y), 255)
-        free = canvas_of(Image.new("RGB", mask.size), mask).free(DRAWN_PX)
+        whole = f"0, 0, {side}"
+        free = canvas_of(Image.new("RGB", mask.size), mask, whole).free(DRAWN_PX)
         assert free.shape == (DRAWN_PX, DRAWN_PX)
         assert float(free.max()) == 1
 
