@@ -208,9 +208,9 @@ def key_of(product: Product, part: str, name: str) -> str:
 
 def short_name(product: Product, language: str, name: str) -> Translated:
     """Returns the name of a setting where there is little room."""
-    key = key_of(product, "short", name)
-    known = key in table(DEFAULT)
-    return translate(language, key if known else key_of(product, "setting", name))
+    declared = next(f for f in dataclasses.fields(product.settings) if f.name == name)
+    part = "short" if declared.metadata["short"] else "setting"
+    return translate(language, key_of(product, part, name))
 
 
 def text_of(product: Product, language: str, key: str, **values: Any) -> str:

@@ -139,12 +139,18 @@ def to_setting(value: Any, *, name: str, max_side_px: int) -> str:
     return images.to_data_uri(picture)
 
 
-def size_of(source: bytes | str | Path, *, name: str) -> tuple[int, int]:
+def size_of(source: Any, *, name: str) -> tuple[int, int]:
     """Returns width and height of a picture that `open_picture` opens, upright and not shrunk.
 
+    Args:
+        source: see `open_picture`; anything else is refused.
+        name: of the setting, for error messages.
+
     Raises:
-        SettingsError: if it cannot be read, or is too large.
+        SettingsError: if it is no picture, cannot be read, or is too large.
     """
+    if not isinstance(source, (bytes, str, Path)):
+        raise SettingsError("picture", name=name, got=show(source))
     content = _read(source, name)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:

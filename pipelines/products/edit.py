@@ -67,6 +67,13 @@ def _color_off_by(settings: Any) -> str:
     return "palette" if settings.palette else switched_off_by(settings)
 
 
+def _repeats_off_by(settings: Any) -> str:
+    """Returns the name of the setting that leaves nothing to repeat, or ""."""
+    if edit_tasks.has_facts(settings):
+        return ""
+    return switched_off_by(settings) if edit_tasks.has_wishes(settings) else "task"
+
+
 class _WithoutThese(shared.SeveralPictures):
     """What guidance by words knows and editing leaves out, at values that are off."""
 
@@ -178,7 +185,7 @@ class EditSettings(_WithoutThese):
         overruled=switched_off_by,
     )
     symmetry: str = shared.symmetry("more")
-    guidance_scale: float = shared.guidance_scale()
+    guidance_scale: float = shared.guidance_scale(needs=edit_tasks.WISHES)
     num_inference_steps: int = shared.num_inference_steps(20)
     num_images: int = shared.num_images()
     seed: int = shared.seed()
@@ -192,9 +199,9 @@ class EditSettings(_WithoutThese):
         group="advanced",
         needs=("prompt",),
     )
-    start: float = shared.start()
-    stop: float = shared.stop()
-    repeats: int = shared.repeats()
+    start: float = shared.start(needs=edit_tasks.WISHES)
+    stop: float = shared.stop(needs=edit_tasks.WISHES)
+    repeats: int = shared.repeats(overruled=_repeats_off_by)
     eta: float = shared.noise()
     computed_by: str = shared.computed_by()
 
@@ -261,21 +268,13 @@ def work(settings: EditSettings, *, compare: bool = True) -> Work:
     """Returns the work of a run with checked settings, to estimate its time."""
     any_loss = losses.Symmetry()  # those of a run need the models; any others will do
     known: list[Fact] = [any_loss] if edit_tasks.has_facts(settings) else []
-    wished = [losses.Term(any_loss)] if has_wishes(settings) else []
+    wished = [losses.Term(any_loss)] if edit_tasks.has_wishes(settings) else []
     guide = edit_tasks.guide_of(settings, known, wished)
     count = edit_tasks.steps_of(settings)
     costs = guided.evaluations_of(guide, method_of(settings).solver, count)
     inversion = count if settings.task == "vary" else 0
     kind = ("edit", settings.model, "words" if has_words(settings) else "", settings.method)
     return Work(kind, sum(costs) + inversion, settings.num_images)
-
-
-def has_wishes(settings: EditSettings) -> bool:
-    """Returns whether anything is wished besides what is known."""
-    own = plugins.losses_used_by(settings)
-    return bool(settings.prompt or settings.color or settings.palette or own) or (
-        settings.symmetry != "none"
-    )
 
 
 def wishes_of(
@@ -290,7 +289,7 @@ def wishes_of(
     mask = (seen.free(size_px) > 0).float() if seen.has_mask else None
     if settings.palette:
         terms.append(losses.Term(guided.palette_loss(settings.palette, mask)))
-    elif settings.color:
+    elif edit_tasks.has_color(settings):
         terms.append(losses.Term(losses.MeanColor(images.color_to_tensor(settings.color), mask)))
     return terms
 
@@ -312,7 +311,8 @@ def generate(settings: EditSettings, *, compare: bool = True) -> Iterator[Previe
         model = clip.load(settings.clip_model)
         model = model.by(ways.asked(settings.computed_by, model.device))
         of_words = _Words(model, words.target_of(settings, model))
-    return _generate(settings, loaded, of_words, compare)
+    seen = edit_tasks.canvas_of(settings, loaded.checkpoint.size_px)
+    return _generate(settings, run_of(settings, loaded, seen, of_words), seen, of_words, compare)
 
 
 def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Words | None) -> Run:
@@ -325,12 +325,10 @@ def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Word
 
 
 def _generate(
-    settings: EditSettings, loaded: Loaded, of_words: _Words | None, compare: bool
+    settings: EditSettings, run: Run, seen: Canvas, of_words: _Words | None, compare: bool
 ) -> Iterator[Preview]:
-    size_px = loaded.checkpoint.size_px
-    seen = edit_tasks.canvas_of(settings, size_px)
-    picture = seen.seen(size_px).to(loaded.device)  # (1, 3, s, s)
-    run, distances = run_of(settings, loaded, seen, of_words), list[list[float]]()
+    loaded, distances = run.loaded, list[list[float]]()
+    picture = seen.seen(loaded.checkpoint.size_px).to(loaded.device)  # (1, 3, s, s)
     known = run.guide.facts if isinstance(run.guide, Known) else ()
     unseen = words.unseen_words(settings, of_words.model) if of_words else []
     for step, _, preview in comparison.side_by_side(run.steps(), None, settings, loaded):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.rules import OFF
-from pipelines.diffusion import denoisers, losses
+from pipelines.diffusion import denoisers, losses, plugins
 from pipelines.diffusion.inversion import inverted, neighbours
 from pipelines.diffusion.known import Fact, Known
 from pipelines.diffusion.losses import luma
@@ -33,6 +33,9 @@ NAMES = ("fill", "restyle", "colorize", "sharpen", "vary")
 FACTORS = (2, 4, 8, 16)
 REPEATS = {"fill": 3, "colorize": 2, "sharpen": 2, "restyle": 1, "vary": 1}
 """How often each task does middle steps, unless a setting says otherwise."""
+
+WISHES = ("prompt", "color", "palette", "symmetry")
+"""Names of the settings that guidance moves a picture towards."""
 
 _MOST_STEPS = 500  # of the spacing that part of a run is taken from
 
@@ -67,15 +70,31 @@ def check_canvas(settings: EditSettings) -> None:
         raise SettingsError("crop_outside", width=width, height=height, got=settings.crop)
     inside = found.redrawn[top : top + side, left : left + side]
     if found.has_mask and float(inside.amax()) == 0:
-        kind = "mask_nothing_in_crop" if float(found.redrawn.amax()) > 0 else "mask_nothing"
-        raise SettingsError(kind)
+        if float(found.redrawn.amax()) > 0:
+            raise SettingsError("mask_nothing_in_crop")
+        raise SettingsError("mask_nothing")
     if settings.task == "fill" and float(inside.amin()) == 1:
-        raise SettingsError("fill_all" if found.has_mask else "fill_no_mask")
+        if found.has_mask:
+            raise SettingsError("fill_all")
+        raise SettingsError("fill_no_mask")
 
 
 def has_facts(settings: EditSettings) -> bool:
     """Returns whether anything of the picture is known, besides where the run begins."""
     return settings.task in ("fill", "colorize", "sharpen") or bool(settings.mask)
+
+
+def has_wishes(settings: EditSettings) -> bool:
+    """Returns whether anything is wished besides what is known."""
+    own = plugins.losses_used_by(settings)
+    return bool(settings.prompt or has_color(settings) or settings.palette or own) or (
+        settings.symmetry != "none"
+    )
+
+
+def has_color(settings: EditSettings) -> bool:
+    """Returns whether a mean colour is wished, and not known already."""
+    return bool(settings.color) and settings.task != "sharpen"
 
 
 def facts_of(settings: EditSettings, seen: Canvas, size_px: int) -> list[Fact]:

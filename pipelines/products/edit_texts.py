@@ -16,7 +16,7 @@ EXPLANATION = Explanation(
         LOOP,
         Excerpt("known", Known.__call__, "facts = ", "return replace"),
         Excerpt("keep", Keep.project, "return "),
-        Excerpt("grey", GreyIs.project, "weights = ", "return "),
+        Excerpt("grey", GreyIs.project, "return "),
         Excerpt("downsampled", Downsampled.project, "return "),
     ),
     links=(

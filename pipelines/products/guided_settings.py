@@ -142,7 +142,7 @@ def _scales(settings: GuidedSettings) -> Sequence[str]:
     return [f"{method.default_scale * i / 4:g}" for i in range(5)]
 
 
-def guidance_scale() -> Any:
+def guidance_scale(needs: Sequence[str] = ()) -> Any:
     """Declares the strength of loss guidance; methods with a scale of their own go to 1000."""
     return setting(
         0.2,
@@ -150,6 +150,7 @@ def guidance_scale() -> Any:
         "Guidance scale",
         "0: off. 0.05: subtle. 0.2: clear. 0.5: the most",
         suggested=_scales,
+        needs=needs,
     )
 
 
@@ -258,7 +259,7 @@ def every() -> Any:
     )
 
 
-def repeats() -> Any:
+def repeats(overruled: Overruled = switched_off_by) -> Any:
     """Declares how often middle steps are done."""
     return setting(
         0,
@@ -266,7 +267,7 @@ def repeats() -> Any:
         "Repeats",
         "Middle steps; 0: as the method says",
         group="advanced",
-        overruled=switched_off_by,
+        overruled=overruled,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.rules import as_before, validate
+from pipelines.core.rules import as_before, is_picture, validate
 
 OWN_NAMES = frozenset({"tab", "rev", "plugins", "stopped"})
 """Names in a link that are no settings."""
@@ -49,10 +49,16 @@ def usable_settings(settings: type[Any], query: Mapping[str, str]) -> tuple[Any,
 
 
 def _consistent(settings: type[Any], values: Mapping[str, Any]) -> tuple[Any, list[SettingsError]]:
-    """Returns settings with the values that agree with each other, and errors about the others."""
+    """Returns settings with the values that agree with each other, and errors about the others.
+
+    Where a picture is missing, nothing that is left out could help: it is told, and all are kept.
+    """
     try:
         return validate(settings(**values)), []
     except SettingsError as error:
+        names = {field.name for field in dataclasses.fields(settings)}
+        if error.subject in names - {*values} and is_picture(settings, error.subject):
+            return settings(**values), [error]
         left_out = error.subject if error.subject in values else list(values)[-1]
         rest = {name: value for name, value in values.items() if name != left_out}
         checked, others = _consistent(settings, rest)

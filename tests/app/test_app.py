@@ -102,6 +102,31 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "cfg_stop": 1.0,
         "computed_by": "measured",
     },
+    "/edit": {
+        "image": "",
+        "task": "fill",
+        "mask": "",
+        "strength": 0.5,
+        "crop": "",
+        "factor": 4,
+        "prompt": "",
+        "negative_prompt": "",
+        "color": "",
+        "palette": "",
+        "symmetry": "none",
+        "guidance_scale": 0.2,
+        "num_inference_steps": 20,
+        "num_images": 1,
+        "seed": 0,
+        "model": "paintings",
+        "method": "balanced",
+        "clip_model": "clip-small",
+        "start": 0.0,
+        "stop": 1.0,
+        "repeats": 0,
+        "eta": -1.0,
+        "computed_by": "measured",
+    },
     "/checkpoints": {},
 }
 FACTS = ("model", "revision", "settings", "versions", "score", "score_before", "score_after")
@@ -167,7 +192,7 @@ def test_every_generating_event_waits_in_the_one_lane():
     assert {(f.concurrency_id, f.concurrency_limit) for f in generating} == {("gpu", 1)}
 
 
-@pytest.mark.parametrize("endpoint", ["color", "text", "digits"])
+@pytest.mark.parametrize("endpoint", ["color", "text", "digits", "edit"])
 def test_nothing_passes_the_queue_by(served: str, endpoint: str):
     answer = httpx.post(f"{served}gradio_api/run/{endpoint}", json={"data": ["1"]})
     assert answer.status_code == 404

@@ -29,6 +29,8 @@ OTHERS = {  # values for which a setting may be alone in force
     "every": 3,
     "repeats": 2,
     "cutouts": 4,
+    "crop": "0, 0, 16",
+    "prompt": "snow",
     "start": 0.3,
     "stop": 0.6,
 }

@@ -30,7 +30,7 @@ from pipelines.runs.sweep import parameters, parse_axis, suggestion
 from tabs import explain, i18n, warm_up
 
 product = PRODUCTS["warmth"]
-assert list(PRODUCTS) == ["color", "text", "digits", "warmth"]
+assert list(PRODUCTS) == ["color", "text", "digits", "edit", "warmth"]
 
 # in the language, and English where that says nothing
 assert i18n.LANGUAGES == {"en": "English", "de": "Deutsch", "zh": "中文"}
@@ -46,7 +46,7 @@ assert labels["warmth-text"] == "Warmth"
 assert labels["warmth-seed"] == "Seed"
 assert labels["color-hue"] == "Hue"
 tabs = [c["props"]["label"] for c in config["components"] if c["type"] == "tabitem"]
-assert tabs == ["Colour", "Text", "Digits", "Warmth", "About"]
+assert tabs == ["Colour", "Text", "Digits", "Edit", "Warmth", "About"]
 assert "Deutsch" in str(labels | {c["id"]: c["props"].get("choices") for c in config["components"]})
 assert "Red above blue is warm" in explain.page(product, "en")
 
@@ -138,11 +138,11 @@ assert mine.sha256[:16] in page and "warmth, gentle" in page and "ZeroDivisionEr
 
 demo = app.build_demo()
 api = demo.get_api_info()["named_endpoints"]
-for name in ("/color", "/text"):
+for name in ("/color", "/text", "/edit"):
     assert api[name]["parameters"][-1]["parameter_name"] == "warmth"
 components = [c["props"] for c in demo.get_config_file()["components"]]
 labels = {props.get("elem_id"): props.get("label") for props in components}
-assert labels["color-warmth"] == labels["text-warmth"] == "Warmth"
+assert labels["color-warmth"] == labels["text-warmth"] == labels["edit-warmth"] == "Warmth"
 assert parse_axis(ColorSettings, "warmth", "0, 1").values == (0.0, 1.0)
 
 given = ColorSettings(warmth=1, method="gentle", model="emoji", num_inference_steps=4, color="gray")

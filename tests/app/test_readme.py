@@ -21,15 +21,17 @@ import httpx
 import pytest
 import torch
 from gradio_client import Client
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps, ImageStat
 from playwright.sync_api import Browser, expect
 
 import app
+from pipelines.core import images
 from pipelines.diffusion import losses, sampling
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.methods import METHODS
 from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.solvers import make_schedule
+from pipelines.products.edit import EditSettings
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from tabs import temp_files
 from tabs.server import limits
@@ -131,6 +133,23 @@ def draws(outcome: Outcome) -> None:
     assert 0 < seconds < 60
 
 
+def edits(outcome: Outcome) -> None:
+    """Only what is white in the mask has changed, and it is golden."""
+    (change,) = outcome.numbers()
+    assert outcome.printed.endswith("fill\n")
+    assert change > 0
+    with Image.open(outcome.folder / "edited.png") as found:
+        edited = found.convert("RGB")
+    came = images.from_data_uri(facts_in(outcome.folder / "edited.png")["settings"]["image"])
+    assert edited.size == came.size == (64, 64)
+    changed = ImageChops.difference(edited, came.convert("RGB")).getbbox()
+    assert changed is not None
+    assert min(changed[:2]) >= 16
+    assert max(changed[2:]) <= 48
+    red, _, blue = ImageStat.Stat(edited.crop((16, 16, 48, 48))).mean
+    assert red > blue + 40
+
+
 def streams(outcome: Outcome) -> None:
     counted(outcome, 50)
 
@@ -181,6 +200,7 @@ CHECKS: list[tuple[str, str, Check]] = [
     ("Python", "python", paints),
     ("Python", "python", follows_words),
     ("Python", "python", draws),
+    ("Python", "python", edits),
     ("Python", "python", streams),
     ("Python", "python", is_refused),
     ("JavaScript", "js", draws),
@@ -244,7 +264,7 @@ def test_the_page_of_the_api_names_the_endpoints(browser: Browser, served: str):
     page = browser.new_page()
     page.goto(served)
     page.get_by_role("button", name="Use via API").click()
-    for name in ("/color", "/text", "/digits", "/checkpoints"):
+    for name in ("/color", "/text", "/digits", "/edit", "/checkpoints"):
         expect(page.locator(".api-docs").get_by_text(name).first).to_be_visible(timeout=60_000)
     assert page.url == f"{served}?view=api"
     page.close()
@@ -252,7 +272,7 @@ def test_the_page_of_the_api_names_the_endpoints(browser: Browser, served: str):
     assert "/gradio_api/call/v2/digits" in described
 
 
-@pytest.mark.parametrize("settings", [ColorSettings, TextSettings, DigitsSettings])
+@pytest.mark.parametrize("settings", [ColorSettings, TextSettings, DigitsSettings, EditSettings])
 def test_the_tables_are_in_the_order_of_the_parameters(served: str, settings: type):
     name = "/" + settings.__name__.removesuffix("Settings").lower()
     table = PAGE.partition(f"| `{name}` takes |")[2].partition("\n\n")[0]

@@ -286,7 +286,7 @@ def test_only_digits_are_shown_with_crisp_pixels():
         )
         for name, p in PRODUCTS.items()
     }
-    assert crisp == {"color": False, "text": False, "digits": True}
+    assert crisp == {"color": False, "text": False, "digits": True, "edit": False}
 
 
 def test_a_picture_too_many_is_a_mistake_and_not_left_out():

@@ -20,7 +20,7 @@ from tabs import common, examples, i18n, lane, marked, page, results, sweeps
 from tabs.guidance_view import MethodControls
 from tabs.latest_run import new_token, runs
 from tabs.tab import Tab, estimate_of
-from tests.app.test_chips import OTHERS, names, other_value
+from tests.app.test_chips import OTHERS, PICTURE, names, other_value
 from tests.app.test_shell import Built, as_sent, build_page, text_in
 from tests.unit.test_provenance import RUNS
 
@@ -202,7 +202,11 @@ def test_methods_of_two_scales_of_their_own_do_not_share_one(monkeypatch: pytest
 
 
 def _bases(product: Any) -> list[Any]:
-    steered = {"digits": {"symmetry": "left-right", "guidance_scale": 0.3}}.get(product.name, {})
+    own: dict[str, dict[str, Any]] = {
+        "digits": {"symmetry": "left-right", "guidance_scale": 0.3},
+        "edit": {"image": PICTURE, "task": "restyle", "color": "teal"},
+    }
+    steered = own.get(product.name, {})
     methods = [m for m in product.settings.methods if m != "course"]
     return [
         product.settings(**steered, method=method, num_inference_steps=12) for method in methods

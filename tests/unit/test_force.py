@@ -13,6 +13,7 @@ from pipelines.core import images
 from pipelines.core.rules import in_force, is_set, overruled_by, validate, without_effect
 from pipelines.diffusion.guidance import switched_off_by
 from pipelines.products import PRODUCTS
+from pipelines.products.edit import EditSettings
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import provenance
 
@@ -28,6 +29,8 @@ COLOR = ColorSettings(num_inference_steps=4)
 TEXT = TextSettings(prompt="snow", num_inference_steps=4, guidance_scale=0.5)
 DIGITS = DigitsSettings(digits="3", num_inference_steps=4, conditioning="channels", cfg_scale=8.0)
 STEERED = replace(DIGITS, symmetry="left-right", guidance_scale=0.5)
+FILL = EditSettings(image=LIKE, mask=MASK, num_inference_steps=4)
+RESTYLE = EditSettings(image=LIKE, task="restyle", num_inference_steps=4)
 CASES: list[tuple[Any, dict[str, Any]]] = [
     (COLOR, {"palette": "red 50, gold 50"}),
     (COLOR, {"region": "left"}),
@@ -96,6 +99,52 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     (DIGITS, {"solver": "ddim"}),
     (DIGITS, {"blend": 0.2}),
     (replace(DIGITS, blend_with="8"), {"blend": 0.2}),
+    (FILL, {"strength": 0.9}),
+    (FILL, {"factor": 2}),
+    (FILL, {"prompt": "snow"}),
+    (FILL, {"negative_prompt": "ships"}),
+    (replace(FILL, prompt="snow"), {"negative_prompt": "ships"}),
+    (FILL, {"color": "red"}),
+    (replace(FILL, palette="teal 50, gold 50"), {"color": "red"}),
+    (FILL, {"palette": "red 50, gold 50"}),
+    (FILL, {"symmetry": "left-right"}),
+    (FILL, {"guidance_scale": 0.4}),
+    (FILL, {"start": 0.5}),
+    (FILL, {"stop": 0.5}),
+    (FILL, {"repeats": 2}),
+    (FILL, {"eta": 1.0}),
+    (FILL, {"method": "thorough"}),
+    *(
+        (replace(FILL, color="red"), changed)
+        for changed in (
+            {"guidance_scale": 0.4},
+            {"start": 0.5},
+            {"stop": 0.5},
+            {"repeats": 2},
+            {"eta": 1.0},
+        )
+    ),
+    *(
+        (replace(FILL, color="red", guidance_scale=0.0), changed)
+        for changed in (
+            {"palette": "red 50, gold 50"},
+            {"repeats": 2},
+            {"eta": 1.0},
+            {"start": 0.5},
+        )
+    ),
+    *((replace(FILL, guidance_scale=0.0), changed) for changed in ({"color": "red"}, {"eta": 1.0})),
+    (RESTYLE, {"strength": 0.9}),
+    (RESTYLE, {"repeats": 2}),
+    (RESTYLE, {"eta": 1.0}),
+    (RESTYLE, {"mask": MASK}),
+    (replace(RESTYLE, task="vary"), {"strength": 0.9}),
+    (replace(RESTYLE, task="vary"), {"repeats": 2}),
+    (replace(RESTYLE, task="vary"), {"eta": 1.0}),
+    (replace(RESTYLE, task="sharpen"), {"factor": 2}),
+    (replace(RESTYLE, task="sharpen"), {"strength": 0.9}),
+    (replace(RESTYLE, task="sharpen"), {"color": "red"}),
+    (replace(RESTYLE, task="colorize"), {"color": "red"}),
 ]
 
 

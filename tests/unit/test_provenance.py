@@ -17,7 +17,8 @@ from PIL import Image, PngImagePlugin
 from benchmarks.soak.mutations import mutated_pictures
 from pipelines.core import errors, images
 from pipelines.core.rules import SettingsError, validate
-from pipelines.products import PRODUCTS, color, digits, text
+from pipelines.products import PRODUCTS, color, digits, edit, text
+from pipelines.products.edit import EditSettings
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import example_files, provenance
 from pipelines.runs.provenance import Record, RecordError
@@ -27,13 +28,16 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {name: product.settings for name, product in PRODUCTS.items()}
 GENERATE = {"color": color.generate, "text": text.generate, "digits": digits.generate}
+GENERATE |= {"edit": edit.generate}
+TABS = "color, text, digits, edit"
 PREVIEWS = {"color": color.Preview, "text": text.Preview, "digits": digits.Preview}
+PREVIEWS |= {"edit": edit.Preview}
 
 
-def half_white() -> str:
+def half_white(size_px: int = 8) -> str:
     """A mask as a data address."""
-    picture = Image.new("L", (8, 8))
-    picture.paste(255, (0, 0, 4, 8))
+    picture = Image.new("L", (size_px, size_px))
+    picture.paste(255, (0, 0, size_px // 2, size_px))
     return images.to_data_uri(picture)
 
 
@@ -104,10 +108,35 @@ RUNS: dict[str, Any] = {
         cfg_start=0.2,
         cfg_stop=0.8,
     ),
+    "edit": EditSettings(
+        image=half_white(16),
+        task="sharpen",
+        mask=half_white(16),
+        strength=0.35,
+        crop="0, 0, 16",
+        factor=2,
+        prompt="ships on the sea:1.5 | snow",
+        negative_prompt="people:0.25",
+        color="#D8E2EC",
+        palette="#102040 60, #FFD700 40",
+        symmetry="top-bottom",
+        guidance_scale=0.31,
+        num_inference_steps=3,
+        num_images=2,
+        seed=11,
+        model="emoji",
+        method="thorough",
+        start=0.1,
+        stop=0.9,
+        repeats=2,
+        eta=0.25,
+        computed_by="PyTorch bf16",
+    ),
 }
 WITH_PICTURES: dict[str, Any] = {
     "color": ColorSettings(mask=half_white(), num_inference_steps=3),
     "text": TextSettings(prompt="", image_prompt=half_white(), num_inference_steps=3),
+    "edit": EditSettings(image=half_white(64), task="colorize", num_inference_steps=3),
 }
 ALL = RUNS | {f"{name}, picture": settings for name, settings in WITH_PICTURES.items()}
 
@@ -198,6 +227,21 @@ def test_the_shortest_link_of_a_tab_is_its_name_and_means_its_defaults(tab: str)
     assert followed(f"tab={tab}").settings == KINDS[tab]()
 
 
+def test_a_link_without_the_picture_that_it_needs_keeps_the_rest_and_says_so():
+    found = followed("tab=edit&task=vary&strength=0.3&prompt=ships&seed=4")
+    assert found.settings == EditSettings(task="vary", strength=0.3, prompt="ships", seed=4)
+    assert [str(error) for error in found.problems] == [
+        "image must be a picture to edit, got nothing"
+    ]
+
+
+def test_a_link_to_fill_a_picture_without_a_mask_keeps_the_picture():
+    settings = EditSettings(image=half_white(16), seed=4)
+    found = followed(provenance.to_query(settings))
+    assert found.settings == settings
+    assert [error.kind for error in found.problems] == ["fill_no_mask"]
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -241,7 +285,7 @@ def test_a_number_keeps_its_last_bit():
 @pytest.mark.parametrize("name", WITH_PICTURES)
 def test_a_link_that_would_hold_a_picture_is_refused(name: str):
     noisy = Image.effect_noise((100, 100), 80)
-    pictured = {"color": "mask", "text": "image_prompt"}[name]
+    pictured = {"color": "mask", "text": "image_prompt", "edit": "image"}[name]
     settings = dataclasses.replace(WITH_PICTURES[name], **{pictured: images.to_data_uri(noisy)})
     with pytest.raises(RecordError, match="at most 6000 are taken everywhere"):
         provenance.to_query(settings)
@@ -385,7 +429,7 @@ def test_a_picture_as_large_as_may_be_is_read(tmp_path: Path):
 )
 def test_a_tab_that_there_is_not_is_refused(tab: Any, tmp_path: Path):
     path = saved(tmp_path / "p.png", {"tab": tab, "settings": {"every": 2}})
-    with pytest.raises(RecordError, match="tab must be one of color, text, digits, got ") as caught:
+    with pytest.raises(RecordError, match=f"tab must be one of {TABS}, got ") as caught:
         provenance.read(path)
     one_sentence(caught)
 

@@ -10,7 +10,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from pipelines.core import images
 from pipelines.diffusion.guidance import Guide
 from pipelines.models import checkpoints
 from pipelines.products import PRODUCTS
@@ -19,11 +21,13 @@ from pipelines.runs.run import Plan
 ROOT = Path(__file__).resolve().parents[2]
 MOST_FUNCTIONS = 5
 FOLDERS = ("products", "runs", "models", "diffusion", "core")
+GREY = images.to_data_uri(Image.new("L", (64, 64), 128))
 DOOR = ("runs/product.py", "run")  # a method of each product, which calls its `generate`
 SETTINGS: dict[str, dict[str, Any]] = {
     "color": {"num_inference_steps": 2},
     "text": {"num_inference_steps": 2, "prompt": "the sea", "tries": 2},
     "digits": {"num_inference_steps": 2, "digits": "1", "symmetry": "left-right"},
+    "edit": {"num_inference_steps": 2, "task": "colorize", "color": "teal", "image": GREY},
 }
 
 Way = list[tuple[str, str]]

@@ -35,8 +35,10 @@ def shifted(
     """
     directed = torch.as_tensor(direction).to(x0)
     least = directed[directed > 0].amin()  # of the pixels that move, the slowest
-    low = torch.zeros_like(measure(x0)) + (box[0] - x0.amax()) / least  # all reach a bound
-    high = torch.zeros_like(low) + (box[1] - x0.amin()) / least
+    highest, lowest = x0.amax(dim=(1, 2, 3), keepdim=True), x0.amin(dim=(1, 2, 3), keepdim=True)
+    # Far enough that every pixel is at a bound of the box, or beyond it.
+    low = torch.zeros_like(measure(x0)) + ((box[0] - highest) / least).clamp(max=0)
+    high = torch.zeros_like(low) + ((box[1] - lowest) / least).clamp(min=0)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         too_low = measure((x0 + middle * directed).clamp(*box)) < wanted
