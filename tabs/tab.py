@@ -25,7 +25,16 @@ _RESTORED = ("status.restored", "status.restored_other")
 _EXAMPLE = ("status.example", "status.example_other")
 READY = "status.ready"
 
-_ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
+_SIDE_PX, _STRIPE_PX = 1024, 8
+
+
+def _striped() -> str:
+    """Returns a picture, also a mask, that has black and white in every part to be edited."""
+    stripes = bytes(255 * (x // _STRIPE_PX % 2) for x in range(_SIDE_PX)) * _SIDE_PX
+    return images.to_data_uri(Image.frombytes("L", (_SIDE_PX, _SIDE_PX), stripes))
+
+
+_ANY_PICTURE = _striped()
 
 Update = dict[str, Any]
 
@@ -124,7 +133,7 @@ class Tab:
         self, settings: Any, language: str = i18n.DEFAULT
     ) -> dict[Component, Update]:
         """Returns the updates that set all controls to settings, with their texts and ranges."""
-        updates = {self.controls[n]: controls.update(settings, n) for n in self.controls}
+        updates = {c: controls.update(settings, name, c) for name, c in self.controls.items()}
         of_view = self._of_view(settings, language)
         return {control: of_view.get(control, {}) | update for control, update in updates.items()}
 
@@ -164,7 +173,8 @@ class Tab:
         if name in self.thumbnails:
             updates[self.thumbnails[name]] = value
         control = self.controls[name]
-        return updates | {control: updates.get(control, {}) | controls.update(defaults, name)}
+        value_update = controls.update(defaults, name, control)
+        return updates | {control: updates.get(control, {}) | value_update}
 
     def shown_inputs(self) -> list[Component]:
         """Returns the components that `translated_with` needs."""
