@@ -9,14 +9,13 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
-from pipelines.core import images
-from pipelines.core.errors import SettingsError, UserError
-from pipelines.core.rules import is_picture, validate
+from pipelines.core.errors import UserError
+from pipelines.core.rules import is_picture
 from pipelines.runs import provenance, timing
 from pipelines.runs.product import Product
 from tabs import chips, common, controls, examples, explain, i18n, results, sweeps
+from tabs.any_picture import with_any_pictures
 from tabs.latest_run import runs
 from tabs.results import ResultComponents
 from tabs.views import view_of
@@ -24,17 +23,6 @@ from tabs.views import view_of
 _RESTORED = ("status.restored", "status.restored_other")
 _EXAMPLE = ("status.example", "status.example_other")
 READY = "status.ready"
-
-_SIDE_PX, _STRIPE_PX = 1024, 8
-
-
-def _striped() -> str:
-    """Returns a picture, also a mask, that has black and white in every part to be edited."""
-    stripes = bytes(255 * (x // _STRIPE_PX % 2) for x in range(_SIDE_PX)) * _SIDE_PX
-    return images.to_data_uri(Image.frombytes("L", (_SIDE_PX, _SIDE_PX), stripes))
-
-
-_ANY_PICTURE = _striped()
 
 Update = dict[str, Any]
 
@@ -256,7 +244,7 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         values: of the controls other than those of pictures, on which the time does not depend.
     """
     try:
-        work = product.work(_validated(settings_without_pictures(product, values)))
+        work = product.work(with_any_pictures(settings_without_pictures(product, values)))
     except UserError:
         return ""
     seconds = timing.estimator.estimate(work)
@@ -264,21 +252,6 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         measuring = "status.measuring" if timing.estimator.measuring else "status.no_estimate"
         return i18n.translate(language, measuring)
     return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
-
-
-def _validated(settings: Any) -> Any:
-    """Returns checked settings; if they are only right with pictures, with any that there are.
-
-    Raises:
-        SettingsError: if a setting is wrong.
-    """
-    try:
-        return validate(settings)
-    except SettingsError:
-        names = [f.name for f in dataclasses.fields(settings) if is_picture(settings, f.name)]
-        if not names:
-            raise
-        return validate(dataclasses.replace(settings, **dict.fromkeys(names, _ANY_PICTURE)))
 
 
 def restore_run(

@@ -98,8 +98,6 @@ def cell_note(settings: EditSettings, language: str) -> str:
 
 def _image() -> Component:
     """Lays out the canvas with its tools, and the hidden field that holds the picture."""
-    with gr.Row(elem_classes="canvas-row"):
-        _button("choose", variant="secondary")
     canvas = gr.HTML(_EASEL, js_on_load=_ATTACH, elem_id=CANVAS)
     for name in TEMPLATES:
         gr.HTML(Translatable(f"canvas.{name}"), elem_id=f"canvas-{name}", elem_classes="template")
@@ -128,7 +126,7 @@ def _tools(canvas: gr.HTML) -> None:
         elem_id=f"{PRODUCT.prefix}tool",
     )
     with gr.Row(elem_classes="canvas-row"):
-        for name in ("undo", "redo", "clear", "invert", "border"):
+        for name in ("choose", "undo", "redo", "clear", "invert", "border"):
             _button(name)
         gr.Button(
             Translatable("edit.take_palette"),
