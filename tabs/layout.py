@@ -124,7 +124,7 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
                 100,
                 50,
                 step=1,
-                label=Translatable(i18n.key_of(product, "shared", "cut")),
+                label=Translatable(i18n.own_key(product, "shared.cut")),
                 interactive=True,  # Gradio disables it otherwise, because no event uses it
                 buttons=[],
                 elem_id=f"{prefix}cut",

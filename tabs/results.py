@@ -87,15 +87,14 @@ def _last_updates(product: Product, preview: Any, language: str) -> dict[str, An
     """Returns the updates that only the end of a run has: filmstrip, files and link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
     facts, name = product.metadata(preview), f"{product.file_name}s"
-    found = {
+    has_private = view_of(product).saves_without_pictures
+    return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": _saved(sheet, facts, name),
         "animation": _animation(product, preview),
+        "private": _saved(sheet, provenance.with_hashes(facts), name) if has_private else gr.skip(),
         "link": _link(preview),
     }
-    if view_of(product).saves_without_pictures:
-        found["private"] = _saved(sheet, provenance.with_hashes(facts), name)
-    return found
 
 
 def _saved(sheet: Image.Image, facts: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -283,7 +282,7 @@ def pairs(
         language: of all texts.
         can_edit: whether each has a button that takes it to the tab for editing.
     """
-    unguided_alt = i18n.translate(language, i18n.key_of(product, "shared", "unguided_alt"))
+    unguided_alt = i18n.translate(language, i18n.own_key(product, "shared.unguided_alt"))
     share = _share_shown([*guided, *unguided])
     cells = "".join(
         f'<div class="pair"{_ratio(after)}>'

@@ -119,9 +119,9 @@ def _button(name: str, **options: Any) -> gr.Button:
 def _tools(canvas: gr.HTML) -> None:
     """Lays out what one paints with; keys on the canvas change tool and size too."""
     tool = gr.Radio(
-        controls.labelled(TOOLS),
+        [(Translatable(f"edit.tool.{name}"), name) for name in TOOLS],
         value=TOOLS[0],
-        label=Translatable("edit.tool"),
+        label=Translatable("edit.tools"),
         interactive=True,
         elem_id=f"{PRODUCT.prefix}tool",
     )
