@@ -480,13 +480,11 @@
 
   // "Edit this" of a result: its picture comes here, and the page shows it.
   const openTab = () => {
-    const button = document.querySelector('button[role=tab][data-tab-id=edit]');
-    const more = document.querySelector('.overflow-menu > button');
-    if (button && button.checkVisibility({visibilityProperty: true})) button.click();
-    else if (more) {
-      more.click();
-      setTimeout(() => document.querySelector('.overflow-dropdown [data-tab-id=edit]')?.click(), 50);
-    } else button?.click();
+    const seen = [...document.querySelectorAll('button[role=tab]')];
+    const folded = [...document.querySelectorAll('.overflow-dropdown button')]; // on a small screen
+    const names = byId('products').querySelector('[data-names]').dataset.names.split(' ');
+    const button = seen.find(one => one.dataset.tabId === 'edit');
+    (button ?? folded[names.indexOf('edit') - seen.length])?.click();
   };
   const whenSeen = (then, tries = 100) => {
     if (isSeen()) then();
