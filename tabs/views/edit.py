@@ -152,7 +152,7 @@ def _slider(name: str, minimum: int, maximum: int, value: int) -> gr.Slider:
         label=Translatable(f"edit.{name}"),
         buttons=[],
         interactive=True,
-        min_width=140,
+        min_width=220,
         elem_id=f"{PRODUCT.prefix}{name}",
     )
 
