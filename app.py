@@ -114,7 +114,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": ASSETS / "style.css",
-        "js": _script("studio.js", "access.js"),
+        "js": _script("studio.js", "access.js", "pictures.js", "canvas.js"),
         "ssr_mode": False,
         "max_file_size": "10mb",
         "run_history": False,

@@ -25,7 +25,7 @@
 
   document.addEventListener('pointerdown', event => {
     const pair = event.target.closest?.('.pair');
-    if (!pair || event.button) return;
+    if (!pair || event.button || event.target.closest('button')) return;
     event.preventDefault();
     cutAt(pair, event.clientX);
     const move = moved => cutAt(pair, moved.clientX);
@@ -95,7 +95,7 @@
 
   const controlled = element => {
     const part = element.closest?.('.wish, .controls');
-    if (!part || element.closest('.live-row, input[type=file]')) return undefined;
+    if (!part || element.closest('.live-row, .canvas-tools, input[type=file]')) return undefined;
     return tabOf(part.closest('.workspace')?.querySelector('[id$="-draw"]'));
   };
 
@@ -116,9 +116,9 @@
       press(controlled(event.target));
   }, true);
 
-  // A saved picture can be dropped anywhere except on the upload fields of other pictures.
+  // A saved picture can be dropped anywhere except where other pictures are.
   const files = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
-  const elsewhere = event => event.target.closest?.('[data-testid=image], .image-container');
+  const elsewhere = event => event.target.closest?.('[data-testid=image], .image-container, .easel');
 
   document.addEventListener('dragover', event => {
     if (!files(event) || elsewhere(event)) return;
@@ -302,8 +302,10 @@
     setTimeout(() => observer.disconnect(), 5000);
   });
 
-  // A picture as a small one for its chip, in a data address; "!" if it cannot be drawn.
+  // A picture as a small one for its chip, in a data address; "!" if it cannot be drawn, or if it
+  // is the text of the canvas, of which nothing is sent before a run.
   const thumbnail = async picture => {
+    if (typeof picture === 'string') return picture && '!';
     if (!picture?.url) return '';
     try {
       const image = new Image();

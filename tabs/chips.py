@@ -1,7 +1,8 @@
 """What is in force over the button that draws: a chip for every setting that one may overlook.
 
-Nothing is listed here. A setting is overlooked easily unless it stands among the main ones or is
-the first wish of its tab; whether it is in force follows from what it declares.
+Nothing is listed here. A setting is overlooked easily unless it stands among the main ones, is the
+first wish of its tab or the first in words, or a wish with a slider or buttons; whether it is in
+force follows from what it declares.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def count(product: Product, group: str, found: Held) -> int:
 
 def overlooked(product: Product) -> list[str]:
     """Returns the names of the settings that one does not see anyway."""
-    seen = {*controls.names_of(product, controls.WISH)[:1]}
+    wishes = controls.names_of(product, controls.WISH)
+    seen = {*wishes[:1], controls.text_of_tab(product)}
+    seen |= {n for n in wishes if rule(product.settings, n).control in ("radio", "slider")}
     seen |= {*controls.names_of(product, controls.MAIN)}
     return [f.name for f in fields(product.settings) if f.name not in seen]
 

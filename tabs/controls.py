@@ -45,6 +45,12 @@ def names_of(product: Product, group: str) -> list[str]:
     return [f.name for f in fields if f.metadata["group"] == group]
 
 
+def text_of_tab(product: Product) -> str:
+    """Returns the name of the first wish that is written; empty if there is none."""
+    wishes = names_of(product, WISH)
+    return next((n for n in wishes if rule(product.settings, n).control == "text"), "")
+
+
 def thumbnails(product: Product) -> dict[str, Any]:
     """Returns the texts with the thumbnails of pictures by the name of their setting."""
     names = [f.name for f in dataclasses.fields(product.settings)]
@@ -110,8 +116,8 @@ def texts(product: Product, name: str) -> dict[str, Any]:
 
 
 def element_id(product: Product, name: str) -> str:
-    """Returns the element id of a setting's control; the first wish is the text of its tab."""
-    if name == next(iter(names_of(product, WISH)), None):
+    """Returns the element id of a setting's control; the first wish in words is the tab's text."""
+    if name == text_of_tab(product):
         return f"{product.prefix}text"
     # `stop` is that of the Stop button.
     return product.prefix + {"stop": "guide-until"}.get(name, name.replace("_", "-"))
@@ -204,9 +210,15 @@ def random_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def update(settings: Any, name: str) -> dict[str, Any]:
-    """Returns the update that sets a control to the value of its setting."""
+def update(settings: Any, name: str, control: Component | None = None) -> dict[str, Any]:
+    """Returns the update that sets a control to the value of its setting.
+
+    Args:
+        settings: checked.
+        name: of the setting.
+        control: that of the setting; a text holds the address of a picture.
+    """
     value = getattr(settings, name)
-    if is_picture(type(settings), name):
+    if is_picture(type(settings), name) and not isinstance(control, gr.Textbox):
         value = images.from_data_uri(value) if value else None
     return gr.update(value=value)

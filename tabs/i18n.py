@@ -206,6 +206,12 @@ def key_of(product: Product, part: str, name: str) -> str:
     return own if own in table(DEFAULT) else f"{part}.{name}"
 
 
+def own_key(product: Product, key: str) -> str:
+    """Returns the key of a text of the page, or that of the text which a product has instead."""
+    own = f"{product.name}.{key}"
+    return own if own in table(DEFAULT) else key
+
+
 def short_name(product: Product, language: str, name: str) -> Translated:
     """Returns the name of a setting where there is little room."""
     declared = next(f for f in dataclasses.fields(product.settings) if f.name == name)

@@ -124,7 +124,7 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
                 100,
                 50,
                 step=1,
-                label=Translatable("shared.cut"),
+                label=Translatable(i18n.own_key(product, "shared.cut")),
                 interactive=True,  # Gradio disables it otherwise, because no event uses it
                 buttons=[],
                 elem_id=f"{prefix}cut",
@@ -134,7 +134,7 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
             ready = common.status_line(i18n.translate(i18n.DEFAULT, READY))
             status = gr.HTML(ready, elem_id=f"{prefix}status")
             scores = gr.HTML(elem_id=f"{prefix}scores")
-            download, animation, copy = _take_away(prefix)
+            download, animation, private, copy = _take_away(product)
     result = ResultComponents(
         pictures=pictures,
         status=status,
@@ -143,20 +143,32 @@ def _result_components(product: Product) -> tuple[ResultComponents, gr.Button]:
         filmstrip=gr.HTML(elem_id=f"{prefix}inside", render=False),
         download=download,
         animation=animation,
+        private=private,
         link=gr.Textbox(visible=False),
     )
     return result, copy
 
 
-def _take_away(prefix: str) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.Button]:
-    """Lays out what takes a result away: the picture, the animation and the link."""
-    small: dict[str, Any] = {"size": "sm", "min_width": 60}
+def _take_away(
+    product: Product,
+) -> tuple[gr.DownloadButton, gr.DownloadButton, gr.DownloadButton, gr.Button]:
+    """Lays out what takes a result away: picture, animation, picture without uploads, and link."""
+    prefix, small = product.prefix, dict[str, Any](size="sm", min_width=60)
+    has_private = view_of(product).saves_without_pictures
     with gr.Row(elem_classes="take-away"):
-        download, animation = (
+        download, animation, private = (
             gr.DownloadButton(
-                Translatable(f"shared.{key}"), interactive=False, elem_id=prefix + name, **small
+                Translatable(f"shared.{key}"),
+                interactive=False,
+                visible=has_private or name != "private",
+                elem_id=prefix + name,
+                **small,
             )
-            for key, name in (("save", "download"), ("animation", "animation"))
+            for key, name in (
+                ("save", "download"),
+                ("animation", "animation"),
+                ("save_private", "private"),
+            )
         )
         copy = gr.Button(Translatable("shared.copy_link"), elem_id=f"{prefix}copy-link", **small)
-    return download, animation, copy
+    return download, animation, private, copy

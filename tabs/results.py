@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +27,9 @@ TOO_LONG = "!"
 MAX_RECORDS = 2**20
 """Characters that the metadata of all guided, or all unguided, pictures of a page may have."""
 
+MAX_AREA = 2**21
+"""Pixels that all pictures of a page may have, guided and unguided; a file has them in full."""
+
 _FEW = 4
 
 
@@ -40,6 +44,7 @@ class ResultComponents:
     filmstrip: gr.HTML
     download: gr.DownloadButton
     animation: gr.DownloadButton
+    private: gr.DownloadButton
     link: gr.Textbox
 
     def outputs(self) -> list[Any]:
@@ -81,14 +86,21 @@ def updates(
 def _last_updates(product: Product, preview: Any, language: str) -> dict[str, Any]:
     """Returns the updates that only the end of a run has: filmstrip, files and link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
-    sheet = images.with_metadata(sheet, product.metadata(preview))
-    sheet_path = common.save_png(sheet, f"{product.file_name}s")
+    facts, name = product.metadata(preview), f"{product.file_name}s"
+    has_private = view_of(product).saves_without_pictures
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
-        "download": gr.update(value=sheet_path, interactive=True),
+        "download": _saved(sheet, facts, name),
         "animation": _animation(product, preview),
+        "private": _saved(sheet, provenance.with_hashes(facts), name) if has_private else gr.skip(),
         "link": _link(preview),
     }
+
+
+def _saved(sheet: Image.Image, facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns the update of a button that gives a sheet with metadata."""
+    path = common.save_png(images.with_metadata(sheet, facts), name)
+    return gr.update(value=path, interactive=True)
 
 
 def _animation(product: Product, preview: Any) -> dict[str, Any]:
@@ -106,6 +118,7 @@ def _nothing_to_take() -> dict[str, Any]:
         "filmstrip": "",
         "download": gr.update(interactive=False),
         "animation": gr.update(interactive=False),
+        "private": gr.update(interactive=False),
         "link": "",
     }
 
@@ -198,11 +211,14 @@ def tiles(product: Product, preview: Any, language: str, *, with_records: bool =
         guided = recorded(guided, lambda i: product.picture_metadata(preview, i))
     if with_records and product.unguided:
         unguided = recorded(unguided, lambda i: product.unguided_metadata(preview, i))
-    return pairs(product, guided, unguided, alt_texts, language)
+    return pairs(product, guided, unguided, alt_texts, language, can_edit=with_records)
 
 
 def recorded(
-    pictures: Sequence[Image.Image], metadata_of: Callable[[int], dict[str, Any]]
+    pictures: Sequence[Image.Image],
+    metadata_of: Callable[[int], dict[str, Any]],
+    *,
+    on_page: int = 0,
 ) -> list[Image.Image]:
     """Returns pictures of a page, each with its metadata.
 
@@ -211,8 +227,10 @@ def recorded(
     Args:
         pictures: of one run.
         metadata_of: function from the index of a picture to its metadata.
+        on_page: number of all pictures of the page; 0 if there are no others.
     """
-    light = len(pictures) * len(json.dumps(metadata_of(0))) < MAX_RECORDS if pictures else True
+    count = on_page or len(pictures)
+    light = count * len(json.dumps(metadata_of(0))) < MAX_RECORDS if pictures else True
     shown = (metadata_of(i) for i in range(len(pictures)))
     kept = (facts if light else provenance.with_hashes(facts) for facts in shown)
     return [images.with_metadata(p, facts) for p, facts in zip(pictures, kept, strict=True)]
@@ -249,18 +267,66 @@ def pairs(
     unguided: Sequence[Image.Image],
     alt_texts: Sequence[str],
     language: str,
+    *,
+    can_edit: bool = False,
 ) -> str:
-    """Returns pairs of pictures as HTML; see `tiles`."""
-    unguided_alt = html.escape(i18n.translate(language, "shared.unguided_alt"))
+    """Returns pairs of pictures as HTML; see `tiles`.
+
+    Pictures that would make the page heavy are smaller there.
+
+    Args:
+        product: product of the run.
+        guided: pictures below.
+        unguided: pictures on top.
+        alt_texts: of the pictures below.
+        language: of all texts.
+        can_edit: whether each has a button that takes it to the tab for editing.
+    """
+    unguided_alt = i18n.translate(language, i18n.own_key(product, "shared.unguided_alt"))
+    share = _share_shown([*guided, *unguided])
     cells = "".join(
-        f'<div class="pair"><img src="{images.to_data_uri(after)}" alt="{html.escape(alt_text)}">'
-        f'<img class="before" src="{images.to_data_uri(before)}" alt="{unguided_alt}"></div>'
-        for after, before, alt_text in zip(guided, unguided, alt_texts, strict=True)
+        f'<div class="pair"{_ratio(after)}>'
+        f'<img src="{_address(after, share)}" alt="{html.escape(alt_text)}">'
+        f'<img class="before" src="{_address(before, share)}" alt="{html.escape(unguided_alt)}">'
+        f"{_edit_button(i, language) if can_edit else ''}</div>"
+        for i, (after, before, alt_text) in enumerate(zip(guided, unguided, alt_texts, strict=True))
     )
     _, few, many = product.columns
     columns = min(len(guided), few if len(guided) <= _FEW * few // 2 else many)
     crisp = " crisp" if product.crisp else ""
     return f'<div class="pairs{crisp}" style="--columns: {columns}">{cells}</div>'
+
+
+def _share_shown(pictures: Sequence[Image.Image]) -> float:
+    """Returns how much smaller than they are the pictures of a page are shown; 1 is not at all."""
+    area = sum(picture.width * picture.height for picture in pictures)
+    return min(1.0, math.sqrt(MAX_AREA / area)) if area else 1.0
+
+
+def _address(picture: Image.Image, share: float) -> str:
+    """Returns a picture of the page as a data address, with its text entries."""
+    if share == 1:
+        return images.to_data_uri(picture)
+    size = (max(1, int(share * picture.width)), max(1, int(share * picture.height)))
+    smaller = picture.resize(size, Image.Resampling.LANCZOS)
+    smaller.info = dict(picture.info)
+    return images.to_data_uri(smaller)
+
+
+def _ratio(picture: Image.Image) -> str:
+    """Returns the style of a picture that is not square."""
+    ratio = picture.width / picture.height
+    return "" if ratio == 1 else f' style="--ratio: {ratio:.4f}"'
+
+
+def _edit_button(index: int, language: str) -> str:
+    """Returns the button that takes a picture to the tab for editing; see `assets/canvas.js`."""
+    alt = html.escape(i18n.translate(language, "edit.edit_this_alt", number=index + 1))
+    text = html.escape(i18n.translate(language, "edit.edit_this"))
+    return (
+        f'<button type="button" class="edit-this" aria-label="{alt}" title="{text}">'
+        f'<span aria-hidden="true">✎</span><span>{text}</span></button>'
+    )
 
 
 def plots(product: Product, preview: Any, language: str) -> str:

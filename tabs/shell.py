@@ -245,6 +245,8 @@ def _wire_state(tab: Tab, language: gr.Radio) -> None:
     }
     inputs: list[Any] = tab.inputs_without_pictures()
     changes = [component.change for component in inputs]
+    if changed := view_of(tab.product).changed:
+        changes.append(tab.parts[changed].change)
     # Every finished run improves the estimate.
     gr.on([*changes, tab.result.link.change], update_state, **options)
     for name, thumbnail in tab.thumbnails.items():

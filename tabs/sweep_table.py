@@ -77,7 +77,7 @@ def _cell(product: Product, state: Sweep, row: int, column: int, language: str) 
     if picture is None:
         return '<td class="empty"></td>'
     if cell is not None:
-        (picture,) = recorded([picture], lambda _: provenance.facts_of(cell))
+        (picture,) = recorded([picture], lambda _: provenance.facts_of(cell), on_page=state.total)
     alt = i18n.translate(
         language,
         "sweep.alt",

@@ -9,14 +9,13 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
-from pipelines.core import images
-from pipelines.core.errors import SettingsError, UserError
-from pipelines.core.rules import is_picture, validate
+from pipelines.core.errors import UserError
+from pipelines.core.rules import is_picture
 from pipelines.runs import provenance, timing
 from pipelines.runs.product import Product
 from tabs import chips, common, controls, examples, explain, i18n, results, sweeps
+from tabs.any_picture import with_any_pictures
 from tabs.latest_run import runs
 from tabs.results import ResultComponents
 from tabs.views import view_of
@@ -24,8 +23,6 @@ from tabs.views import view_of
 _RESTORED = ("status.restored", "status.restored_other")
 _EXAMPLE = ("status.example", "status.example_other")
 READY = "status.ready"
-
-_ANY_PICTURE = images.to_data_uri(Image.new("L", (1, 1), 255))
 
 Update = dict[str, Any]
 
@@ -124,7 +121,7 @@ class Tab:
         self, settings: Any, language: str = i18n.DEFAULT
     ) -> dict[Component, Update]:
         """Returns the updates that set all controls to settings, with their texts and ranges."""
-        updates = {self.controls[n]: controls.update(settings, n) for n in self.controls}
+        updates = {c: controls.update(settings, name, c) for name, c in self.controls.items()}
         of_view = self._of_view(settings, language)
         return {control: of_view.get(control, {}) | update for control, update in updates.items()}
 
@@ -164,7 +161,8 @@ class Tab:
         if name in self.thumbnails:
             updates[self.thumbnails[name]] = value
         control = self.controls[name]
-        return updates | {control: updates.get(control, {}) | controls.update(defaults, name)}
+        value_update = controls.update(defaults, name, control)
+        return updates | {control: updates.get(control, {}) | value_update}
 
     def shown_inputs(self) -> list[Component]:
         """Returns the components that `translated_with` needs."""
@@ -246,7 +244,7 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         values: of the controls other than those of pictures, on which the time does not depend.
     """
     try:
-        work = product.work(_validated(settings_without_pictures(product, values)))
+        work = product.work(with_any_pictures(settings_without_pictures(product, values)))
     except UserError:
         return ""
     seconds = timing.estimator.estimate(work)
@@ -254,21 +252,6 @@ def estimate_of(product: Product, language: str, values: Sequence[Any]) -> str:
         measuring = "status.measuring" if timing.estimator.measuring else "status.no_estimate"
         return i18n.translate(language, measuring)
     return i18n.translate(language, "status.estimate", seconds=f"{timing.rounded(seconds):g}")
-
-
-def _validated(settings: Any) -> Any:
-    """Returns checked settings; if they are only right with pictures, with any that there are.
-
-    Raises:
-        SettingsError: if a setting is wrong.
-    """
-    try:
-        return validate(settings)
-    except SettingsError:
-        names = [f.name for f in dataclasses.fields(settings) if is_picture(settings, f.name)]
-        if not names:
-            raise
-        return validate(dataclasses.replace(settings, **dict.fromkeys(names, _ANY_PICTURE)))
 
 
 def restore_run(

@@ -33,6 +33,9 @@ class View:
             values of the controls: updates by the names of controls, and by the ids of `parts`.
         adjusted: function from the values of the controls, by name, to those of the settings.
         wire: adds events between the controls, by name; gets the component of the language too.
+        changed: element id of the one of `parts` whose value changes whenever the browser has set
+            controls that it may not show yet, as those in a part that is folded; empty is none.
+        saves_without_pictures: whether a result can also be saved without the uploaded pictures.
     """
 
     alt_texts: Callable[[Any, str], Sequence[str]] | None = None
@@ -44,6 +47,8 @@ class View:
     state: Callable[[Any, str], Updates] = field(default=lambda *_: {})
     adjusted: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda values: values)
     wire: Callable[[Mapping[str, Component], gr.Radio], None] = field(default=lambda *_: None)
+    changed: str = ""
+    saves_without_pictures: bool = False
 
 
 def score_rows(preview: Any, language: str, *, digits: int = 2) -> str:

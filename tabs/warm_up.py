@@ -14,6 +14,7 @@ from pipelines.core import devices
 from pipelines.models import trials
 from pipelines.products import PRODUCTS
 from pipelines.runs.timing import estimator
+from tabs.any_picture import with_any_pictures
 
 logger = logging.getLogger("studio")
 
@@ -58,8 +59,9 @@ def measure() -> None:
     try:
         trials.measure()
         for product in PRODUCTS.values():
+            settings = with_any_pictures(product.settings(num_inference_steps=_STEPS))
             for _ in range(2):
-                for _ in product.run(product.settings(num_inference_steps=_STEPS)):
+                for _ in product.run(settings):
                     pass
     except Exception:
         logger.exception("the device could not be measured")

@@ -134,6 +134,7 @@ class EditSettings(_WithoutThese):
         Real(0.0, 1.0, step=0.05),
         "Strength",
         "0: as it was. 0.5: clear. 1: nothing of it is left",
+        group="wish",
         suggested=("0.2", "0.35", "0.5", "0.65", "0.8"),
         overruled=_only_for("restyle", "vary"),
     )
@@ -151,6 +152,7 @@ class EditSettings(_WithoutThese):
         Whole(2, 16),
         "Times smaller",
         "2, 4, 8 or 16: what of the picture is taken as true",
+        group="wish",
         suggested=("2", "4", "8"),
         overruled=_only_for("sharpen"),
     )

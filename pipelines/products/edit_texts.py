@@ -34,6 +34,8 @@ TEXTS = {
     ),
     "run": "Paint",
     "alt": "The edited picture",
+    "shared.cut": "Left: as it was. Right: edited",
+    "shared.unguided_alt": "The picture as it was",
     "curve_known": "Distance of the prediction from what is known, 0 to 255",
     "curve_picture": "Distance of the prediction from the picture, 0 to 255",
     "idea": (

@@ -42,7 +42,7 @@ _WAY = re.compile(r"(PyTorch|OpenVINO) (fp32|fp16|bf16)")  # of this machine or 
 _MAX_FILE_PX = 8192
 _MAX_FILE_AREA = 2**25
 _MAX_FILE_BYTES = 50 * 2**20
-_MAX_TEXT = 4_000_000
+_MAX_TEXT = 16_000_000
 
 
 class RecordError(UserError):

@@ -19,6 +19,9 @@ from pipelines.core.typed import COMMAS, SEMICOLONS, plain
 
 MAX_CELLS = 36
 
+MAX_CELL_PX = 256
+"""Longest side of a cell's picture; a larger one, as edited pictures may be, is shrunk."""
+
 _LABEL_LENGTH = 60
 _SEMICOLONS = str.maketrans(dict.fromkeys(SEMICOLONS, ";"))
 _COMMAS = str.maketrans(dict.fromkeys(COMMAS, ","))
@@ -270,7 +273,7 @@ def _sweep(
     for i, j in product(range(len(rows.values)), range(len(columns.values))):
         with _closing(generate(cells[i][j])) as previews:
             for preview in previews:
-                pictures[i][j] = preview.pictures[0]
+                pictures[i][j] = _bounded(preview.pictures[0])
                 revisions |= preview.revisions
                 if preview.finished:
                     scores[i][j], done = _score(preview), done + 1
@@ -289,6 +292,15 @@ def _sweep(
                     revision=preview.revision,
                     revisions=dict(revisions),
                 )
+
+
+def _bounded(picture: Image.Image) -> Image.Image:
+    """Returns a picture with at most `MAX_CELL_PX` on its longer side."""
+    if max(picture.size) <= MAX_CELL_PX:
+        return picture
+    smaller = picture.copy()
+    smaller.thumbnail((MAX_CELL_PX, MAX_CELL_PX))
+    return smaller
 
 
 @contextmanager

@@ -92,9 +92,12 @@ def test_every_setting_that_one_may_overlook_has_a_chip_where_it_takes_part(
 @pytest.mark.parametrize("product", PRODUCTS.values(), ids=list(PRODUCTS))
 def test_what_one_sees_anyway_has_no_chip(product: Any):
     seen = {f.name for f in dataclasses.fields(product.settings)} - {*chips.overlooked(product)}
+    wishes = controls.names_of(product, "wish")
     assert seen == {
         *controls.names_of(product, "main"),
-        controls.names_of(product, "wish")[0],
+        *wishes[:1],
+        *(n for n in wishes if rule(product.settings, n).control in ("radio", "slider")),
+        controls.text_of_tab(product),
     }
 
 

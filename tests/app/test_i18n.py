@@ -22,7 +22,7 @@ from benchmarks.examples import EXAMPLES
 from pipelines.core.rules import Choice, rule
 from pipelines.diffusion.methods import METHODS, TEXT_METHODS
 from pipelines.models.names import ModelName
-from pipelines.products import PRODUCTS
+from pipelines.products import PRODUCTS, edit_tasks
 from tabs import controls, i18n
 from tabs.i18n import Translatable
 from tabs.views import color, text
@@ -113,6 +113,8 @@ def families() -> set[str]:
             for name in names
         ),
         *(f"{own}{key}" for own in owns[1:] for key in ("title", "introduction", "run", "alt")),
+        *(f"{own}shared.{key}" for own in owns[1:] for key in ("cut", "unguided_alt")),
+        *(f"edit.does.{task}" for task in edit_tasks.NAMES),
         *(f"{own}{part}.{g}" for own in owns for part in ("group", "group_help") for g in groups),
         *(f"{p.name}.{key}" for p in PRODUCTS.values() for key in p.texts if "curve" in key),
         *(f"choice.{name}" for name in options()),

@@ -25,7 +25,7 @@ ARGUMENTS = [
 ]
 TIMEOUT_MS = 60_000
 WIDE, NARROW = (1280, 900), (390, 844)
-TABS = {"Colour": "color", "Text": "text", "Digits": "digits", "About": "about"}
+TABS = {"Colour": "color", "Text": "text", "Digits": "digits", "Edit": "edit", "About": "about"}
 DRAWING = ("Colour", "Text", "Digits")
 _MAKING_MS = 500
 
