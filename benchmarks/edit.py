@@ -48,7 +48,6 @@ from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints, ways
 from pipelines.models.checkpoints import Loaded
 from pipelines.products.edit import EditSettings, generate
-from pipelines.products.edit_tasks import REPEATS
 from training.core.data import hold_out
 from training.pictures.data import load_pictures
 from training.pictures.recipe import num_held_out
@@ -60,7 +59,6 @@ MODELS = {"paintings": "wikiart", "scenes": "scenes"}
 
 LESSON = ("paintings", "scenes", "emoji")
 STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8)
-STEPS = 20
 SEED = 70_000
 _AT_ONCE = 4  # as many as the studio has a graph for
 _STREAM = 3  # of the noise that RePaint lays on known pixels
@@ -118,7 +116,7 @@ class Arm:
         return sum(1 + 2 * guide.differentiates(visit.index, self.steps) for visit in visited)
 
 
-def ours(steps: int = STEPS, repeats: int = REPEATS["fill"], **settings: Any) -> Arm:
+def ours(steps: int, repeats: int = 1, **settings: Any) -> Arm:
     """Returns the studio's method, `balanced`."""
     method = TEXT_METHODS["balanced"]
     eta = settings.pop("eta", method.eta)
@@ -149,7 +147,8 @@ def dps(steps: int, scale: float) -> Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "ours": ours(),
+    "ours": ours(40),
+    "ours, 20 steps": ours(20),
     "DDNM": ddnm(40),
     "RePaint": repaint(20, 2, 1),
     "DPS": dps(13, 10.0),

@@ -88,6 +88,10 @@ MESSAGES: dict[str, str] = MODEL_MESSAGES | {
         "{@mask} must leave something of the picture when {@task} is {@task=fill}, got one that is "
         "wholly white"
     ),
+    "fill_all_in_crop": (
+        "{@mask} must leave something inside {@crop} when {@task} is {@task=fill}, got one that is "
+        "wholly white there"
+    ),
     "fill_no_mask": (
         "{@mask} must say what to redraw when {@task} is {@task=fill} and the picture has no "
         "transparent part, got nothing"

@@ -12,6 +12,9 @@ from pipelines.core import devices
 from pipelines.diffusion.denoisers import PlainPredictor, predict_x0
 from pipelines.diffusion.schedules import Schedule
 
+EVALUATIONS = 2
+"""Network evaluations per step of an inversion."""
+
 
 def inverted(
     predict: PlainPredictor, x0: Tensor, schedule: Schedule, *, prediction_type: str
@@ -19,8 +22,9 @@ def inverted(
     """Returns the noise `(b, c, h, w)` from which the pictures would be drawn (DDIM inversion).
 
     It goes the way of DDIM with eta 0 backwards (Song et al. 2021, arXiv:2010.02502, section 4.3).
-    Each step takes the network's prediction at its less noisy end, so that the way back is only
-    nearly the way there.
+    A step back needs the noise that the network would find at its noisier end, which is not known
+    yet; so it is taken from the step before, and found anew there (fixed-point iteration, Pan et
+    al. 2023, arXiv:2309.04907).
 
     Args:
         predict: the network, without condition.
@@ -28,17 +32,17 @@ def inverted(
         schedule: of the run that would draw them.
         prediction_type: meaning of the network's output; see `denoisers.predict_x0`.
     """
-    x = x0
+    x, eps = x0, torch.zeros_like(x0)
     with devices.device_lock(x.device), torch.no_grad():
         for index in reversed(range(len(schedule))):
-            is_clean = index + 1 == len(schedule)
-            at = index if is_clean else index + 1  # no network knows a picture without noise
-            output = predict(x, schedule.timesteps[at])
-            level = (schedule.alpha[at], schedule.sigma[at])
-            predicted = predict_x0(output, x, *level, prediction_type)
-            eps = (x - level[0] * predicted) / level[1]
-            clean = x0 if is_clean else predicted
-            x = schedule.alpha[index] * clean + schedule.sigma[index] * eps
+            alpha, sigma = schedule.alpha[index], schedule.sigma[index]
+            alpha_prev, sigma_prev = schedule.alpha[index + 1], schedule.sigma[index + 1]
+            for _ in range(EVALUATIONS):
+                noisier = alpha * (x - sigma_prev * eps) / alpha_prev + sigma * eps
+                output = predict(noisier, schedule.timesteps[index])
+                clean = predict_x0(output, noisier, alpha, sigma, prediction_type)
+                eps = (noisier - alpha * clean) / sigma
+            x = alpha * (x - sigma_prev * eps) / alpha_prev + sigma * eps
     return x
 
 

@@ -1,11 +1,11 @@
 """What is known of a picture, kept while it is drawn: editing without training.
 
-In each step the network predicts the clean picture x0. What is known is put into it: the predicted
-picture is projected onto those that agree with what is known, as DDNM does (Wang et al. 2022,
-arXiv:2212.00490). A guide with wishes then moves the picture within its trust region, and what is
-known is put in once more: where both contradict each other, it wins. Middle steps are done several
-times, with noise added in between, so that what is drawn and what is known grow together (RePaint,
-Lugmayr et al. 2022, arXiv:2201.09865).
+In each step the network predicts the clean picture x0. What is known is put into it: all of the
+predicted picture moves towards those that agree with what is known (`undecided`), and the known
+part is then set exactly, as in DDNM (Wang et al. 2022, arXiv:2212.00490). A guide with wishes then
+moves the picture within its trust region, and what is known is put in once more: where both
+contradict each other, it wins. Middle steps may be done several times, with noise added in between,
+as in RePaint (Lugmayr et al. 2022, arXiv:2201.09865).
 """
 
 from __future__ import annotations

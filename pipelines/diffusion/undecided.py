@@ -71,10 +71,11 @@ class Undecided:
         direction, product = conditioned, _dot(left, conditioned)
         enough = _TOLERANCE * rms(residual)
         for _ in range(_MOST_ITERATIONS):
-            if bool((rms(left) <= enough).all()):
+            is_open = rms(left) > enough  # (b, 1, 1, 1); each picture as if it were alone
+            if not bool(is_open.any()):
                 break
             image = onto(self.spread(direction))
-            step = product / _dot(direction, image)
+            step = is_open * product / _dot(direction, image)
             multiplier, left = multiplier + step * direction, left - step * image
             conditioned = onto(_filtered(left, stiffness))
             before, product = product, _dot(left, conditioned)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from pipelines.core import images
 from pipelines.core.rules import crop_numbers
+
+Agreed = Callable[[Tensor, Tensor], Tensor]
+"""Drawn squares `(b, 3, s, s)` and that of the picture `(1, 3, s, s)` to squares that agree."""
 
 _ROOM = 1.6  # side of the square that is seen, in sides of what is redrawn
 _SOFT_SHARE = 0.1  # of the side of a square without a mask, along which it fades in
@@ -24,7 +28,8 @@ class Canvas:
     Attributes:
         pixels: `(3, h, w)` in [-1, 1].
         redrawn: `(h, w)` in [0, 1]: 0 is kept to the bit, 1 is free, between is "in between".
-        square: left edge, top edge and side of what the model sees, in pixels.
+        square: left edge, top edge and side of what the model sees, in pixels; it may reach beyond
+            the picture, where that is narrower than what is redrawn.
         has_mask: whether somebody said what is redrawn; else it is the square.
         is_layer: whether the picture lies over what is drawn, as one with a transparent ground.
     """
@@ -49,49 +54,86 @@ class Canvas:
     def free(self, size_px: int) -> Tensor:
         """Returns how far each pixel of the model is redrawn, `(size_px, size_px)` in [0, 1].
 
-        A pixel that is redrawn in part is redrawn as its freest part.
+        A pixel that is redrawn in part is redrawn as its freest part; beyond the picture all are.
         """
-        cut = self._cut(self.redrawn)  # (1, 1, side, side)
+        cut = self._cut(self.redrawn, beyond=1.0)  # (1, 1, side, side)
         if cut.shape[-1] <= size_px:
             return F.interpolate(cut, (size_px, size_px), mode="nearest-exact")[0, 0]
         return F.adaptive_max_pool2d(cut, size_px)[0, 0]
 
-    def put_back(self, drawn: Tensor, longest_px: int = 0) -> list[Image.Image]:
+    def put_back(self, drawn: Tensor, agreed: Agreed | None = None) -> list[Image.Image]:
         """Returns the picture with each drawn square in its place.
 
         What is kept comes back to the bit. Seams are softened inside of what is redrawn alone.
 
         Args:
             drawn: `(b, 3, s, s)` in [-1, 1].
-            longest_px: longest side of the result; 0 is the size of the picture.
+            agreed: makes squares of this picture's size agree with what is known of it.
         """
         left, top, side = self.square
-        patch = _resized(drawn.float().cpu(), side)
-        share = self._shares[top : top + side, left : left + side]
+        squares = _resized(drawn.float().cpu(), side)
+        if agreed is not None:
+            squares = agreed(squares, self._cut(self.pixels))
+        rows, columns = self._inside
+        of_square = squares[:, :, rows.start - top : rows.stop - top]
+        of_square = of_square[..., columns.start - left : columns.stop - left]
         results = self.pixels.expand(len(drawn), -1, -1, -1).clone()
-        place = results[:, :, top : top + side, left : left + side]
-        place.copy_(torch.lerp(place, patch, share))
-        return _shown(results, longest_px)
+        place = results[:, :, rows, columns]
+        place.copy_(torch.lerp(place, of_square, self._shares[rows, columns]))
+        return images.to_pil(results)
 
-    def original(self, longest_px: int = 0) -> list[Image.Image]:
-        """Returns the picture that came, alone in a list; what is transparent is white."""
+    def original(self) -> Image.Image:
+        """Returns the picture that came; what is transparent is white."""
         share = self.redrawn if self.is_layer else torch.zeros_like(self.redrawn)
-        return _shown(
-            torch.lerp(self.pixels, torch.ones_like(self.pixels), share)[None], longest_px
+        return images.to_pil(torch.lerp(self.pixels, torch.ones_like(self.pixels), share)[None])[0]
+
+    def shrunk(self, longest_px: int) -> Canvas:
+        """Returns the canvas with a longest side of at most that many pixels."""
+        scale = longest_px / max(self.size)
+        if scale >= 1:
+            return self
+        width, height = (max(1, round(scale * length)) for length in self.size)
+        pixels, redrawn = (
+            F.interpolate(plane, (height, width), mode="area")[0]
+            for plane in (self.pixels[None], self.redrawn[None, None])
+        )
+        left, top, side = (round(scale * number) for number in self.square)
+        return replace(self, pixels=pixels, redrawn=redrawn[0], square=(left, top, max(1, side)))
+
+    @property
+    def inside(self) -> Tensor:
+        """How far each pixel of the picture in the square is redrawn, `(h, w)`."""
+        return self.redrawn[self._inside]
+
+    @property
+    def _inside(self) -> tuple[slice, slice]:
+        """The rows and columns of the picture that lie in the square, which may reach beyond it."""
+        left, top, side = self.square
+        width, height = self.size
+        return (
+            slice(max(top, 0), min(top + side, height)),
+            slice(max(left, 0), min(left + side, width)),
         )
 
-    def _cut(self, plane: Tensor) -> Tensor:
-        """Returns the square of `(h, w)` or `(c, h, w)`, as `(1, c, side, side)`."""
+    def _cut(self, plane: Tensor, beyond: float = 0.0) -> Tensor:
+        """Returns the square of `(h, w)` or `(c, h, w)`, as `(1, c, side, side)`.
+
+        Args:
+            plane: values of the picture.
+            beyond: value of pixels that the picture does not have.
+        """
         left, top, side = self.square
-        cut = plane[..., top : top + side, left : left + side]
-        return cut.reshape(1, -1, side, side)
+        rows, columns = self._inside
+        cut = plane[..., rows, columns].reshape(1, -1, _length(rows), _length(columns))
+        over = (columns.start - left, left + side - columns.stop)
+        under = (rows.start - top, top + side - rows.stop)
+        return F.pad(cut, (*over, *under), value=beyond)
 
     @cached_property
     def _shares(self) -> Tensor:
         """The share of what is drawn in each pixel, `(h, w)`; 0 where the picture is kept."""
-        left, top, side = self.square
         inside = torch.zeros_like(self.redrawn)
-        inside[top : top + side, left : left + side] = 1
+        inside[self._inside] = 1
         if self.is_layer:
             return self.redrawn * inside
         area = (self.redrawn * inside > 0).float()
@@ -107,13 +149,8 @@ class Canvas:
         return 0 if side >= min(width, height) and width == height else round(_SOFT_SHARE * side)
 
 
-def _shown(pixels: Tensor, longest_px: int) -> list[Image.Image]:
-    """Returns pictures `(b, 3, h, w)` whose longest side is at most that many pixels; 0 is any."""
-    pictures = images.to_pil(pixels)
-    for picture in pictures:
-        if longest_px:
-            picture.thumbnail((longest_px, longest_px))
-    return pictures
+def _length(part: slice) -> int:
+    return part.stop - part.start
 
 
 def _faded(area: Tensor, reach_px: int) -> Tensor:
@@ -124,8 +161,9 @@ def _faded(area: Tensor, reach_px: int) -> Tensor:
     window = 2 * reach_px + 1
     padded = F.pad(area[None, None], [reach_px] * 4, mode="replicate")
     around = F.avg_pool2d(padded, window, stride=1)  # 1/2 along a straight edge
-    most = F.max_pool2d(around, window, stride=1, padding=reach_px).clamp(min=1e-3)
-    return (2 * around / most - 1).clamp(0, 1)[0, 0] * area
+    eroded = (around > 1 - 0.5 / window**2).float()
+    wide = F.max_pool2d(eroded, window, stride=1, padding=reach_px)
+    return torch.where(wide > 0, (2 * around - 1).clamp(0, 1), 1.0)[0, 0] * area
 
 
 def _resized(plane: Tensor, side_px: int) -> Tensor:
@@ -138,7 +176,6 @@ def _resized(plane: Tensor, side_px: int) -> Tensor:
     return F.interpolate(plane, (side_px, side_px), mode="bicubic", antialias=False)
 
 
-@lru_cache(maxsize=2)  # a run asks several times
 def canvas(image: str, mask: str, crop: str, *, takes_transparency: bool) -> Canvas:
     """Returns the canvas of checked settings; see `edit.EditSettings`.
 
@@ -166,17 +203,22 @@ def canvas(image: str, mask: str, crop: str, *, takes_transparency: bool) -> Can
 def _square(redrawn: Tensor, has_mask: bool) -> tuple[int, int, int]:
     """Returns a square around what is redrawn with room around it, or in the middle."""
     height, width = redrawn.shape
-    most = min(height, width)
     rows, columns = (
         (redrawn > 0).any(dim=dim).nonzero().flatten().tolist() or [0] for dim in (1, 0)
     )
     extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    most = max(min(height, width), extent) if has_mask else min(height, width)
     side = min(most, max(64, round(_ROOM * extent))) if has_mask else most
     left, top = (
-        min(max(0, (found[0] + found[-1] + 1 - side) // 2), length - side)
+        _placed((found[0] + found[-1] + 1 - side) // 2, length - side)
         for found, length in ((columns, width), (rows, height))
     )
     return left, top, side
+
+
+def _placed(wanted: int, room: int) -> int:
+    """Returns an edge of the square inside the picture; in the middle, if there is no room."""
+    return min(max(0, wanted), room) if room >= 0 else room // 2
 
 
 def enlarged(canvas: Canvas, size_px: int) -> Canvas:

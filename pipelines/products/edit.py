@@ -30,6 +30,7 @@ from pipelines.core.rules import (
 )
 from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import switched_off_by
+from pipelines.diffusion.inversion import EVALUATIONS
 from pipelines.diffusion.known import Fact, Known
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.diffusion.sampling import SampleStep
@@ -115,8 +116,7 @@ class EditSettings(_WithoutThese):
         clip_model: key of the CLIP that compares picture and words.
         start: share of the steps after which guidance by wishes begins.
         stop: share of the steps after which guidance by wishes ends.
-        repeats: how often each middle step is done (recurrence), so that what is drawn fits what is
-            known; 0 is as the task needs.
+        repeats: how often each middle step is done (recurrence); 0 is the method's own number.
         eta: fresh noise per step, 0 none, 1 as much as DDPM; -1 is as task and method say.
         computed_by: how networks are computed: "measured" as this machine found fastest, or one of
             the ways by name; a machine may not have all of them.
@@ -274,7 +274,7 @@ def work(settings: EditSettings, *, compare: bool = True) -> Work:
     guide = edit_tasks.guide_of(settings, known, wished)
     count = edit_tasks.steps_of(settings)
     costs = guided.evaluations_of(guide, method_of(settings).solver, count)
-    inversion = count if settings.task == "vary" else 0
+    inversion = EVALUATIONS * count if settings.task == "vary" else 0
     kind = ("edit", settings.model, "words" if has_words(settings) else "", settings.method)
     return Work(kind, sum(costs) + inversion, settings.num_images)
 
@@ -333,12 +333,14 @@ def _generate(
     picture = seen.seen(loaded.checkpoint.size_px).to(loaded.device)  # (1, 3, s, s)
     known = run.guide.facts if isinstance(run.guide, Known) else ()
     unseen = words.unseen_words(settings, of_words.model) if of_words else []
+    small = seen.shrunk(_PREVIEW_PX)
     for step, _, preview in comparison.side_by_side(run.steps(), None, settings, loaded):
         distances.append(_distances(known, picture, step.x0_network))
-        longest_px = 0 if preview.finished else _PREVIEW_PX
-        shown = Later(partial(seen.put_back, step.preview, longest_px))
+        whole = seen if preview.finished else small
+        agreed = edit_tasks.agreed if settings.task == "colorize" and preview.finished else None
+        shown = Later(partial(whole.put_back, step.preview, agreed))
         before, after = _scores(settings, of_words, picture, step)
-        came = Later(partial(_originals, seen, longest_px, len(step.preview)))
+        came = Later(partial(_originals, whole, len(step.preview)))
         yield Preview(
             **vars(preview) | {"pictures": shown, "unguided": came if compare else []},
             clip_revision=of_words.model.revision if of_words else "",
@@ -349,9 +351,9 @@ def _generate(
         )
 
 
-def _originals(seen: Canvas, longest_px: int, count: int) -> list[Image.Image]:
+def _originals(seen: Canvas, count: int) -> list[Image.Image]:
     """Returns the picture that came, once for each edited one."""
-    return seen.original(longest_px) * count
+    return [seen.original()] * count
 
 
 def _distances(known: Sequence[Fact], picture: Tensor, x0: Tensor) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.core.errors import SettingsError
@@ -17,13 +17,12 @@ from pipelines.diffusion import denoisers, losses, plugins
 from pipelines.diffusion.inversion import inverted, neighbours
 from pipelines.diffusion.known import Fact, Known
 from pipelines.diffusion.losses import luma
-from pipelines.diffusion.schedules import Schedule, alphas_cumprod
+from pipelines.diffusion.schedules import Schedule, Spacing, alphas_cumprod
 from pipelines.diffusion.solvers import SOLVERS
 from pipelines.models import ways
 from pipelines.models.checkpoints import Loaded
 from pipelines.products import guided
 from pipelines.products.canvas import Canvas, canvas, enlarged
-from pipelines.products.guided_settings import method_of
 from pipelines.runs.run import Plan
 
 if TYPE_CHECKING:
@@ -31,12 +30,11 @@ if TYPE_CHECKING:
 
 NAMES = ("fill", "restyle", "colorize", "sharpen", "vary")
 FACTORS = (2, 4, 8, 16)
-REPEATS = {"fill": 3, "colorize": 2, "sharpen": 2, "restyle": 1, "vary": 1}
-"""How often each task does middle steps, unless a setting says otherwise."""
 
 WISHES = ("prompt", "color", "palette", "symmetry")
 """Names of the settings that guidance moves a picture towards."""
 
+_SPACED_FOR_INVERSION = "dpm++-logsnr"  # with others, the way back is far from the way there
 _MOST_STEPS = 500  # of the spacing that part of a run is taken from
 
 
@@ -48,7 +46,8 @@ def canvas_of(settings: EditSettings, size_px: int) -> Canvas:
     )
     if settings.task in ("restyle", "vary") and settings.strength == 0:
         return replace(found, redrawn=torch.zeros_like(found.redrawn), has_mask=True)
-    return enlarged(found, size_px) if settings.task == "sharpen" else found
+    grows = settings.task == "sharpen" and not settings.mask
+    return enlarged(found, size_px) if grows else found
 
 
 def check_canvas(settings: EditSettings) -> None:
@@ -66,14 +65,16 @@ def check_canvas(settings: EditSettings) -> None:
             "mask_size", width=width, height=height, mask_width=mask_width, mask_height=mask_height
         )
     left, top, side = found.square
-    if left + side > width or top + side > height:
+    if settings.crop and (left + side > width or top + side > height):
         raise SettingsError("crop_outside", width=width, height=height, got=settings.crop)
-    inside = found.redrawn[top : top + side, left : left + side]
+    inside = found.inside
     if found.has_mask and float(inside.amax()) == 0:
         if float(found.redrawn.amax()) > 0:
             raise SettingsError("mask_nothing_in_crop")
         raise SettingsError("mask_nothing")
     if settings.task == "fill" and float(inside.amin()) == 1:
+        if found.has_mask and float(found.redrawn.amin()) < 1:
+            raise SettingsError("fill_all_in_crop")
         if found.has_mask:
             raise SettingsError("fill_all")
         raise SettingsError("fill_no_mask")
@@ -100,31 +101,32 @@ def has_color(settings: EditSettings) -> bool:
 def facts_of(settings: EditSettings, seen: Canvas, size_px: int) -> list[Fact]:
     """Returns what is known of the picture; what the mask leaves comes last, and wins."""
     picture, facts = seen.seen(size_px), list[Fact]()
+    own = canvas(settings.image, settings.mask, settings.crop, takes_transparency=False)
     if settings.task == "colorize":
         facts.append(losses.GreyIs(luma(picture)[0]))
     if settings.task == "sharpen":
-        small = F.avg_pool2d(picture, settings.factor)[0]
+        small = own.seen(size_px // settings.factor)[0]  # of the picture as it came
         facts.append(losses.Downsampled(small, settings.factor))
     if seen.has_mask:
         facts.append(losses.Keep(picture[0], seen.free(size_px)))
     return facts
 
 
+def agreed(squares: Tensor, own: Tensor) -> Tensor:
+    """Returns coloured squares `(b, 3, s, s)` with every detail of the grey of `own`."""
+    return losses.GreyIs(luma(own)[0]).project(squares)
+
+
 def guide_of(settings: EditSettings, facts: Sequence[Fact], wishes: Sequence[losses.Term]) -> Known:
     """Returns what guides a run: what is known, around the guidance by wishes."""
-    repeats = settings.repeats or (REPEATS[settings.task] if method_of(settings).takes_noise else 1)
     wished = guided.guide_of(settings, wishes) if wishes and settings.guidance_scale else None
-    return Known(facts, wished, repeats)
+    return Known(facts, wished, settings.repeats or 1)
 
 
 def steps_of(settings: EditSettings) -> int:
     """Returns the number of steps of a run; of a very weak one, there are fewer than set."""
-    count = settings.num_inference_steps
-    return (
-        min(count, max(1, math.floor(settings.strength * _MOST_STEPS)))
-        if _is_part(settings)
-        else count
-    )
+    count, most = settings.num_inference_steps, math.floor(settings.strength * _MOST_STEPS)
+    return min(count, max(1, most)) if _is_part(settings) else count
 
 
 def _is_part(settings: EditSettings) -> bool:
@@ -133,19 +135,37 @@ def _is_part(settings: EditSettings) -> bool:
 
 
 def plan_of(settings: EditSettings, loaded: Loaded) -> Plan:
-    """Returns what determines the pictures besides guidance; parts of a run have their own steps.
+    """Returns what determines the pictures besides guidance.
 
-    A run of strength s has all its steps in the last share s of the way from noise to picture.
+    A run of strength s has all its steps in the last share s of the training timesteps. The way
+    back to a picture's noise is that of DDIM, and so is the way there.
     """
     plan, count = guided.plan_of(settings), steps_of(settings)
+    alpha_bar = alphas_cumprod(loaded.scheduler_config)
     if settings.task == "vary":  # fresh noise would lead away from the picture
-        return replace(plan, eta=0.0 if settings.eta == OFF else settings.eta)
+        timesteps = SOLVERS[_SPACED_FOR_INVERSION].spacing(alpha_bar, count)
+        eta = 0.0 if settings.eta == OFF else settings.eta
+        return replace(plan, solver="ddim", timesteps=tuple(timesteps), eta=eta)
     if not _is_part(settings):
         return plan
-    whole = max(count, round(count / settings.strength))
-    alpha_bar = alphas_cumprod(loaded.scheduler_config)
-    timesteps = SOLVERS[plan.solver].spacing(alpha_bar, whole)[-count:]
-    return replace(plan, num_inference_steps=count, timesteps=tuple(timesteps))
+    noisiest = round(settings.strength * (len(alpha_bar) - 1))
+    timesteps = _part_of(SOLVERS[plan.solver].spacing, alpha_bar, noisiest, count)
+    return replace(plan, num_inference_steps=len(timesteps), timesteps=tuple(timesteps))
+
+
+def _part_of(spacing: Spacing, alpha_bar: Tensor, noisiest: int, count: int) -> list[int]:
+    """Returns the last timesteps of the shortest run that has `count` up to `noisiest`.
+
+    Fewer, where even the longest run has fewer.
+    """
+
+    def inside(whole: int) -> list[int]:
+        return [t for t in spacing(alpha_bar, whole) if t <= noisiest]
+
+    lengths = range(count, max(count, _MOST_STEPS) + 1)
+    at = bisect.bisect_left(lengths, count, key=lambda whole: len(inside(whole)))
+    found = inside(lengths[min(at, len(lengths) - 1)])
+    return found[-count:] or spacing(alpha_bar, _MOST_STEPS)[-1:]
 
 
 def begin_of(

@@ -8,8 +8,8 @@ from pipelines.runs.explanation import LOOP, SOLVER_LINKS, STEP, Excerpt, Explan
 
 EXPLANATION = Explanation(
     equations=(
-        r"x_0 \leftarrow \Pi(x_0), \qquad "
-        r"\Pi(x_0) = \operatorname*{arg\,min}_{A z = y} \lVert z - x_0 \rVert",
+        r"x_0 \leftarrow x_0 + C_t A^\top (A\,C_t A^\top)^{-1} (y - A\,x_0)",
+        r"C_t = \left(C^{-1} + \frac{\alpha_t^2}{\sigma_t^2} I\right)^{-1}",
         STEP,
     ),
     excerpts=(
@@ -42,15 +42,17 @@ TEXTS = {
         "A diffusion model draws in steps, and in each it predicts the finished picture. Something "
         "of that picture is known: the pixels that you keep, its grey, or what it looks like when "
         "it is made small. So the prediction is replaced by the nearest picture that agrees with "
-        "what is known, exactly, and the model goes on from there; whatever is not known it must "
-        "make fit. Middle steps are done several times, with noise added in between, so that both "
-        "grow together. Wishes such as words or a colour move the prediction first; where they "
-        "contradict what is known, what is known wins."
+        "what is known, and the model goes on from there. Near means: near for natural pictures, "
+        "in which neighbours go together. So what is not known moves along with what is, far at "
+        "first and less as the picture is decided, and leaves no seam. Wishes such as words or a "
+        "colour then move the prediction; where they contradict what is known, what is known wins."
     ),
     "symbols": (
         "*x*<sub>0</sub>: the finished picture as the network predicts it from the noisy one, "
         "*x*<sub>t</sub>. *y*: what is known. *A*: what makes *y* out of a picture: it cuts out "
-        "the kept pixels, takes their grey, or averages them. Π: the nearest picture that agrees. "
+        "the kept pixels, takes their grey, or averages them. *C*: how the pixels of natural "
+        "pictures vary together; *C*<sub>t</sub>: how far they are still undecided. α, σ: the "
+        "parts of picture and of noise. "
         "ε: the noise that *x*<sub>0</sub> leaves in *x*<sub>t</sub>, found anew after it. *s*: "
         "the next, less noisy step. `restyle` knows nothing: it begins on the way, with the "
         "picture under noise. `vary` goes back to the noise that it would be drawn from, and "
