@@ -9,19 +9,99 @@ with other weights are drawn; none must be, because the app says with which weig
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from PIL import Image, ImageDraw
 
+from pipelines.core import images
 from pipelines.core.assets import ASSETS
 from pipelines.core.rules import validate
 from pipelines.models import integrity
 from pipelines.products import PRODUCTS
+from pipelines.products.edit import EditSettings
 from pipelines.products.settings import ColorSettings, DigitsSettings, TextSettings
 from pipelines.runs import example_files, provenance
 
 FOLDER = ASSETS / "examples"
+
+
+def path_of(name: str) -> Path:
+    """Returns the path of an example's file."""
+    return FOLDER / f"{name}.png"
+
+
+def edited(name: str, begin: Callable[[], tuple[str, str]], **values: Any) -> EditSettings:
+    """Returns the settings of an example that edits a picture of our own models.
+
+    Picture and mask are those of its file, where there is one, since another machine would draw
+    them otherwise in their last bit.
+
+    Args:
+        name: of the example.
+        begin: draws the picture and its mask, as addresses.
+        values: other settings.
+    """
+    if path_of(name).is_file():
+        stored = provenance.read_facts(path_of(name))["settings"]
+        image, mask = stored["image"], stored["mask"]
+    else:
+        image, mask = begin()
+    return EditSettings(image=image, mask=mask, **values)
+
+
+def drawn(settings: Any) -> Image.Image:
+    """Returns the first picture that settings draw."""
+    *_, last = PRODUCTS[provenance.tab_of(settings)].generate(settings, compare=False)
+    return last.pictures[0]
+
+
+def with_hole() -> tuple[str, str]:
+    """Returns a painting, and a mask with a hole in it."""
+    picture = drawn(TextSettings(prompt="a landscape with trees", seed=5))
+    mask = Image.new("L", picture.size)
+    ImageDraw.Draw(mask).ellipse((16, 16, 48, 48), fill=255)
+    return images.to_data_uri(picture), images.to_data_uri(mask)
+
+
+def scene() -> tuple[str, str]:
+    """Returns a picture of the model of photographs."""
+    settings = TextSettings(model="scenes", prompt="a street with houses", seed=2)
+    return images.to_data_uri(drawn(settings)), ""
+
+
+def old_grey() -> tuple[str, str]:
+    """Returns a painting without its colours."""
+    picture = drawn(TextSettings(prompt="ships on the sea", seed=12))
+    return images.to_data_uri(picture.convert("L")), ""
+
+
+def on_transparent() -> tuple[str, str]:
+    """Returns an emoji whose ground is transparent."""
+    picture = drawn(TextSettings(model="emoji", prompt="a red heart", method="thorough", seed=4))
+    ground = picture.copy()
+    for corner in ((0, 0), (63, 0), (0, 63), (63, 63)):
+        ImageDraw.floodfill(ground, corner, _MARK, thresh=90)
+    alpha = Image.new("L", picture.size)
+    alpha.putdata([0 if pixel == _MARK else 255 for pixel in ground.getdata()])
+    picture.putalpha(alpha)
+    return images.to_data_uri(picture), ""
+
+
+def tiny() -> tuple[str, str]:
+    """Returns a picture of 16 px."""
+    picture = drawn(TextSettings(prompt="a portrait of a woman", seed=12))
+    return images.to_data_uri(picture.resize((16, 16), Image.Resampling.BOX)), ""
+
+
+def painting() -> tuple[str, str]:
+    """Returns a painting."""
+    return images.to_data_uri(drawn(TextSettings(prompt="a landscape with trees", seed=8))), ""
+
+
+_MARK = (255, 0, 255)  # of pixels that belong to the ground
 
 EXAMPLES: dict[str, Any] = {
     "color-1-vermilion": ColorSettings(color="#C8452F", num_images=2, seed=11),
@@ -57,6 +137,14 @@ EXAMPLES: dict[str, Any] = {
     "text-8-car": TextSettings(
         model="emoji", prompt="a blue car", method="thorough", num_images=2, tries=8
     ),
+    "edit-1-hole": edited("edit-1-hole", with_hole, num_images=2, seed=3),
+    "edit-2-painting": edited("edit-2-painting", scene, task="restyle", strength=0.65, seed=1),
+    "edit-3-grey": edited("edit-3-grey", old_grey, task="colorize", num_images=2, seed=1),
+    "edit-4-ground": edited(
+        "edit-4-ground", on_transparent, model="scenes", prompt="the sea", num_images=2, seed=1
+    ),
+    "edit-5-tiny": edited("edit-5-tiny", tiny, task="sharpen", num_images=2, seed=1),
+    "edit-6-vary": edited("edit-6-vary", painting, task="vary", num_images=4, seed=2),
     "digits-1-pi": DigitsSettings(digits="3141592653", seed=3),
     "digits-2-unguided": DigitsSettings(digits="5555555555", cfg_scale=4.0, seed=30),
     "digits-3-blend": DigitsSettings(digits="3333333333", blend_with="8", blend=0.5, seed=12),
@@ -64,11 +152,6 @@ EXAMPLES: dict[str, Any] = {
         digits="0123456789", conditioning="cross-attention", seed=6
     ),
 }
-
-
-def path_of(name: str) -> Path:
-    """Returns the path of an example's file."""
-    return FOLDER / f"{name}.png"
 
 
 def is_current(name: str) -> bool:

@@ -113,7 +113,9 @@ class Guide:
             failed=failed,
         )
 
-    def _strength(self) -> float:
+    @property
+    def strength(self) -> float:
+        """The scale of a guided step."""
         return self.scale * self.every
 
     def _guided_x0(
@@ -143,7 +145,7 @@ class Guide:
             x0 = x0 - term.weight * displacement
         if len(self.terms) > 1:
             total = x0 - context.x0
-            limit = trust_radius(context, self._strength()) / rms(total)
+            limit = trust_radius(context, self.strength) / rms(total)
             x0 = context.x0 + total * limit.clamp(max=1.0)
         return x0, torch.stack(losses), gradient
 
@@ -160,7 +162,7 @@ class Guide:
             network: loss and gradient through the network; None follows the loss's own gradient.
             context: of the step.
         """
-        method, strength = self.method, self._strength()
+        method, strength = self.method, self.strength
         if method.exact and network is None and isinstance(loss, Projectable):
             full = x0 - loss.project(x0)
             limit = (trust_radius(context, strength) / rms(full)).clamp(max=1.0)
@@ -209,7 +211,7 @@ class Guide:
         for term, of_x_t in zip(self.terms, through_network, strict=True):
             slope = of_x_t.gradient.square().sum(dim=(1, 2, 3))  # (b,)
             pull = Pull(of_x_t.loss, of_x_t.gradient, slope, term.loss.polyak)
-            parts.append(term.weight * self.method.push(pull, context, self._strength()))
+            parts.append(term.weight * self.method.push(pull, context, self.strength))
         return torch.stack(parts).sum(dim=0)
 
 

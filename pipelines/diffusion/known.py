@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pipelines.diffusion.guidance import Guide
 from pipelines.diffusion.losses import Loss, Projectable
+from pipelines.diffusion.methods import trust_radius
 from pipelines.diffusion.sampling import Correction, StepContext
-from pipelines.diffusion.tensors import length
+from pipelines.diffusion.tensors import length, rms
 from pipelines.diffusion.undecided import undecided
 
 
@@ -38,6 +39,7 @@ class Known:
         repeats: how often each middle step is done; 1 is off.
         repeats_from: share of the steps after which they begin.
         repeats_to: share of the steps after which they end.
+        moves_all: whether all of the prediction follows what is known, and not only the known part.
     """
 
     facts: Sequence[Fact]
@@ -45,6 +47,7 @@ class Known:
     repeats: int = 1
     repeats_from: float = 0.1
     repeats_to: float = 0.8
+    moves_all: bool = True
 
     def recurrence(self, index: int, total_steps: int) -> int:
         """Returns how often step `index` is done: as often as what is known or the guide asks."""
@@ -63,11 +66,24 @@ class Known:
             context: of the step, with the network's graph if `differentiates`.
         """
         facts = [_at(fact, context.index / context.total) for fact in self.facts]
-        agreed = _projected(facts, _extended(facts, context))
+        moved = _extended(facts, context) if self.moves_all else context.x0
+        agreed = _projected(facts, moved)
         wished = self.guide(replace(context, x0=agreed)) if self.guide else None
         if wished is None:
             return _unguided(agreed, _loss(facts, context.x0), agreed - context.x0)
-        return replace(wished, x0=_projected(facts, wished.x0))
+        moved = _projected(facts, wished.x0) - agreed
+        return replace(wished, x0=agreed + moved * self._share_within_trust(moved, context))
+
+    def _share_within_trust(self, moved: Tensor, context: StepContext) -> Tensor:
+        """Returns the share of a move by wishes, `(b, 1, 1, 1)`, that the trust region allows.
+
+        Where most of a picture is known, the rest would else move for all of it.
+        """
+        assert self.guide is not None
+        free = (moved != 0).any(dim=1, keepdim=True).float().mean(dim=(1, 2, 3), keepdim=True)
+        of_free = rms(moved) / free.sqrt().clamp(min=1e-6)
+        limit = trust_radius(context, self.guide.strength)
+        return (limit / of_free).clamp(max=1.0)
 
 
 def _at(fact: Fact, progress: float) -> Fact:

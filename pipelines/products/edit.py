@@ -202,7 +202,7 @@ class EditSettings(_WithoutThese):
         needs=("prompt",),
     )
     start: float = shared.start(needs=edit_tasks.WISHES)
-    stop: float = shared.stop(needs=edit_tasks.WISHES)
+    stop: float = shared.stop(0.8, needs=edit_tasks.WISHES)
     repeats: int = shared.repeats(overruled=_repeats_off_by)
     eta: float = shared.noise()
     computed_by: str = shared.computed_by()
