@@ -147,11 +147,10 @@ def dps(steps: int, scale: float) -> Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "ours": ours(40),
-    "ours, 20 steps": ours(20),
-    "DDNM": ddnm(40),
-    "RePaint": repaint(20, 2, 1),
-    "DPS": dps(13, 10.0),
+    "ours": ours(20),
+    "DDNM": ddnm(20),
+    "RePaint": repaint(10, 2, 1),
+    "DPS": dps(7, 10.0),
 }
 
 

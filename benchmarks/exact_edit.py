@@ -112,7 +112,7 @@ def arms(mixture: Mixture, samples: int) -> dict[str, Arm]:
         scale: measure(mixture, edit.dps(steps, scale), tuning, samples) for scale in DPS_SCALES
     }
     best = min(tried, key=lambda scale: tried[scale].distance)
-    twice = edit.ours(20, 2, eta=1.0, repeats_from=0.0, repeats_to=1.0)
+    twice = edit.ours(10, 2, eta=1.0, repeats_from=0.0, repeats_to=1.0)
     return {**edit.ARMS, "ours, eta 1, twice": twice, "DPS": edit.dps(steps, best)}
 
 

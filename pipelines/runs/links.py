@@ -58,7 +58,7 @@ def _consistent(settings: type[Any], values: Mapping[str, Any]) -> tuple[Any, li
     except SettingsError as error:
         names = {field.name for field in dataclasses.fields(settings)}
         if error.subject in names - {*values} and is_picture(settings, error.subject):
-            return settings(**values), [error]
+            return settings(**values), [error] if values else []  # else it only opens a tab
         left_out = error.subject if error.subject in values else list(values)[-1]
         rest = {name: value for name, value in values.items() if name != left_out}
         checked, others = _consistent(settings, rest)
