@@ -57,6 +57,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.clip
 	$(BIN)/python -m benchmarks.emoji
 	$(BIN)/python -m benchmarks.exact
+	$(BIN)/python -m benchmarks.edit
+	$(BIN)/python -m benchmarks.edit --lesson --restyle --published --speed
+	$(BIN)/python -m benchmarks.exact_edit
 	$(BIN)/python -m benchmarks.finetuning
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.recipes --image-size 64 --mixed-precision bf16 \

@@ -4,6 +4,7 @@
     python -m benchmarks.edit --lesson          # three models fill in paintings
     python -m benchmarks.edit --published       # RePaint as it is published, 16 pictures
     python -m benchmarks.edit --restyle         # structure kept against target reached
+    python -m benchmarks.edit --speed           # time of a fill beside an unguided run
 
 All methods are settings of one loop, and take as many evaluations of the network. A backward pass
 counts two. Each picture loses what a mask covers: half of its 4x4 squares at random, a block in the
@@ -47,7 +48,9 @@ from pipelines.diffusion.sampling import Correction, StepContext
 from pipelines.diffusion.solvers import make_schedule
 from pipelines.models import checkpoints, ways
 from pipelines.models.checkpoints import Loaded
-from pipelines.products.edit import EditSettings, generate
+from pipelines.products import color, edit
+from pipelines.products.color import ColorSettings
+from pipelines.products.edit import EditSettings
 from training.core.data import hold_out
 from training.pictures.data import load_pictures
 from training.pictures.recipe import num_held_out
@@ -321,6 +324,28 @@ def print_published() -> None:
     print(markdown((*header, "Fréchet distance", "seam", "distance"), table))
 
 
+def print_speed(turns: int = 7) -> None:
+    """Prints how long a fill takes beside an unguided run, in turns."""
+    picture, redrawn = held_out("wikiart")[:1], mask_of("block", 64)
+    mask = images.to_data_uri(images.to_pil(redrawn[None, None] * 2 - 1)[0])
+    fill = EditSettings(image=images.to_data_uri(images.to_pil(picture)[0]), mask=mask)
+    runs: dict[str, tuple[Any, Any]] = {
+        "unguided": (color, ColorSettings(guidance_scale=0)),
+        "fill": (edit, fill),
+        "fill, with words": (edit, replace(fill, prompt="ships on the sea")),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(turns + 1):
+        for name, (product, settings) in runs.items():
+            began = time.perf_counter()
+            *_, _last = product.generate(settings, compare=False)
+            seconds[name].append(time.perf_counter() - began)
+    usual = statistics.median(seconds["unguided"][1:])
+    medians = {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    table = [[name, f"{found:.2f}", f"{found / usual:.2f}"] for name, found in medians.items()]
+    print(markdown(("run", "seconds", "of unguided"), table))
+
+
 def print_restyle(count: int) -> None:
     """Prints how much of scenes is kept, and how near to paintings they come, over strength."""
     scenes, paintings = held_out("scenes")[:count], looks(held_out("wikiart"))
@@ -343,7 +368,7 @@ def restyled(pictures: Tensor, strength: float) -> Tensor:
     for i, picture in enumerate(images.to_pil(pictures)):
         address = images.to_data_uri(picture)
         settings = EditSettings(image=address, task="restyle", strength=strength, seed=SEED + i)
-        *_, last = generate(settings, compare=False)
+        *_, last = edit.generate(settings, compare=False)
         results.append(images.to_tensor(last.pictures[0]))
     return torch.cat(results)
 
@@ -368,6 +393,7 @@ def main(
     lesson: Annotated[bool, typer.Option("--lesson", help="three models fill paintings")] = False,
     published: Annotated[bool, typer.Option("--published", help="RePaint as published")] = False,
     restyle: Annotated[bool, typer.Option("--restyle", help="kept against reached")] = False,
+    speed: Annotated[bool, typer.Option("--speed", help="time of a fill")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
 ) -> None:
     """Prints what editing reaches, beside published methods."""
@@ -378,7 +404,9 @@ def main(
         print_published()
     if restyle:
         print_restyle(pictures)
-    if not (lesson or published or restyle):
+    if speed:
+        print_speed()
+    if not (lesson or published or restyle or speed):
         print_methods(pictures)
     where = devices.describe_device(torch.device("cpu"))
     print(f"\nMeasured on {where}, PyTorch {torch.__version__}.")

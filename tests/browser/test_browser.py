@@ -11,11 +11,20 @@ from tabs import i18n
 from tests.browser.visits import NARROW, TABS, Visit, keep_screenshot, set_slider, visit
 
 
-def test_one_press_draws_the_row_that_the_readme_shows(wide: Visit):
+def test_one_press_draws_a_row_of_digits(wide: Visit):
     wide.part("draw").click()
     expect(wide.status).to_contain_text("Done in")
     expect(wide.tiles).to_have_count(20)
-    keep_screenshot(wide.page, "digits")
+
+
+def test_a_hole_that_is_filled_is_what_the_readme_shows(browser: Browser, served: str):
+    found = visit(browser, served, tab="Edit")
+    found.page.locator("#edit-examples").get_by_role("button").first.click()
+    expect(found.status).to_contain_text("An example")
+    expect(found.tiles).to_have_count(4)
+    expect(found.page.locator(".easel canvas")).to_be_visible()
+    keep_screenshot(found.page, "edit", whole=False)
+    found.leave()
 
 
 def test_the_colour_tab_is_the_first_and_is_open(browser: Browser, served: str):
