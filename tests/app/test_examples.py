@@ -102,7 +102,8 @@ def test_an_example_says_what_drew_it(name: str):
     assert list(found.revisions) == list(product_of(name).checkpoints(found.settings))
     record = provenance.read(path_of(name))
     assert found.revisions.items() >= record.revisions.items() > set()
-    assert set(record.facts["versions"]) == set(provenance.versions()) - {"openvino"}
+    known = set(provenance.versions())  # older examples were drawn without OpenVINO
+    assert known - {"openvino"} <= set(record.facts["versions"]) <= known | {"openvino"}
 
 
 def test_the_picture_on_the_shelf_is_the_first_one_of_the_run():
