@@ -14,8 +14,7 @@ EXPLANATION = Explanation(
     ),
     excerpts=(
         LOOP,
-        Excerpt("known", Known.__call__, "agreed = ", "wished = "),
-        Excerpt("again", Known.__call__, "return replace"),
+        Excerpt("known", Known.__call__, "facts = ", "return replace"),
         Excerpt("keep", Keep.project, "return "),
         Excerpt("grey", GreyIs.project, "return "),
         Excerpt("downsampled", Downsampled.project, "return "),
@@ -59,8 +58,10 @@ TEXTS = {
         "picture under noise. `vary` goes back to the noise that it would be drawn from, and "
         "begins beside it."
     ),
-    "caption.known": "Inside a step: what is known is put into the prediction; wishes move it.",
-    "caption.again": "After the wishes: what is known is put in once more.",
+    "caption.known": (
+        "Inside a step: what is known is put into the prediction, wishes move it, and what is "
+        "known is put in once more."
+    ),
     "caption.keep": "The nearest picture with the kept pixels: those take the place of its own.",
     "caption.grey": (
         "The nearest picture with a known grey: all three channels move, inside 0 to 255."

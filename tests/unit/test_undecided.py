@@ -149,7 +149,7 @@ def missing(kind: str) -> tuple[Keep, Tensor]:
     [
         *itertools.product(("squares", "block", "border"), (1.0, 100.0), (0.03,)),
         *itertools.product(("block",), (1e-4, 0.1), (0.03,)),
-        *itertools.product(("border",), (1e-4, 0.1), (0.12,)),
+        *itertools.product(("border",), (1e-4, 0.1), (0.2,)),
         ("squares", 0.1, 0.4),  # many corners at much noise: a few iterations are not enough
     ],
 )
