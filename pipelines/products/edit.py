@@ -370,8 +370,7 @@ def _scores(
     count = len(step.preview)
     if of_words:
         shown = [picture.expand(count, -1, -1, -1), step.preview]
-        before, after = words.scored_later(of_words.model, of_words.target, shown, step.total)
-        return before, after
+        return words.scored_later(of_words.model, of_words.target, shown, step.total)
     change = (step.preview - picture).square().mean(dim=(1, 2, 3)).sqrt() * 127.5
     return [0.0] * count, change.tolist()
 
@@ -402,8 +401,7 @@ def details(preview: Preview) -> dict[str, Any]:
 
 def curve(preview: Preview) -> Curve:
     """Returns the mean distance of the network's prediction from what is known, per step."""
-    is_known = edit_tasks.has_facts(preview.settings)
-    name = "curve_known" if is_known else "curve_picture"
+    name = "curve_known" if edit_tasks.has_facts(preview.settings) else "curve_picture"
     return Curve(name, [mean(step) for step in preview.losses], [])
 
 
