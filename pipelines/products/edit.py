@@ -359,8 +359,7 @@ def _originals(seen: Canvas, count: int) -> list[Image.Image]:
 def _distances(known: Sequence[Fact], picture: Tensor, x0: Tensor) -> list[float]:
     """Returns how far predictions are from what is known, else from the picture; 0 to 255."""
     facts = known or [losses.Keep(picture[0], picture.new_zeros(picture.shape[-2:]))]
-    squared = torch.stack([fact(x0) for fact in facts]).amax(dim=0)
-    return (127.5 * squared.sqrt()).tolist()
+    return (127.5 * torch.stack([fact(x0) for fact in facts]).amax(dim=0).sqrt()).tolist()
 
 
 def _scores(
@@ -370,7 +369,8 @@ def _scores(
     count = len(step.preview)
     if of_words:
         shown = [picture.expand(count, -1, -1, -1), step.preview]
-        return words.scored_later(of_words.model, of_words.target, shown, step.total)
+        before, after = words.scored_later(of_words.model, of_words.target, shown, step.total)
+        return before, after
     change = (step.preview - picture).square().mean(dim=(1, 2, 3)).sqrt() * 127.5
     return [0.0] * count, change.tolist()
 

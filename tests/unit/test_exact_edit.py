@@ -41,6 +41,7 @@ class PixelsAlone:
     """What is known of pixels, without what follows from it for the others."""
 
     keep: Keep
+    polyak: float = 2.0
 
     def __call__(self, x0: Tensor) -> Tensor:
         return self.keep(x0)
