@@ -46,9 +46,10 @@ def names_of(product: Product, group: str) -> list[str]:
 
 
 def text_of_tab(product: Product) -> str:
-    """Returns the name of the first wish that is written; empty if there is none."""
+    """Returns the name of the first wish that is written, or else of the first; or empty."""
     wishes = names_of(product, WISH)
-    return next((n for n in wishes if rule(product.settings, n).control == "text"), "")
+    written = [name for name in wishes if rule(product.settings, name).control == "text"]
+    return next(iter([*written, *wishes]), "")
 
 
 def thumbnails(product: Product) -> dict[str, Any]:

@@ -213,7 +213,11 @@ def sample(
     step_generators, shape = generators or [], noise.shape[1:]
     # Noise of recurrence has its own generators, so that it does not change that of the steps.
     again_generators = [spawn(generator) for generator in step_generators]
-    draw_fresh = fresh_noise or (lambda schedule, index: draw_noise(step_generators, shape))
+
+    def draw_fresh(visit: Visit) -> Tensor:
+        if fresh_noise and not visit.is_again:
+            return fresh_noise(schedule, visit.index)
+        return draw_noise(again_generators if visit.is_again else step_generators, shape)
 
     def steps() -> Iterator[SampleStep]:
         x_t, before = noise, ()
@@ -221,10 +225,7 @@ def sample(
             index = visit.index
             with devices.device_lock(x_t.device), torch.no_grad():
                 prediction = denoise(x_t, index)  # predict and guide
-                fresh = None
-                if eta:
-                    again = draw_noise(again_generators, shape) if visit.is_again else None
-                    fresh = draw_fresh(schedule, index) if again is None else again
+                fresh = draw_fresh(visit) if eta else None
                 step = _advance(denoise, prediction, before, eta, fresh)
                 x_t, before = step.x_prev, (prediction.estimate, *before[:1])
                 if visit.back_to is not None:

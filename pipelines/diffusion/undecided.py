@@ -59,27 +59,30 @@ class Undecided:
     def moved(self, onto: Callable[[Tensor], Tensor], residual: Tensor) -> Tensor:
         """Returns how pictures move, `(b, c, h, w)`, so that a part of them moves by `residual`.
 
-        Solved by conjugate gradients, with the inverse covariance as preconditioner.
+        Solved by conjugate gradients, with the inverse covariance as preconditioner. Each direction
+        is made conjugate to all before it: rounding would undo that within a few iterations, and
+        a picture would depend on its batch.
 
         Args:
             onto: projection to what is known, pictures to pictures; linear.
             residual: `(b, c, h, w)`, what is missing there, with `onto(residual) == residual`.
         """
         stiffness = 1 / self.variances
-        multiplier, left = torch.zeros_like(residual), residual
-        conditioned = onto(_filtered(left, stiffness))
-        direction, product = conditioned, _dot(left, conditioned)
-        enough = _TOLERANCE * rms(residual)
+        multiplier, left, enough = torch.zeros_like(residual), residual, _TOLERANCE * rms(residual)
+        done: list[tuple[Tensor, Tensor]] = []
         for _ in range(_MOST_ITERATIONS):
             is_open = rms(left) > enough  # (b, 1, 1, 1); each picture as if it were alone
             if not bool(is_open.any()):
                 break
+            left = is_open * left
+            direction = onto(_filtered(left, stiffness))
+            for earlier, image in done:
+                direction = direction - _dot(direction, image) * earlier
             image = onto(self.spread(direction))
-            step = is_open * product / _dot(direction, image)
+            energy = _dot(direction, image).clamp(min=1e-20)
+            step = _dot(left, direction) / energy
             multiplier, left = multiplier + step * direction, left - step * image
-            conditioned = onto(_filtered(left, stiffness))
-            before, product = product, _dot(left, conditioned)
-            direction = conditioned + product / before * direction
+            done.append((direction, image / energy))
         return self.spread(multiplier)
 
 
@@ -129,5 +132,5 @@ def _axes(channels: int) -> Tensor:
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """Returns the inner product of each pair of pictures, `(b, 1, 1, 1)`, above 0."""
-    return (first * second).sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)
+    """Returns the inner product of each pair of pictures, `(b, 1, 1, 1)`."""
+    return (first * second).sum(dim=(1, 2, 3), keepdim=True)

@@ -359,8 +359,7 @@ def _originals(seen: Canvas, count: int) -> list[Image.Image]:
 def _distances(known: Sequence[Fact], picture: Tensor, x0: Tensor) -> list[float]:
     """Returns how far predictions are from what is known, else from the picture; 0 to 255."""
     facts = known or [losses.Keep(picture[0], picture.new_zeros(picture.shape[-2:]))]
-    squared = torch.stack([fact(x0) for fact in facts]).amax(dim=0)
-    return (127.5 * squared.sqrt()).tolist()
+    return (127.5 * torch.stack([fact(x0) for fact in facts]).amax(dim=0).sqrt()).tolist()
 
 
 def _scores(
@@ -402,8 +401,7 @@ def details(preview: Preview) -> dict[str, Any]:
 
 def curve(preview: Preview) -> Curve:
     """Returns the mean distance of the network's prediction from what is known, per step."""
-    is_known = edit_tasks.has_facts(preview.settings)
-    name = "curve_known" if is_known else "curve_picture"
+    name = "curve_known" if edit_tasks.has_facts(preview.settings) else "curve_picture"
     return Curve(name, [mean(step) for step in preview.losses], [])
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.mixture import load_mixture
 from pipelines.core import images
 from pipelines.core.rules import validate
-from pipelines.diffusion import sampling
-from pipelines.diffusion.inversion import inverted, neighbours
+from pipelines.diffusion import inversion, sampling
+from pipelines.diffusion.inversion import EVALUATIONS, inverted, neighbours
 from pipelines.diffusion.noise import draw_noise, image_generators, seeded
 from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import make_schedule
@@ -190,6 +190,32 @@ def test_pixels_of_a_gaussian_are_scaled_to_noise():
     noise = inverted(gaussian(std, schedule), x0, schedule, prediction_type="sample")
     # The flow of probability maps quantiles to quantiles, for a Gaussian a multiplication.
     torch.testing.assert_close(noise, x0 / std, rtol=0.02, atol=0)
+
+
+def test_every_step_back_evaluates_the_network_at_its_own_timestep():
+    schedule = make_schedule(COSINE, solver="ddim", num_inference_steps=5, device="cpu")
+    asked: list[int] = []
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        asked.append(int(t))
+        return torch.tanh(x_t)
+
+    inverted(predict, torch.zeros(1, 1, 2, 2), schedule, prediction_type="sample")
+    expected = [int(t) for t in schedule.timesteps.flip(0)]
+    assert asked == [t for t in expected for _ in range(EVALUATIONS)]
+
+
+def test_finding_the_noise_anew_leads_back_nearer_to_the_picture(monkeypatch: pytest.MonkeyPatch):
+    schedule = make_schedule(COSINE, solver="ddim", num_inference_steps=12, device="cpu")
+    x0, predict = torch.tensor([0.8, -0.3, 0.1, -0.9]).view(1, 1, 2, 2), gaussian(0.5, schedule)
+    distances = []
+    for evaluations in (1, EVALUATIONS, 40):
+        monkeypatch.setattr(inversion, "EVALUATIONS", evaluations)
+        noise = inverted(predict, x0, schedule, prediction_type="sample")
+        steps = sampling.sample(predict, noise, schedule, prediction_type="sample", clip=False)
+        distances.append(float((list(steps)[-1].x_prev - x0).abs().max()))
+    assert distances[1] < distances[0] / 3
+    assert distances[2] < distances[1]
 
 
 def test_a_picture_that_the_model_knows_alone_is_inverted_to_finite_noise():
