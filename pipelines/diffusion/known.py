@@ -69,10 +69,11 @@ class Known:
         moved = _extended(facts, context) if self.moves_all else context.x0
         agreed = _projected(facts, moved)
         wished = self.guide(replace(context, x0=agreed)) if self.guide else None
-        if wished is None:
-            return _unguided(agreed, _loss(facts, context.x0), agreed - context.x0)
-        moved = _projected(facts, wished.x0) - agreed
-        return replace(wished, x0=agreed + moved * self._share_within_trust(moved, context))
+        if wished is None or not facts:
+            return wished or _unguided(agreed, _loss(facts, context.x0), agreed - context.x0)
+        x0 = _projected(facts, wished.x0)
+        too_much = 1 - self._share_within_trust(x0 - agreed, context)  # 0 leaves x0 to the bit
+        return replace(wished, x0=x0 - too_much * (x0 - agreed))
 
     def _share_within_trust(self, moved: Tensor, context: StepContext) -> Tensor:
         """Returns the share of a move by wishes, `(b, 1, 1, 1)`, that the trust region allows.

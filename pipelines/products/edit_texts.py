@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.diffusion.known import Known
-from pipelines.diffusion.losses import Downsampled, GreyIs, Keep
+from pipelines.diffusion.losses import Downsampled, Keep
 from pipelines.runs.explanation import LOOP, SOLVER_LINKS, STEP, Excerpt, Explanation
 
 EXPLANATION = Explanation(
@@ -14,9 +14,8 @@ EXPLANATION = Explanation(
     ),
     excerpts=(
         LOOP,
-        Excerpt("known", Known.__call__, "facts = ", "return replace"),
+        Excerpt("known", Known.__call__, "agreed = ", "return replace"),
         Excerpt("keep", Keep.project, "return "),
-        Excerpt("grey", GreyIs.project, "return "),
         Excerpt("downsampled", Downsampled.project, "return "),
     ),
     links=(
@@ -63,8 +62,5 @@ TEXTS = {
         "known is put in once more."
     ),
     "caption.keep": "The nearest picture with the kept pixels: those take the place of its own.",
-    "caption.grey": (
-        "The nearest picture with a known grey: all three channels move, inside 0 to 255."
-    ),
     "caption.downsampled": "The nearest picture that becomes a known small one.",
 }
