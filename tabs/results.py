@@ -69,6 +69,7 @@ def updates(
         stopped: whether the run ended with this preview; it can be taken away like a finished one.
     """
     is_last = preview.finished or stopped
+    preview = preview.at_full_size() if is_last else preview
     status = status or (
         common.run_status(preview, language)
         if preview.finished or not stopped

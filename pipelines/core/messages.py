@@ -192,8 +192,8 @@ MESSAGES: dict[str, str] = MODEL_MESSAGES | {
         "Other programs and messengers often remove that."
     ),
     "record_left_out": (
-        "The picture given as {name} was too large to be kept in this file: open the file that "
-        "the Save button gave instead."
+        "The picture given as {name} was left out of this file, as wished or because it is large: "
+        "open the file that the Save button gave instead."
     ),
     "record_damaged": "What the picture says of how it was made is damaged.",
     "record_tab": "tab must be one of {accepted}, got {got}.",

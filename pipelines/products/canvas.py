@@ -17,6 +17,13 @@ from pipelines.core.rules import crop_numbers
 Agreed = Callable[[Tensor, Tensor], Tensor]
 """Drawn squares `(b, 3, s, s)` and that of the picture `(1, 3, s, s)` to squares that agree."""
 
+MOST_PX = 1024
+"""Longest side of a picture that is made larger."""
+
+LEAST_GREY = 0.05
+"""A mask below it is black: there is no step in which the pixel would be free."""
+
+_PLANES = ("pixels", "redrawn", "opacity", "marked")
 _ROOM = 1.6  # side of the square that is seen, in sides of what is redrawn
 _SOFT_SHARE = 0.1  # of the side of a square without a mask, along which it fades in
 
@@ -31,14 +38,17 @@ class Canvas:
         square: left edge, top edge and side of what the model sees, in pixels; it may reach beyond
             the picture, where that is narrower than what is redrawn.
         has_mask: whether somebody said what is redrawn; else it is the square.
-        is_layer: whether the picture lies over what is drawn, as one with a transparent ground.
+        opacity: `(h, w)` in [0, 1] of a picture that lies over what is drawn, as one with a
+            transparent ground; None is opaque.
+        marked: `(h, w)`, what is redrawn of an opaque picture; None is `redrawn`.
     """
 
     pixels: Tensor
     redrawn: Tensor
     square: tuple[int, int, int]
     has_mask: bool
-    is_layer: bool = False
+    opacity: Tensor | None = None
+    marked: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,8 +57,9 @@ class Canvas:
 
     def seen(self, size_px: int) -> Tensor:
         """Returns the square as the model draws it, `(1, 3, size_px, size_px)` in [-1, 1]."""
-        weights = self._cut(1 - self.redrawn if self.is_layer else torch.ones_like(self.redrawn))
-        known = _resized(self._cut(self.pixels) * weights, size_px)
+        opacity = torch.ones_like(self.redrawn) if self.opacity is None else self.opacity
+        weights = self._cut(opacity, beyond=None)
+        known = _resized(self._cut(self.pixels, beyond=None) * weights, size_px)
         return known / _resized(weights, size_px).clamp(min=1e-3)
 
     def free(self, size_px: int) -> Tensor:
@@ -73,7 +84,7 @@ class Canvas:
         left, top, side = self.square
         squares = _resized(drawn.float().cpu(), side)
         if agreed is not None:
-            squares = agreed(squares, self._cut(self.pixels))
+            squares = agreed(squares, self._cut(self.pixels, beyond=None))
         rows, columns = self._inside
         of_square = squares[:, :, rows.start - top : rows.stop - top]
         of_square = of_square[..., columns.start - left : columns.stop - left]
@@ -84,8 +95,9 @@ class Canvas:
 
     def original(self) -> Image.Image:
         """Returns the picture that came; what is transparent is white."""
-        share = self.redrawn if self.is_layer else torch.zeros_like(self.redrawn)
-        return images.to_pil(torch.lerp(self.pixels, torch.ones_like(self.pixels), share)[None])[0]
+        white = torch.ones_like(self.pixels)
+        over_white = self.pixels if self.opacity is None else white.lerp(self.pixels, self.opacity)
+        return images.to_pil(over_white[None])[0]
 
     def shrunk(self, longest_px: int) -> Canvas:
         """Returns the canvas with a longest side of at most that many pixels."""
@@ -93,12 +105,18 @@ class Canvas:
         if scale >= 1:
             return self
         width, height = (max(1, round(scale * length)) for length in self.size)
-        pixels, redrawn = (
-            F.interpolate(plane, (height, width), mode="area")[0]
-            for plane in (self.pixels[None], self.redrawn[None, None])
-        )
+
+        def small(plane: Tensor) -> Tensor:
+            whole = plane.reshape(1, -1, *self.redrawn.shape)
+            return F.interpolate(whole, (height, width), mode="area").view(
+                *plane.shape[:-2], height, width
+            )
+
         left, top, side = (round(scale * number) for number in self.square)
-        return replace(self, pixels=pixels, redrawn=redrawn[0], square=(left, top, max(1, side)))
+        planes = {
+            n: small(p) for n, p in vars(self).items() if isinstance(p, Tensor) and n in _PLANES
+        }
+        return replace(self, square=(left, top, max(1, side)), **planes)
 
     @property
     def inside(self) -> Tensor:
@@ -115,18 +133,20 @@ class Canvas:
             slice(max(left, 0), min(left + side, width)),
         )
 
-    def _cut(self, plane: Tensor, beyond: float = 0.0) -> Tensor:
+    def _cut(self, plane: Tensor, beyond: float | None) -> Tensor:
         """Returns the square of `(h, w)` or `(c, h, w)`, as `(1, c, side, side)`.
 
         Args:
             plane: values of the picture.
-            beyond: value of pixels that the picture does not have.
+            beyond: value of pixels that the picture does not have; None is that of its edge.
         """
         left, top, side = self.square
         rows, columns = self._inside
         cut = plane[..., rows, columns].reshape(1, -1, _length(rows), _length(columns))
         over = (columns.start - left, left + side - columns.stop)
         under = (rows.start - top, top + side - rows.stop)
+        if beyond is None:
+            return F.pad(cut, (*over, *under), mode="replicate")
         return F.pad(cut, (*over, *under), value=beyond)
 
     @cached_property
@@ -134,19 +154,18 @@ class Canvas:
         """The share of what is drawn in each pixel, `(h, w)`; 0 where the picture is kept."""
         inside = torch.zeros_like(self.redrawn)
         inside[self._inside] = 1
-        if self.is_layer:
-            return self.redrawn * inside
-        area = (self.redrawn * inside > 0).float()
-        return area if self.softness_px < 1 else _faded(area, self.softness_px)
+        marked = self.redrawn if self.marked is None else self.marked
+        area = (marked * inside > 0).float()
+        share = area if self.softness_px < 1 else _faded(area, self.softness_px)
+        return share if self.opacity is None else torch.maximum(share, (1 - self.opacity) * inside)
 
     @property
     def softness_px(self) -> int:
         """How far a seam reaches into what is redrawn, in pixels of the picture."""
-        width, height = self.size
         side = self.square[2]
         if self.has_mask:
             return round(side / 64) if side > 64 else 0
-        return 0 if side >= min(width, height) and width == height else round(_SOFT_SHARE * side)
+        return 0 if self.inside.shape == self.redrawn.shape else round(_SOFT_SHARE * side)
 
 
 def _length(part: slice) -> int:
@@ -185,32 +204,40 @@ def canvas(image: str, mask: str, crop: str, *, takes_transparency: bool) -> Can
         image: address of the picture.
         mask: address of a mask of its size; empty is all.
         crop: as the setting; empty is chosen from what is redrawn.
-        takes_transparency: whether what is transparent is redrawn, where there is no mask.
+        takes_transparency: whether what is transparent is redrawn.
     """
     picture = images.from_data_uri(image)
-    is_layer = takes_transparency and not mask and picture.has_transparency_data
-    if is_layer:
+    opacity, pixels = None, images.to_tensor(picture)[0]  # on white, where it is transparent
+    shape = pixels.shape[1:]
+    if takes_transparency and picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        redrawn = 1 - images.to_mask(layer.getchannel("A"))
+        opacity = images.to_mask(layer.getchannel("A"))
         pixels = images.to_tensor(layer.convert("RGB"))[0]
-    else:
-        pixels = images.to_tensor(picture)[0]
-        shape = pixels.shape[1:]
-        redrawn = images.to_mask(images.from_data_uri(mask)) if mask else torch.ones(shape)
-    has_mask = bool(mask) or is_layer
+    of_mask = _marked(mask) if mask else torch.ones(shape)
+    marked, redrawn = None, of_mask
+    if opacity is not None and of_mask.shape == shape:  # else refused by `check_canvas`
+        marked = of_mask if mask else torch.zeros(shape)
+        redrawn = torch.maximum(marked, 1 - opacity)
+    has_mask = bool(mask) or opacity is not None
     square = crop_numbers(crop) if crop else _square(redrawn, has_mask)
-    return Canvas(pixels, redrawn, square, has_mask, is_layer)
+    return Canvas(pixels, redrawn, square, has_mask, opacity, marked)
+
+
+def _marked(mask: str) -> Tensor:
+    """Returns a mask `(h, w)`, in which what is nearly black is black."""
+    values = images.to_mask(images.from_data_uri(mask))
+    return torch.where(values < LEAST_GREY, 0.0, values)
 
 
 def _square(redrawn: Tensor, has_mask: bool) -> tuple[int, int, int]:
-    """Returns a square around what is redrawn with room around it, or in the middle.
+    """Returns a square around what is redrawn with room around it, or around all of the picture.
 
     It reaches beyond the picture where that is narrower than what is redrawn, and where the square
     would show nothing that is kept otherwise.
     """
     height, width = redrawn.shape
     if not has_mask:
-        side = min(height, width)
+        side = max(height, width)
         return (width - side) // 2, (height - side) // 2, side
     rows, columns = (
         (redrawn > 0).any(dim=dim).nonzero().flatten().tolist() or [0] for dim in (1, 0)
@@ -242,14 +269,14 @@ def enlarged(canvas: Canvas, size_px: int) -> Canvas:
         size_px: side of what the model draws.
     """
     *corner, side = canvas.square
-    if side >= size_px:
+    scale = size_px / side
+    if scale <= 1 or max(canvas.size) * scale > MOST_PX:
         return canvas
-    width, height = (round(length * size_px / side) for length in canvas.size)
+    width, height = (round(length * scale) for length in canvas.size)
     left, top = (
-        min(round(at * size_px / side), length - size_px)
+        min(round(at * scale), length - size_px) if length >= size_px else round(at * scale)
         for at, length in zip(corner, (width, height), strict=True)
     )
     pixels = F.interpolate(canvas.pixels[None], (height, width), mode="bicubic").clamp(-1, 1)[0]
     redrawn = F.interpolate(canvas.redrawn[None, None], (height, width), mode="nearest-exact")
-    square = (left, top, size_px)
-    return Canvas(pixels, redrawn[0, 0], square, canvas.has_mask, canvas.is_layer)
+    return Canvas(pixels, redrawn[0, 0], (left, top, size_px), canvas.has_mask)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from pipelines.core import images
-from pipelines.core.later import Later
 from pipelines.core.rules import (
     Choice,
     ColorOrNone,
@@ -33,14 +30,13 @@ from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.inversion import EVALUATIONS
 from pipelines.diffusion.known import Fact, Known
 from pipelines.diffusion.methods import TEXT_METHODS, Method
-from pipelines.diffusion.sampling import SampleStep
 from pipelines.models import checkpoints, clip, ways
 from pipelines.models.checkpoints import Loaded
-from pipelines.models.clip import Clip
 from pipelines.models.names import CLIPS
-from pipelines.products import edit_tasks, guided, words
+from pipelines.products import edit_previews, edit_tasks, guided, words
 from pipelines.products import guided_settings as shared
 from pipelines.products.canvas import Canvas
+from pipelines.products.edit_previews import Words
 from pipelines.products.edit_texts import EXPLANATION, TEXTS
 from pipelines.products.guided_settings import check_guidance, method_of
 from pipelines.runs import comparison
@@ -227,6 +223,7 @@ class Preview(comparison.Preview):
         score_before: of the picture that came, per image; see `facts`.
         score_after: of each edited picture.
         unseen_words: words of the prompts that are not in the CLIP's training data, in any script.
+        whole: of a preview before the last, `pictures` and `unguided` at the size of the picture.
     """
 
     clip_revision: str
@@ -234,20 +231,19 @@ class Preview(comparison.Preview):
     score_before: Sequence[float]
     score_after: Sequence[float]
     unseen_words: list[str]
+    whole: Sequence[Sequence[Image.Image]] = ()
+
+    def at_full_size(self) -> Self:
+        if not self.whole:
+            return self
+        pictures, came = self.whole
+        return replace(self, pictures=pictures, unguided=came if self.unguided else [], whole=())
 
     @property
     def revisions(self) -> dict[str, str]:
         """The revisions of the model and, with words, of the CLIP, by key."""
         own = super().revisions
         return {**own, self.settings.clip_model: self.clip_revision} if self.clip_revision else own
-
-
-@dataclass(frozen=True)
-class _Words:
-    """The CLIP of a run and what it compares pictures with."""
-
-    model: Clip
-    target: words.Target
 
 
 def has_words(settings: EditSettings) -> bool:
@@ -280,7 +276,7 @@ def work(settings: EditSettings, *, compare: bool = True) -> Work:
 
 
 def wishes_of(
-    settings: EditSettings, seen: Canvas, size_px: int, of_words: _Words | None
+    settings: EditSettings, seen: Canvas, size_px: int, of_words: Words | None
 ) -> list[losses.Term]:
     """Returns the losses of the wishes; the colour comes last, so nothing moves x0 after it."""
     terms = [losses.Term(losses.Symmetry(settings.symmetry))] if settings.symmetry != "none" else []
@@ -312,12 +308,12 @@ def generate(settings: EditSettings, *, compare: bool = True) -> Iterator[Previe
     if has_words(settings):
         model = clip.load(settings.clip_model)
         model = model.by(ways.asked(settings.computed_by, model.device))
-        of_words = _Words(model, words.target_of(settings, model))
+        of_words = Words(model, words.target_of(settings, model))
     seen = edit_tasks.canvas_of(settings, loaded.checkpoint.size_px)
     return _generate(settings, run_of(settings, loaded, seen, of_words), seen, of_words, compare)
 
 
-def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Words | None) -> Run:
+def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: Words | None) -> Run:
     """Returns a run that is ready to draw; the settings must be checked."""
     size_px = loaded.checkpoint.size_px
     facts = edit_tasks.facts_of(settings, seen, size_px)
@@ -327,52 +323,31 @@ def run_of(settings: EditSettings, loaded: Loaded, seen: Canvas, of_words: _Word
 
 
 def _generate(
-    settings: EditSettings, run: Run, seen: Canvas, of_words: _Words | None, compare: bool
+    settings: EditSettings, run: Run, seen: Canvas, of_words: Words | None, compare: bool
 ) -> Iterator[Preview]:
-    loaded, distances = run.loaded, list[list[float]]()
+    loaded, far = run.loaded, list[list[float]]()
     picture = seen.seen(loaded.checkpoint.size_px).to(loaded.device)  # (1, 3, s, s)
     known = run.guide.facts if isinstance(run.guide, Known) else ()
     unseen = words.unseen_words(settings, of_words.model) if of_words else []
-    small = seen.shrunk(_PREVIEW_PX)
+    free, small = seen.free(picture.shape[-1]).to(picture), seen.shrunk(_PREVIEW_PX)
     for step, _, preview in comparison.side_by_side(run.steps(), None, settings, loaded):
-        distances.append(_distances(known, picture, step.x0_network))
-        whole = seen if preview.finished else small
-        agreed = edit_tasks.agreed if settings.task == "colorize" and preview.finished else None
-        shown = Later(partial(whole.put_back, step.preview, agreed))
-        before, after = _scores(settings, of_words, picture, step)
-        came = Later(partial(_originals, whole, len(step.preview)))
+        far.append(edit_previews.distances(known, picture, step.x0_network))
+        agreed = edit_tasks.agreed if settings.task == "colorize" else None
+        whole = edit_previews.edited_and_came(seen, step.preview, agreed)
+        shown, came = (
+            whole if preview.finished else edit_previews.edited_and_came(small, step.preview)
+        )
+        drawn = torch.where(free > 0, step.preview, picture)
+        before, after = edit_previews.scores(of_words, picture, drawn, step.total)
         yield Preview(
             **vars(preview) | {"pictures": shown, "unguided": came if compare else []},
             clip_revision=of_words.model.revision if of_words else "",
-            losses=list(distances),
+            losses=list(far),
             score_before=before,
             score_after=after,
             unseen_words=unseen,
+            whole=() if preview.finished else whole,
         )
-
-
-def _originals(seen: Canvas, count: int) -> list[Image.Image]:
-    """Returns the picture that came, once for each edited one."""
-    return [seen.original()] * count
-
-
-def _distances(known: Sequence[Fact], picture: Tensor, x0: Tensor) -> list[float]:
-    """Returns how far predictions are from what is known, else from the picture; 0 to 255."""
-    facts = known or [losses.Keep(picture[0], picture.new_zeros(picture.shape[-2:]))]
-    return (127.5 * torch.stack([fact(x0) for fact in facts]).amax(dim=0).sqrt()).tolist()
-
-
-def _scores(
-    settings: EditSettings, of_words: _Words | None, picture: Tensor, step: SampleStep
-) -> tuple[Sequence[float], Sequence[float]]:
-    """Returns the scores of the picture that came and of the edited ones; see `facts`."""
-    count = len(step.preview)
-    if of_words:
-        shown = [picture.expand(count, -1, -1, -1), step.preview]
-        before, after = words.scored_later(of_words.model, of_words.target, shown, step.total)
-        return before, after
-    change = (step.preview - picture).square().mean(dim=(1, 2, 3)).sqrt() * 127.5
-    return [0.0] * count, change.tolist()
 
 
 def facts(preview: Preview) -> dict[str, Any]:

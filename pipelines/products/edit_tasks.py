@@ -88,6 +88,8 @@ def has_facts(settings: EditSettings) -> bool:
 def has_wishes(settings: EditSettings) -> bool:
     """Returns whether anything is wished besides what is known."""
     own = plugins.losses_used_by(settings)
+    if settings.task in ("restyle", "vary") and settings.strength == 0:
+        return False  # nothing is redrawn
     return bool(settings.prompt or has_color(settings) or settings.palette or own) or (
         settings.symmetry != "none"
     )

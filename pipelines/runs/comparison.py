@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 from torch import Tensor
@@ -75,6 +75,10 @@ class Preview:
     @property
     def finished(self) -> bool:
         return self.step == self.total_steps
+
+    def at_full_size(self) -> Self:
+        """Returns the preview with pictures as the last one would have them, to be taken away."""
+        return self
 
     @property
     def num_bytes(self) -> int:

@@ -143,7 +143,7 @@ def test_records_do_not_make_a_page_heavy(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(results, "MAX_RECORDS", 1000)
     *_, last = PRODUCTS["color"].run(SETTINGS["masked"])
     html = results.tiles(PRODUCTS["color"], last, "en", with_records=True)
-    with pytest.raises(provenance.RecordError, match=r"^The picture given as mask was too large"):
+    with pytest.raises(provenance.RecordError, match=r"^The picture given as mask was left out"):
         provenance.read(saved_from(html, tmp_path)[0])
 
 

@@ -44,9 +44,9 @@ def test_the_square_leaves_room_around_what_is_redrawn():
     assert top + side > 420
 
 
-def test_without_a_mask_the_square_is_the_middle_of_the_picture():
-    assert canvas_of(noisy((200, 150))).square == (25, 0, 150)
-    assert canvas_of(noisy((150, 200))).square == (0, 25, 150)
+def test_without_a_mask_the_square_holds_all_of_the_picture():
+    assert canvas_of(noisy((200, 150))).square == (0, -25, 200)
+    assert canvas_of(noisy((150, 200))).square == (-25, 0, 200)
 
 
 # --- squares that reach beyond the picture -------------------------------------------------------

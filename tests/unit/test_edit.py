@@ -152,7 +152,9 @@ def test_every_method_goes_with_every_task_and_with_wishes(task: str, method: st
 
 @pytest.mark.usefixtures("tiny_checkpoints")
 @pytest.mark.parametrize(
-    "off", [{"guidance_scale": 0.0}, {"start": 1.0}, {"stop": 0.0}], ids=lambda off: next(iter(off))
+    "off",
+    [{"guidance_scale": 0.0}, {"start": 1.0, "stop": 1.0}, {"stop": 0.0}],
+    ids=lambda off: next(iter(off)),
 )
 def test_wishes_that_are_off_change_no_pixel(off: dict[str, Any]):
     wishes = {"color": "red", "symmetry": "top-bottom"}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pipelines.core.errors import SettingsError, show
 from pipelines.core.rules.base import Rule
+from pipelines.core.typed import plain_number
 
 _NUMBERS = re.compile(r"\s*(\d{1,5})(?:\s*[,;]\s*|\s+)(\d{1,5})(?:\s*[,;]\s*|\s+)(\d{1,5})\s*")
 
@@ -29,7 +30,7 @@ class Crop(Rule):
     def check(self, name: str, value: Any) -> str:
         if value == "":
             return ""
-        found = _NUMBERS.fullmatch(value) if isinstance(value, str) else None
+        found = _NUMBERS.fullmatch(plain_number(value)) if isinstance(value, str) else None
         if found is None or int(found[3]) < self.least_side_px:
             raise SettingsError("crop", name=name, least=self.least_side_px, got=show(value))
         return ", ".join(str(int(number)) for number in found.groups())
