@@ -23,6 +23,8 @@
   // Sentences: templates of the page, in its language.
   const fill = (name, values) =>
     (byId(`canvas-${name}`)?.textContent ?? '').trim().replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  const allWords = () =>
+    [...document.querySelectorAll('.template[id^=canvas-]')].map(one => one.textContent).join('\n');
   const lines = {note: null, error: null};
   const say = (kind, told = null) => {
     lines[kind] = told;
@@ -49,8 +51,10 @@
     const line = host.querySelector('.facts');
     if (line.textContent !== text) line.textContent = text;
   };
+  let words = '';
   const relabel = () => {
     if (!host) return;
+    words = allWords();
     board.setAttribute('aria-label', fill('label', {}));
     host.querySelector('.keys').textContent = fill('keys', {});
     host.querySelector('.empty').textContent = fill('empty', {});
@@ -651,7 +655,9 @@
     new ResizeObserver(repaint).observe(board);
   };
 
-  new MutationObserver(relabel).observe(document.documentElement, {attributes: true, attributeFilter: ['lang']});
+  // Gradio may put the sentences on the page after the canvas, and after the language changes.
+  new MutationObserver(() => allWords() === words || relabel())
+    .observe(document.body, {childList: true, subtree: true, characterData: true});
 
   window.studio.canvas = {
     // Takes the element that Gradio has made, and the function that sends its events.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from playwright.sync_api import Browser, Locator, expect
 from pipelines.core import images
 from tests.browser.visits import (
     NARROW,
+    WIDE,
     Visit,
     arrive,
     facts_in,
@@ -504,4 +506,31 @@ def test_the_tab_speaks_every_language_and_fits_a_phone(
     assert (canvas(found).get_attribute("aria-label") or "").startswith(label)
     assert found.width() == NARROW[0]
     keep_screenshot(found.page, f"edit-{language}-{dark}")
+    found.leave()
+
+
+@pytest.mark.parametrize(
+    ("locale", "size", "words"),
+    [
+        ("en-GB", WIDE, ("Drop a picture here", "The picture to edit", "Arrow keys")),
+        ("zh-CN", NARROW, ("把图片拖到这里", "要编辑的图片", "方向键")),
+    ],
+)
+def test_the_empty_canvas_says_what_to_do_at_first_load_on_a_slow_page(
+    browser: Browser, served: str, locale: str, size: tuple[int, int], words: tuple[str, str, str]
+):
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]}, locale=locale, reduced_motion="reduce"
+    )
+    page.set_default_timeout(60_000)
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    found = Visit(page, "Edit")
+    found.watch(served)
+    page.goto(served)
+    page.locator("button[role=tab]").first.wait_for()
+    found.open_tab("Edit")
+    empty, label, help_line = words
+    expect(page.locator(".easel .empty")).to_contain_text(empty)
+    expect(page.locator(".easel canvas")).to_have_attribute("aria-label", re.compile(f"^{label}"))
+    expect(page.locator("#canvas-help")).to_contain_text(help_line)
     found.leave()
