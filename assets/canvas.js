@@ -76,6 +76,23 @@
   const texts = state => [
     addressOf(state.picture), maskAddress(state), state.square ? state.square.join(', ') : '',
   ];
+  // What was done by hand draws again where the page is live, as other controls do when they are let
+  // go. A picture of which "Fill in" has nothing to draw yet is no reason to draw.
+  const isDrawable = () => {
+    const {picture, mask} = now(), task = byId('edit-task')?.querySelector('input:checked')?.value;
+    return Boolean(picture && (task !== 'fill' || mask || hasClear(picture)));
+  };
+  const held = () => byId('edit-changed')?.querySelector('input, textarea')?.value;
+  const pressWhenHeld = () => {
+    const count = String(changes);
+    if (isDrawable()) window.studio.press('edit', () => held() === count && !stroke && !drag);
+  };
+  const clears = new WeakMap(); // whether some of a picture is transparent
+  const hasClear = picture => {
+    if (!clears.has(picture)) clears.set(picture, firstMask(picture).isAny);
+    return clears.get(picture);
+  };
+
   const send = () => {
     if (!host) {
       isUnsent = true;
@@ -678,9 +695,14 @@
     values() {
       sent = texts(now());
       changes += 1;
+      pressWhenHeld();
       return [...sent, String(changes)];
     },
-    picked: () => [picked, String(++changes)],
+    picked() {
+      changes += 1;
+      pressWhenHeld();
+      return [picked, String(changes)];
+    },
     tools: () => [tools.tool, tools.size],
     use,
     size(percent) {
@@ -700,7 +722,9 @@
     palette(before) {
       const {picture} = now(), found = picture && pictures.palette(picture);
       if (found) say('note', {name: 'palette', values: {palette: found}});
-      return [found || before, String(++changes)];
+      changes += 1;
+      pressWhenHeld();
+      return [found || before, String(changes)];
     },
   };
 }

@@ -451,6 +451,33 @@ def test_what_is_not_marked_comes_back_to_the_bit_and_the_file_brings_it_back(
     assert np.array_equal(mask_in(studio)[20:], mask[20:]), "the mask of the file is there too"
 
 
+def test_with_live_on_letting_the_brush_go_draws_what_the_canvas_shows(
+    tiny_checkpoints: Path, studio: Visit, photo: Path, begun: list[str], tmp_path: Path
+):
+    set_slider(studio.page, "edit-num-inference-steps", 3)
+    studio.part("live").locator("input").check()
+    bring(studio, photo)
+    studio.page.wait_for_timeout(500)
+    assert not begun, "nothing is marked yet"
+    with studio.drawn_anew():
+        drag(studio, (0.4, 0.5), (0.6, 0.5))
+    mask = mask_in(studio)
+    with studio.drawn_anew():
+        drag(studio, (0.4, 0.2), (0.6, 0.2))
+    settings = facts_in(studio.save(tmp_path / "live.png"))["settings"]
+    drawn = np.asarray(images.from_data_uri(settings["mask"]).convert("L"))
+    assert np.array_equal(drawn, mask_in(studio))
+    assert not np.array_equal(drawn, mask)
+    assert len(begun) == 2
+    with studio.drawn_anew():
+        press(studio, "undo")
+    assert len(begun) == 3
+    studio.part("live").locator("input").uncheck()
+    press(studio, "redo")
+    studio.page.wait_for_timeout(500)
+    assert len(begun) == 3, "live is off"
+
+
 def test_a_result_is_saved_without_the_picture_that_it_came_from(
     tiny_checkpoints: Path, studio: Visit, photo: Path, tmp_path: Path
 ):
