@@ -114,7 +114,7 @@ def families() -> set[str]:
             for name in names
         ),
         *(f"{own}{key}" for own in owns[1:] for key in ("title", "introduction", "run", "alt")),
-        *(f"{own}shared.{key}" for own in owns[1:] for key in ("cut", "unguided_alt")),
+        *(f"{own}shared.{key}" for own in owns[1:] for key in ("cut", "unguided_alt", "live_info")),
         *(f"{own}error.{kind}" for own in owns[1:] for kind in MESSAGES),
         *(f"edit.does.{task}" for task in edit_tasks.NAMES),
         *(f"{own}{part}.{g}" for own in owns for part in ("group", "group_help") for g in groups),
