@@ -31,6 +31,10 @@
     const line = host?.querySelector(`.${kind}`);
     if (line) line.textContent = told ? fill(told.name, told.values) : '';
   };
+  const hush = () => { // what was said of an earlier change
+    say('note');
+    say('error');
+  };
   const complain = error => {
     if (!error.told) throw error;
     say('note');
@@ -102,8 +106,18 @@
     trigger('input');
   };
 
-  const go = index => {
-    at = clamp(index, 0, states.length - 1);
+  // The state before or after this one that has a picture, or -1: without one, no tools are seen, so
+  // nothing would lead back.
+  const next = step => {
+    let index = at + step;
+    while (states[index] && !states[index].picture) index += step;
+    return states[index] ? index : -1;
+  };
+  const go = step => {
+    const index = next(step);
+    if (index < 0) return;
+    at = index;
+    hush();
     refresh();
     send();
   };
@@ -112,10 +126,10 @@
     if (!isMarked(state.mask)) state.mask = null;
     states = [...states.slice(Math.max(0, at + 2 - MOST_STATES), at + 1), state];
     at = states.length - 1;
+    hush();
     refresh();
   };
   const act = change => {
-    say('error');
     add(change);
     send();
   };
@@ -263,7 +277,7 @@
       board.style.aspectRatio = `${picture.width} / ${picture.height}`;
       board.style.setProperty('--ratio', picture.width / picture.height);
     }
-    for (const [id, isOff] of [['undo', at === 0], ['redo', at === states.length - 1]]) {
+    for (const [id, isOff] of [['undo', next(-1) < 0], ['redo', next(1) < 0]]) {
       const button = byId(`edit-${id}`);
       if (button) button.setAttribute('aria-disabled', String(isOff));
     }
@@ -293,10 +307,10 @@
   const begin = (point, tool) => {
     const {picture, mask} = now(), {width, height} = picture;
     const first = mask || tool === 'eraser' ? {mask: mask ?? new Uint8Array(width * height)} : firstMask(picture);
-    if (first.isAny) say('note', {name: 'transparent', values: {}});
     const shape = pictures.blank(width, height), live = pictures.blank(width, height);
     live.getContext('2d').drawImage(veilOf({picture, mask: first.mask}), 0, 0);
     stroke = {tool, mask: first.mask, shape, live, last: point, level: Math.round(2.55 * tools.amount)};
+    stroke.note = first.isAny ? {name: 'transparent', values: {}} : null;
     extend(point);
   };
 
@@ -333,12 +347,13 @@
 
   const finish = () => {
     if (!stroke) return;
-    const {tool, mask, shape, level} = stroke, data = pictures.pixels(shape);
+    const {tool, mask, shape, level, note} = stroke, data = pictures.pixels(shape);
     const painted = mask.slice();
     for (let i = 0; i < painted.length; i++)
       if (data[4 * i + 3] > 127) painted[i] = tool === 'eraser' ? 0 : level;
     stroke = null;
     act({mask: painted});
+    say('note', note);
   };
 
   // --- the square --------------------------------------------------------------------------------
@@ -522,6 +537,7 @@
     });
   };
   document.addEventListener('click', event => {
+    if (event.target.closest?.('#edit-draw')) say('error');
     const button = event.target.closest?.('.edit-this');
     if (button) editThis(button).catch(complain);
   });
@@ -633,8 +649,8 @@
     if (!now().picture) return;
     const isCommand = event.ctrlKey || event.metaKey;
     const done = () => event.preventDefault();
-    if (isCommand && key.toLowerCase() === 'z') done(), go(at + (event.shiftKey ? 1 : -1));
-    else if (isCommand && key.toLowerCase() === 'y') done(), go(at + 1);
+    if (isCommand && key.toLowerCase() === 'z') done(), go(event.shiftKey ? 1 : -1);
+    else if (isCommand && key.toLowerCase() === 'y') done(), go(1);
     else if (isCommand || event.altKey) return;
     else if (ARROWS[key]) done(), moveBy(ARROWS[key], event.shiftKey);
     else if (key === ' ' || key === 'Enter') done(), event.repeat || stamp();
@@ -713,8 +729,8 @@
       tools.amount = Number(percent);
     },
     choose: () => input.click(),
-    undo: () => go(at - 1),
-    redo: () => go(at + 1),
+    undo: () => go(-1),
+    redo: () => go(1),
     clear,
     invert,
     border,

@@ -209,6 +209,12 @@ def test_what_cannot_be_used_is_told_in_one_sentence_and_nothing_is_lost(
 def test_the_mouse_paints_erases_inverts_and_takes_back(studio: Visit, photo: Path):
     bring(studio, photo)
     assert held(studio, "mask") == ""
+    studio.page.locator("#canvas-file").set_input_files(tmp_path / "words.txt")
+    expect(told).to_contain_text("words.txt")
+    studio.part("draw").click()
+    expect(told).to_have_text("")
+    refusal = studio.page.locator("[data-testid=toast-body]")
+    expect(refusal).to_contain_text("Paint over what is to be drawn anew: nothing is marked yet.")
     drag(studio, (0.2, 0.5), (0.4, 0.5))
     painted = mask_in(studio)
     assert painted.shape == (SIZE[1], SIZE[0])
@@ -336,6 +342,24 @@ def test_a_border_is_added_transparent_or_marked(studio: Visit, photo: Path):
 def test_a_border_of_a_large_picture_makes_it_smaller_first(studio: Visit, tmp_path: Path):
     Image.new("RGB", (1000, 500), RED).save(tmp_path / "large.png")
     bring(studio, tmp_path / "large.png")
+    told = studio.page.locator(".easel .note")
+    expect(told).to_contain_text("There is a border now")
+    press(studio, "undo")
+    expect(told).to_have_text("")
+
+
+def test_undo_stops_at_the_first_picture(studio: Visit, photo: Path):
+    bring(studio, photo)
+    expect(studio.part("undo")).to_have_attribute("aria-disabled", "true")
+    canvas(studio).focus()
+    studio.page.keyboard.press("Control+z")
+    studio.part("undo").click(force=True)
+    expect(canvas(studio)).to_be_visible()
+    drag(studio, (0.2, 0.5), (0.4, 0.5))
+    expect(studio.part("undo")).to_have_attribute("aria-disabled", "false")
+    press(studio, "undo")
+    assert picture_in(studio).size == SIZE
+    expect(studio.part("redo")).to_have_attribute("aria-disabled", "false")
     press(studio, "border")
     width, height = picture_in(studio).size
     assert 1000 < width <= 1024
