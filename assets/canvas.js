@@ -47,11 +47,17 @@
     for (const value of mask) count += value > 0;
     return Math.max(1, Math.round(100 * count / mask.length));
   };
+  const clears = new WeakMap(); // whether some of a picture is transparent
+  const hasClear = picture => {
+    if (!clears.has(picture)) clears.set(picture, firstMask(picture).isAny);
+    return clears.get(picture);
+  };
   const tellFacts = () => {
     const {picture, mask} = now();
     if (!host) return;
     const values = {width: picture?.width, height: picture?.height, share: shareOf(mask)};
-    const text = picture ? fill(mask ? 'facts' : 'size', values) : '';
+    const unmarked = picture && hasClear(picture) ? 'size_clear' : 'size';
+    const text = picture ? fill(mask ? 'facts' : unmarked, values) : '';
     const line = host.querySelector('.facts');
     if (line.textContent !== text) line.textContent = text;
   };
@@ -91,12 +97,6 @@
     const count = String(changes);
     if (isDrawable()) window.studio.press('edit', () => held() === count && !stroke && !drag);
   };
-  const clears = new WeakMap(); // whether some of a picture is transparent
-  const hasClear = picture => {
-    if (!clears.has(picture)) clears.set(picture, firstMask(picture).isAny);
-    return clears.get(picture);
-  };
-
   const send = () => {
     if (!host) {
       isUnsent = true;

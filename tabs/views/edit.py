@@ -23,7 +23,8 @@ from tabs.view import Updates, View
 
 TOOLS = ("brush", "eraser", "square", "pick")
 TEMPLATES = (
-    *("label", "keys", "empty", "size", "facts", "shrunk", "small", "large", "unreadable"),
+    *("label", "keys", "empty", "size", "size_clear", "facts"),
+    *("shrunk", "small", "large", "unreadable"),
     *("transparent", "picked", "palette", "bordered", "bordered_smaller"),
 )
 """Sentences that `assets/canvas.js` fills in."""

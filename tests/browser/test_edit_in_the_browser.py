@@ -180,6 +180,11 @@ def test_transparency_is_kept(studio: Visit, tmp_path: Path):
     bring(studio, tmp_path / "emoji.png")
     assert picture_in(studio).getpixel((5, 5)) == (0, 0, 0, 0)
     assert picture_in(studio).getpixel((30, 5)) == (*RED, 255)
+    facts, note = studio.page.locator(".easel .facts"), studio.page.locator(".easel .note")
+    expect(facts).to_contain_text("“Fill in” draws what is transparent")
+    drag(studio, (0.8, 0.5), (0.9, 0.5))
+    expect(note).to_contain_text("What is transparent is marked too")
+    expect(facts).to_contain_text("% marked")
 
 
 def test_what_cannot_be_used_is_told_in_one_sentence_and_nothing_is_lost(
@@ -204,17 +209,17 @@ def test_what_cannot_be_used_is_told_in_one_sentence_and_nothing_is_lost(
         assert held(studio, "image") == before
     bring(studio, photo)
     expect(told).to_have_text("")
-
-
-def test_the_mouse_paints_erases_inverts_and_takes_back(studio: Visit, photo: Path):
-    bring(studio, photo)
-    assert held(studio, "mask") == ""
     studio.page.locator("#canvas-file").set_input_files(tmp_path / "words.txt")
     expect(told).to_contain_text("words.txt")
     studio.part("draw").click()
     expect(told).to_have_text("")
     refusal = studio.page.locator("[data-testid=toast-body]")
     expect(refusal).to_contain_text("Paint over what is to be drawn anew: nothing is marked yet.")
+
+
+def test_the_mouse_paints_erases_inverts_and_takes_back(studio: Visit, photo: Path):
+    bring(studio, photo)
+    assert held(studio, "mask") == ""
     drag(studio, (0.2, 0.5), (0.4, 0.5))
     painted = mask_in(studio)
     assert painted.shape == (SIZE[1], SIZE[0])
@@ -337,11 +342,6 @@ def test_a_border_is_added_transparent_or_marked(studio: Visit, photo: Path):
     assert mask[2, 2] == 255
     assert mask[48, 24 + 44] == 255
     assert mask[20, 30] == 0
-
-
-def test_a_border_of_a_large_picture_makes_it_smaller_first(studio: Visit, tmp_path: Path):
-    Image.new("RGB", (1000, 500), RED).save(tmp_path / "large.png")
-    bring(studio, tmp_path / "large.png")
     told = studio.page.locator(".easel .note")
     expect(told).to_contain_text("There is a border now")
     press(studio, "undo")
@@ -360,6 +360,11 @@ def test_undo_stops_at_the_first_picture(studio: Visit, photo: Path):
     press(studio, "undo")
     assert picture_in(studio).size == SIZE
     expect(studio.part("redo")).to_have_attribute("aria-disabled", "false")
+
+
+def test_a_border_of_a_large_picture_makes_it_smaller_first(studio: Visit, tmp_path: Path):
+    Image.new("RGB", (1000, 500), RED).save(tmp_path / "large.png")
+    bring(studio, tmp_path / "large.png")
     press(studio, "border")
     width, height = picture_in(studio).size
     assert 1000 < width <= 1024
