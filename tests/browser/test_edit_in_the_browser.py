@@ -424,7 +424,7 @@ def test_a_task_shows_what_it_has_and_keeps_everything(studio: Visit, photo: Pat
     before = held(studio, "image"), held(studio, "mask")
     for task, sentence, shown in (
         ("Restyle", "in the manner of the model", "strength"),
-        ("Sharpen", "if it were made smaller", "factor"),
+        ("Sharpen", "tiny or badly blurred pictures", "factor"),
         ("Vary", "neighbours", "strength"),
         ("Colour in", "light and dark", ""),
         ("Fill in", "keeps the rest", ""),
