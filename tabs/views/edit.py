@@ -97,6 +97,11 @@ def cell_note(settings: EditSettings, language: str) -> str:
     return i18n.translate(language, "edit.cell_note_words" if settings.prompt else "edit.cell_note")
 
 
+def file_name(count: int) -> str:
+    """Returns the name of a file of so many edited pictures, without its ending."""
+    return PRODUCT.file_name if count == 1 else f"{PRODUCT.file_name}-{count}-pictures"
+
+
 def _image() -> Component:
     """Lays out the canvas with its tools, and the hidden field that holds the picture."""
     canvas = gr.HTML(_EASEL, js_on_load=_ATTACH, elem_id=CANVAS)
@@ -234,4 +239,5 @@ VIEW = View(
     wire=_wire,
     changed=CHANGED,
     saves_without_pictures=True,
+    file_name=file_name,
 )
