@@ -23,11 +23,17 @@
   // Sentences: templates of the page, in its language.
   const fill = (name, values) =>
     (byId(`canvas-${name}`)?.textContent ?? '').trim().replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  const allWords = () =>
+    [...document.querySelectorAll('.template[id^=canvas-]')].map(one => one.textContent).join('\n');
   const lines = {note: null, error: null};
   const say = (kind, told = null) => {
     lines[kind] = told;
     const line = host?.querySelector(`.${kind}`);
     if (line) line.textContent = told ? fill(told.name, told.values) : '';
+  };
+  const hush = () => { // what was said of an earlier change
+    say('note');
+    say('error');
   };
   const complain = error => {
     if (!error.told) throw error;
@@ -41,16 +47,24 @@
     for (const value of mask) count += value > 0;
     return Math.max(1, Math.round(100 * count / mask.length));
   };
+  const clears = new WeakMap(); // whether some of a picture is transparent
+  const hasClear = picture => {
+    if (!clears.has(picture)) clears.set(picture, firstMask(picture).isAny);
+    return clears.get(picture);
+  };
   const tellFacts = () => {
     const {picture, mask} = now();
     if (!host) return;
     const values = {width: picture?.width, height: picture?.height, share: shareOf(mask)};
-    const text = picture ? fill(mask ? 'facts' : 'size', values) : '';
+    const unmarked = picture && hasClear(picture) ? 'size_clear' : 'size';
+    const text = picture ? fill(mask ? 'facts' : unmarked, values) : '';
     const line = host.querySelector('.facts');
     if (line.textContent !== text) line.textContent = text;
   };
+  let words = '';
   const relabel = () => {
     if (!host) return;
+    words = allWords();
     board.setAttribute('aria-label', fill('label', {}));
     host.querySelector('.keys').textContent = fill('keys', {});
     host.querySelector('.empty').textContent = fill('empty', {});
@@ -72,6 +86,17 @@
   const texts = state => [
     addressOf(state.picture), maskAddress(state), state.square ? state.square.join(', ') : '',
   ];
+  // What was done by hand draws again where the page is live, as other controls do when they are let
+  // go. A picture of which "Fill in" has nothing to draw yet is no reason to draw.
+  const isDrawable = () => {
+    const {picture, mask} = now(), task = byId('edit-task')?.querySelector('input:checked')?.value;
+    return Boolean(picture && (task !== 'fill' || mask || hasClear(picture)));
+  };
+  const held = () => byId('edit-changed')?.querySelector('input, textarea')?.value;
+  const pressWhenHeld = () => {
+    const count = String(changes);
+    if (isDrawable()) window.studio.press('edit', () => held() === count && !stroke && !drag);
+  };
   const send = () => {
     if (!host) {
       isUnsent = true;
@@ -81,8 +106,18 @@
     trigger('input');
   };
 
-  const go = index => {
-    at = clamp(index, 0, states.length - 1);
+  // The state before or after this one that has a picture, or -1: without one, no tools are seen, so
+  // nothing would lead back.
+  const next = step => {
+    let index = at + step;
+    while (states[index] && !states[index].picture) index += step;
+    return states[index] ? index : -1;
+  };
+  const go = step => {
+    const index = next(step);
+    if (index < 0) return;
+    at = index;
+    hush();
     refresh();
     send();
   };
@@ -91,10 +126,10 @@
     if (!isMarked(state.mask)) state.mask = null;
     states = [...states.slice(Math.max(0, at + 2 - MOST_STATES), at + 1), state];
     at = states.length - 1;
+    hush();
     refresh();
   };
   const act = change => {
-    say('error');
     add(change);
     send();
   };
@@ -242,7 +277,7 @@
       board.style.aspectRatio = `${picture.width} / ${picture.height}`;
       board.style.setProperty('--ratio', picture.width / picture.height);
     }
-    for (const [id, isOff] of [['undo', at === 0], ['redo', at === states.length - 1]]) {
+    for (const [id, isOff] of [['undo', next(-1) < 0], ['redo', next(1) < 0]]) {
       const button = byId(`edit-${id}`);
       if (button) button.setAttribute('aria-disabled', String(isOff));
     }
@@ -272,10 +307,10 @@
   const begin = (point, tool) => {
     const {picture, mask} = now(), {width, height} = picture;
     const first = mask || tool === 'eraser' ? {mask: mask ?? new Uint8Array(width * height)} : firstMask(picture);
-    if (first.isAny) say('note', {name: 'transparent', values: {}});
     const shape = pictures.blank(width, height), live = pictures.blank(width, height);
     live.getContext('2d').drawImage(veilOf({picture, mask: first.mask}), 0, 0);
     stroke = {tool, mask: first.mask, shape, live, last: point, level: Math.round(2.55 * tools.amount)};
+    stroke.note = first.isAny ? {name: 'transparent', values: {}} : null;
     extend(point);
   };
 
@@ -312,12 +347,13 @@
 
   const finish = () => {
     if (!stroke) return;
-    const {tool, mask, shape, level} = stroke, data = pictures.pixels(shape);
+    const {tool, mask, shape, level, note} = stroke, data = pictures.pixels(shape);
     const painted = mask.slice();
     for (let i = 0; i < painted.length; i++)
       if (data[4 * i + 3] > 127) painted[i] = tool === 'eraser' ? 0 : level;
     stroke = null;
     act({mask: painted});
+    say('note', note);
   };
 
   // --- the square --------------------------------------------------------------------------------
@@ -501,6 +537,7 @@
     });
   };
   document.addEventListener('click', event => {
+    if (event.target.closest?.('#edit-draw')) say('error');
     const button = event.target.closest?.('.edit-this');
     if (button) editThis(button).catch(complain);
   });
@@ -612,8 +649,8 @@
     if (!now().picture) return;
     const isCommand = event.ctrlKey || event.metaKey;
     const done = () => event.preventDefault();
-    if (isCommand && key.toLowerCase() === 'z') done(), go(at + (event.shiftKey ? 1 : -1));
-    else if (isCommand && key.toLowerCase() === 'y') done(), go(at + 1);
+    if (isCommand && key.toLowerCase() === 'z') done(), go(event.shiftKey ? 1 : -1);
+    else if (isCommand && key.toLowerCase() === 'y') done(), go(1);
     else if (isCommand || event.altKey) return;
     else if (ARROWS[key]) done(), moveBy(ARROWS[key], event.shiftKey);
     else if (key === ' ' || key === 'Enter') done(), event.repeat || stamp();
@@ -651,7 +688,9 @@
     new ResizeObserver(repaint).observe(board);
   };
 
-  new MutationObserver(relabel).observe(document.documentElement, {attributes: true, attributeFilter: ['lang']});
+  // Gradio may put the sentences on the page after the canvas, and after the language changes.
+  new MutationObserver(() => allWords() === words || relabel())
+    .observe(document.body, {childList: true, subtree: true, characterData: true});
 
   window.studio.canvas = {
     // Takes the element that Gradio has made, and the function that sends its events.
@@ -672,9 +711,14 @@
     values() {
       sent = texts(now());
       changes += 1;
+      pressWhenHeld();
       return [...sent, String(changes)];
     },
-    picked: () => [picked, String(++changes)],
+    picked() {
+      changes += 1;
+      pressWhenHeld();
+      return [picked, String(changes)];
+    },
     tools: () => [tools.tool, tools.size],
     use,
     size(percent) {
@@ -685,8 +729,8 @@
       tools.amount = Number(percent);
     },
     choose: () => input.click(),
-    undo: () => go(at - 1),
-    redo: () => go(at + 1),
+    undo: () => go(-1),
+    redo: () => go(1),
     clear,
     invert,
     border,
@@ -694,7 +738,9 @@
     palette(before) {
       const {picture} = now(), found = picture && pictures.palette(picture);
       if (found) say('note', {name: 'palette', values: {palette: found}});
-      return [found || before, String(++changes)];
+      changes += 1;
+      pressWhenHeld();
+      return [found || before, String(changes)];
     },
   };
 }

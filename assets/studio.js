@@ -323,6 +323,7 @@
   };
 
   window.studio = {
+    press,
     pressed,
     thumbnail,
 

@@ -294,18 +294,23 @@ def error_message(
     Args:
         language: of the message.
         error: whose message it is.
-        product: on whose page it is shown, with the labels of its controls; None names settings as
-            callers of the API know them.
+        product: on whose page it is shown, with the labels of its controls, and in its own words
+            where it has a text `error.KIND`; None names settings as callers of the API know them.
     """
-    is_translated = language in LANGUAGES and language != DEFAULT
-    template = table(language).get(f"error.{error.kind}") if is_translated else None
     text = fill(
-        MESSAGES[error.kind] if template is None else template,
+        _sentence(language, error.kind, product),
         error.parts,
         lambda part: _shown(language, part, product),
     )
     on_page = {"product": product.name} if product else {}
     return _translated(text, {"error": error.kind} | on_page, error.parts)
+
+
+def _sentence(language: str, kind: str, product: Product | None) -> str:
+    """Returns the sentence of an error, with places for its parts."""
+    known = table(language if language in LANGUAGES else DEFAULT)
+    own = known.get(f"{product.name}.error.{kind}") if product else None
+    return own or known.get(f"error.{kind}") or MESSAGES[kind]
 
 
 def _shown(language: str, part: Any, product: Product | None) -> Any:

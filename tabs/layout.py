@@ -104,7 +104,7 @@ def _buttons(product: Product) -> tuple[gr.Button, gr.Button, gr.HTML]:
         gr.Checkbox(
             False,
             label=Translatable("shared.live"),
-            info=Translatable("shared.live_info"),
+            info=Translatable(i18n.own_key(product, "shared.live_info")),
             elem_id=f"{prefix}live",
             container=False,
             interactive=True,  # `assets/studio.js` reads it

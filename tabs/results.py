@@ -87,15 +87,23 @@ def updates(
 def _last_updates(product: Product, preview: Any, language: str) -> dict[str, Any]:
     """Returns the updates that only the end of a run has: filmstrip, files and link."""
     sheet = images.grid(preview.pictures, columns=product.columns[0], scale=product.scale)
-    facts, name = product.metadata(preview), f"{product.file_name}s"
-    has_private = view_of(product).saves_without_pictures
+    facts, name = product.metadata(preview), _file_name(product, len(preview.pictures))
+    view = view_of(product)
     return {
         "filmstrip": filmstrip.filmstrip(preview, language, crisp=product.crisp),
         "download": _saved(sheet, facts, name),
         "animation": _animation(product, preview),
-        "private": _saved(sheet, provenance.with_hashes(facts), name) if has_private else gr.skip(),
+        "private": _saved(sheet, provenance.with_hashes(facts), f"{name}-without-my-picture")
+        if view.saves_without_pictures
+        else gr.skip(),
         "link": _link(preview),
     }
+
+
+def _file_name(product: Product, count: int) -> str:
+    """Returns the name of a file of so many pictures, without its ending."""
+    name = view_of(product).file_name
+    return name(count) if name else f"{product.file_name}s"
 
 
 def _saved(sheet: Image.Image, facts: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -109,7 +117,8 @@ def _animation(product: Product, preview: Any) -> dict[str, Any]:
     if not preview.history.frames:
         return gr.update(interactive=False)
     animation = history.animation(preview.history, columns=product.columns[0])
-    path = temp_files.files.save_bytes(animation, f"{product.file_name}s.webp")
+    name = _file_name(product, len(preview.pictures))
+    path = temp_files.files.save_bytes(animation, f"{name}.webp")
     return gr.update(value=path, interactive=True)
 
 

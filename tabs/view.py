@@ -36,6 +36,8 @@ class View:
         changed: element id of the one of `parts` whose value changes whenever the browser has set
             controls that it may not show yet, as those in a part that is folded; empty is none.
         saves_without_pictures: whether a result can also be saved without the uploaded pictures.
+        file_name: function from the number of pictures to the name of a file of them; None is the
+            plural of the product's own.
     """
 
     alt_texts: Callable[[Any, str], Sequence[str]] | None = None
@@ -49,6 +51,7 @@ class View:
     wire: Callable[[Mapping[str, Component], gr.Radio], None] = field(default=lambda *_: None)
     changed: str = ""
     saves_without_pictures: bool = False
+    file_name: Callable[[int], str] | None = None
 
 
 def score_rows(preview: Any, language: str, *, digits: int = 2) -> str:

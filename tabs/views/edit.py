@@ -23,7 +23,8 @@ from tabs.view import Updates, View
 
 TOOLS = ("brush", "eraser", "square", "pick")
 TEMPLATES = (
-    *("label", "keys", "empty", "size", "facts", "shrunk", "small", "large", "unreadable"),
+    *("label", "keys", "empty", "size", "size_clear", "facts"),
+    *("shrunk", "small", "large", "unreadable"),
     *("transparent", "picked", "palette", "bordered", "bordered_smaller"),
 )
 """Sentences that `assets/canvas.js` fills in."""
@@ -94,6 +95,11 @@ def cell(settings: EditSettings, score: float, language: str) -> str:
 def cell_note(settings: EditSettings, language: str) -> str:
     """Returns the sentence what the scores of cells are."""
     return i18n.translate(language, "edit.cell_note_words" if settings.prompt else "edit.cell_note")
+
+
+def file_name(count: int) -> str:
+    """Returns the name of a file of so many edited pictures, without its ending."""
+    return PRODUCT.file_name if count == 1 else f"{PRODUCT.file_name}-{count}-pictures"
 
 
 def _image() -> Component:
@@ -233,4 +239,5 @@ VIEW = View(
     wire=_wire,
     changed=CHANGED,
     saves_without_pictures=True,
+    file_name=file_name,
 )

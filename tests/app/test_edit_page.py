@@ -72,6 +72,21 @@ def test_a_picture_that_is_not_square_keeps_its_shape_on_the_page():
     assert "--ratio: 1.5" in results.pairs(PRODUCT, wide, wide, ["alt"], "en")
 
 
+@pytest.mark.parametrize(("count", "name"), [(1, "edited"), (3, "edited-3-pictures")])
+def test_files_are_named_by_what_is_in_them(tiny_checkpoints: Path, count: int, name: str):
+    picture = images.to_data_uri(noise((32, 32)))
+    settings = EditSettings(image=picture, task="restyle", num_inference_steps=2, num_images=count)
+    *_, last = PRODUCT.run(settings)
+    found = results.updates(PRODUCT, last, "en")
+    files = {b: Path(found[b]["value"]).name for b in ("download", "animation", "private")}
+    assert files == {
+        "download": f"{name}.png",
+        "animation": f"{name}.webp",
+        "private": f"{name}-without-my-picture.png",
+    }
+    assert results._file_name(PRODUCTS["digits"], 5) == "digits"
+
+
 def test_a_cell_of_a_sweep_is_small_and_keeps_its_shape():
     assert sweep._bounded(Image.new("RGB", (1024, 512))).size == (256, 128)
     picture = Image.new("RGB", (256, 256))

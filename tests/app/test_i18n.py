@@ -19,6 +19,7 @@ from gradio.components.api_component import Api
 
 import app
 from benchmarks.examples import EXAMPLES
+from pipelines.core.errors import MESSAGES
 from pipelines.core.rules import Choice, rule
 from pipelines.diffusion.methods import METHODS, TEXT_METHODS
 from pipelines.models.names import ModelName
@@ -113,7 +114,8 @@ def families() -> set[str]:
             for name in names
         ),
         *(f"{own}{key}" for own in owns[1:] for key in ("title", "introduction", "run", "alt")),
-        *(f"{own}shared.{key}" for own in owns[1:] for key in ("cut", "unguided_alt")),
+        *(f"{own}shared.{key}" for own in owns[1:] for key in ("cut", "unguided_alt", "live_info")),
+        *(f"{own}error.{kind}" for own in owns[1:] for kind in MESSAGES),
         *(f"edit.does.{task}" for task in edit_tasks.NAMES),
         *(f"{own}{part}.{g}" for own in owns for part in ("group", "group_help") for g in groups),
         *(f"{p.name}.{key}" for p in PRODUCTS.values() for key in p.texts if "curve" in key),

@@ -102,6 +102,31 @@ def test_no_sentence_names_a_setting_in_its_own_words(kind: str, language: str):
             assert f"“{expected}”" in shown, place
 
 
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_a_product_says_an_error_on_its_page_in_its_own_words(language: str):
+    said = {"en": "Bring a picture first.", "zh": "请先放入一张图片。"}[language]
+    error = UserError("edit_no_picture")
+    shown = i18n.error_message(language, error, PRODUCTS["edit"])
+    assert shown == said
+    assert i18n.said_in(language, shown.source) == said, "also once the page speaks it"
+    assert i18n.error_message(language, error, PRODUCTS["color"]) != said
+    assert i18n.error_message(language, error).startswith("image ")
+
+
+def test_own_words_of_errors_have_no_place_that_nothing_fills():
+    own = [
+        (product, language, key.rpartition(".")[2])
+        for product in PRODUCTS.values()
+        for language in i18n.LANGUAGES
+        for key in i18n.table(language)
+        if key.startswith(f"{product.name}.error.")
+    ]
+    assert len(own) >= 8
+    for product, language, kind in own:
+        shown = i18n.error_message(language, UserError(kind, **parts_of(kind)), product)
+        assert "{" not in shown
+
+
 CONTRADICTIONS = [
     ColorSettings(method="course", symmetry="left-right"),
     ColorSettings(region="left", loss="pixels"),

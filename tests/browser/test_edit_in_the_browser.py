@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from playwright.sync_api import Browser, Locator, expect
 from pipelines.core import images
 from tests.browser.visits import (
     NARROW,
+    WIDE,
     Visit,
     arrive,
     facts_in,
@@ -178,6 +180,11 @@ def test_transparency_is_kept(studio: Visit, tmp_path: Path):
     bring(studio, tmp_path / "emoji.png")
     assert picture_in(studio).getpixel((5, 5)) == (0, 0, 0, 0)
     assert picture_in(studio).getpixel((30, 5)) == (*RED, 255)
+    facts, note = studio.page.locator(".easel .facts"), studio.page.locator(".easel .note")
+    expect(facts).to_contain_text("“Fill in” draws what is transparent")
+    drag(studio, (0.8, 0.5), (0.9, 0.5))
+    expect(note).to_contain_text("What is transparent is marked too")
+    expect(facts).to_contain_text("% marked")
 
 
 def test_what_cannot_be_used_is_told_in_one_sentence_and_nothing_is_lost(
@@ -202,6 +209,12 @@ def test_what_cannot_be_used_is_told_in_one_sentence_and_nothing_is_lost(
         assert held(studio, "image") == before
     bring(studio, photo)
     expect(told).to_have_text("")
+    studio.page.locator("#canvas-file").set_input_files(tmp_path / "words.txt")
+    expect(told).to_contain_text("words.txt")
+    studio.part("draw").click()
+    expect(told).to_have_text("")
+    refusal = studio.page.locator("[data-testid=toast-body]")
+    expect(refusal).to_contain_text("Paint over what is to be drawn anew: nothing is marked yet.")
 
 
 def test_the_mouse_paints_erases_inverts_and_takes_back(studio: Visit, photo: Path):
@@ -329,6 +342,24 @@ def test_a_border_is_added_transparent_or_marked(studio: Visit, photo: Path):
     assert mask[2, 2] == 255
     assert mask[48, 24 + 44] == 255
     assert mask[20, 30] == 0
+    told = studio.page.locator(".easel .note")
+    expect(told).to_contain_text("There is a border now")
+    press(studio, "undo")
+    expect(told).to_have_text("")
+
+
+def test_undo_stops_at_the_first_picture(studio: Visit, photo: Path):
+    bring(studio, photo)
+    expect(studio.part("undo")).to_have_attribute("aria-disabled", "true")
+    canvas(studio).focus()
+    studio.page.keyboard.press("Control+z")
+    studio.part("undo").click(force=True)
+    expect(canvas(studio)).to_be_visible()
+    drag(studio, (0.2, 0.5), (0.4, 0.5))
+    expect(studio.part("undo")).to_have_attribute("aria-disabled", "false")
+    press(studio, "undo")
+    assert picture_in(studio).size == SIZE
+    expect(studio.part("redo")).to_have_attribute("aria-disabled", "false")
 
 
 def test_a_border_of_a_large_picture_makes_it_smaller_first(studio: Visit, tmp_path: Path):
@@ -393,7 +424,7 @@ def test_a_task_shows_what_it_has_and_keeps_everything(studio: Visit, photo: Pat
     before = held(studio, "image"), held(studio, "mask")
     for task, sentence, shown in (
         ("Restyle", "in the manner of the model", "strength"),
-        ("Sharpen", "if it were made smaller", "factor"),
+        ("Sharpen", "tiny or badly blurred pictures", "factor"),
         ("Vary", "neighbours", "strength"),
         ("Colour in", "light and dark", ""),
         ("Fill in", "keeps the rest", ""),
@@ -447,6 +478,33 @@ def test_what_is_not_marked_comes_back_to_the_bit_and_the_file_brings_it_back(
     drag(studio, (0.1, 0.1), (0.12, 0.1))
     assert np.array_equal(np.asarray(picture_in(studio).convert("RGB")), given)
     assert np.array_equal(mask_in(studio)[20:], mask[20:]), "the mask of the file is there too"
+
+
+def test_with_live_on_letting_the_brush_go_draws_what_the_canvas_shows(
+    tiny_checkpoints: Path, studio: Visit, photo: Path, begun: list[str], tmp_path: Path
+):
+    set_slider(studio.page, "edit-num-inference-steps", 3)
+    studio.part("live").locator("input").check()
+    bring(studio, photo)
+    studio.page.wait_for_timeout(500)
+    assert not begun, "nothing is marked yet"
+    with studio.drawn_anew():
+        drag(studio, (0.4, 0.5), (0.6, 0.5))
+    mask = mask_in(studio)
+    with studio.drawn_anew():
+        drag(studio, (0.4, 0.2), (0.6, 0.2))
+    settings = facts_in(studio.save(tmp_path / "live.png"))["settings"]
+    drawn = np.asarray(images.from_data_uri(settings["mask"]).convert("L"))
+    assert np.array_equal(drawn, mask_in(studio))
+    assert not np.array_equal(drawn, mask)
+    assert len(begun) == 2
+    with studio.drawn_anew():
+        press(studio, "undo")
+    assert len(begun) == 3
+    studio.part("live").locator("input").uncheck()
+    press(studio, "redo")
+    studio.page.wait_for_timeout(500)
+    assert len(begun) == 3, "live is off"
 
 
 def test_a_result_is_saved_without_the_picture_that_it_came_from(
@@ -504,4 +562,31 @@ def test_the_tab_speaks_every_language_and_fits_a_phone(
     assert (canvas(found).get_attribute("aria-label") or "").startswith(label)
     assert found.width() == NARROW[0]
     keep_screenshot(found.page, f"edit-{language}-{dark}")
+    found.leave()
+
+
+@pytest.mark.parametrize(
+    ("locale", "size", "words"),
+    [
+        ("en-GB", WIDE, ("Drop a picture here", "The picture to edit", "Arrow keys")),
+        ("zh-CN", NARROW, ("把图片拖到这里", "要编辑的图片", "方向键")),
+    ],
+)
+def test_the_empty_canvas_says_what_to_do_at_first_load_on_a_slow_page(
+    browser: Browser, served: str, locale: str, size: tuple[int, int], words: tuple[str, str, str]
+):
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]}, locale=locale, reduced_motion="reduce"
+    )
+    page.set_default_timeout(60_000)
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    found = Visit(page, "Edit")
+    found.watch(served)
+    page.goto(served)
+    page.locator("button[role=tab]").first.wait_for()
+    found.open_tab("Edit")
+    empty, label, help_line = words
+    expect(page.locator(".easel .empty")).to_contain_text(empty)
+    expect(page.locator(".easel canvas")).to_have_attribute("aria-label", re.compile(f"^{label}"))
+    expect(page.locator("#canvas-help")).to_contain_text(help_line)
     found.leave()
