@@ -122,7 +122,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "method": "balanced",
         "clip_model": "clip-small",
         "start": 0.0,
-        "stop": 1.0,
+        "stop": 0.8,
         "repeats": 0,
         "eta": -1.0,
         "computed_by": "measured",

@@ -121,7 +121,7 @@ def test_the_scale_of_dps_is_the_best_of_those_tried(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(exact_edit, "measure", fake)
     found = exact_edit.arms(paintings(), 8)
     assert asked == [1.0, 10.0]
-    assert [*found] == [*edit.ARMS]
+    assert set(found) == {*edit.ARMS, "ours, eta 1, twice"}
     guide = found["DPS"].guide(Keep(torch.zeros(3, 8, 8), torch.ones(8, 8)), (0,))
     assert vars(guide)["scale"] == 10.0
 
@@ -134,6 +134,6 @@ def test_a_run_prints_a_row_for_each_method_and_the_floor(monkeypatch: pytest.Mo
     assert done.exit_code == 0, done.output
     rows = [line for line in done.output.splitlines() if line.startswith("| ")]
     names = [row.split(" | ")[0].strip("| ") for row in rows]
-    assert names[1:] == [*few, "exact draws"]
+    assert names[1:] == [*few, "ours, eta 1, twice", "exact draws"]
     errors = [float(row.split(" | ")[2].split(" / ")[0]) for row in rows[1:]]
     assert min(errors) == errors[-1]  # nothing is nearer than exact draws
