@@ -138,7 +138,7 @@ EXAMPLES: dict[str, Any] = {
         model="emoji", prompt="a blue car", method="thorough", num_images=2, tries=8
     ),
     "edit-1-hole": edited("edit-1-hole", with_hole, num_images=2, seed=3),
-    "edit-2-painting": edited("edit-2-painting", scene, task="restyle", strength=0.65, seed=1),
+    "edit-2-painting": edited("edit-2-painting", scene, task="restyle", strength=0.7, seed=1),
     "edit-3-grey": edited("edit-3-grey", old_grey, task="colorize", num_images=2, seed=1),
     "edit-4-ground": edited(
         "edit-4-ground", on_transparent, model="scenes", prompt="the sea", num_images=2, seed=1

@@ -139,8 +139,9 @@ def _is_part(settings: EditSettings) -> bool:
 def plan_of(settings: EditSettings, loaded: Loaded) -> Plan:
     """Returns what determines the pictures besides guidance.
 
-    A run of strength s has all its steps in the last share s of the training timesteps. The way
-    back to a picture's noise is that of DDIM, and so is the way there.
+    A run of strength s has all its steps in the last share 1 - (1 - s)^2 of the training timesteps,
+    so that what is kept of a picture falls evenly with the strength. The way back to a picture's
+    noise is that of DDIM, and so is the way there.
     """
     plan, count = guided.plan_of(settings), steps_of(settings)
     alpha_bar = alphas_cumprod(loaded.scheduler_config)
@@ -150,7 +151,8 @@ def plan_of(settings: EditSettings, loaded: Loaded) -> Plan:
         return replace(plan, solver="ddim", timesteps=tuple(timesteps), eta=eta)
     if not _is_part(settings):
         return plan
-    noisiest = round(settings.strength * (len(alpha_bar) - 1))
+    share = 1 - (1 - settings.strength) ** 2  # of the way: a picture shows through much noise
+    noisiest = round(share * (len(alpha_bar) - 1))
     timesteps = _part_of(SOLVERS[plan.solver].spacing, alpha_bar, noisiest, count)
     return replace(plan, num_inference_steps=len(timesteps), timesteps=tuple(timesteps))
 

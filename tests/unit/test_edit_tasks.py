@@ -116,7 +116,7 @@ def test_restyling_begins_at_its_share_of_the_training_timesteps(
         noisy((64, 64)), "restyle", strength=strength, num_inference_steps=steps, method=method
     )
     timesteps = plan_of(settings).timesteps
-    wanted = round(strength * 999)
+    wanted = round((1 - (1 - strength) ** 2) * 999)
     assert len(timesteps) == steps
     gap = timesteps[0] - timesteps[1]
     assert wanted - gap <= timesteps[0] <= wanted
