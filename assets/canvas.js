@@ -372,11 +372,13 @@
   // The chosen square, or the one that a run would choose; see `pipelines/products/canvas.py`.
   const squareOf = ({picture, mask, square}) => {
     if (square) return square;
-    const {width, height} = picture, most = Math.min(width, height);
-    if (!mask) return [Math.floor((width - most) / 2), Math.floor((height - most) / 2), most];
+    const {width, height} = picture, longest = Math.max(width, height);
+    if (!mask) return [Math.floor((width - longest) / 2), Math.floor((height - longest) / 2), longest];
     const {left, top, right, bottom} = bounds(mask, width);
-    const side = Math.min(most, Math.max(64, Math.round(1.6 * Math.max(right - left, bottom - top))));
-    return within([Math.floor((left + right - side) / 2), Math.floor((top + bottom - side) / 2), side]);
+    const extent = Math.max(right - left, bottom - top), most = Math.max(Math.min(width, height), extent);
+    const side = Math.min(most, Math.max(64, Math.round(1.6 * extent)));
+    const placed = (wished, room) => (room < 0 ? Math.floor(room / 2) : clamp(Math.floor(wished), 0, room));
+    return [placed((left + right - side) / 2, width - side), placed((top + bottom - side) / 2, height - side), side];
   };
   const within = ([left, top, side]) => {
     const {width, height} = now().picture;

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipelines.diffusion.guidance import Guide
-from pipelines.diffusion.losses import Loss, Projectable
+from pipelines.diffusion.losses import Keep, Loss, Projectable
 from pipelines.diffusion.methods import trust_radius
 from pipelines.diffusion.sampling import Correction, StepContext
 from pipelines.diffusion.tensors import length, rms
@@ -27,6 +27,10 @@ from pipelines.diffusion.undecided import undecided
 
 class Fact(Loss, Projectable, Protocol):
     """A loss that says what is known of a picture, with its nearest minimum in closed form."""
+
+    def onto(self, x: Tensor) -> Tensor:
+        """Returns the part of pictures `(b, c, h, w)` that is known; a linear projection."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Known:
         Args:
             context: of the step, with the network's graph if `differentiates`.
         """
-        facts = [_at(fact, context.index / context.total) for fact in self.facts]
+        progress = context.index / context.total
+        facts = [f.at(progress) if isinstance(f, Keep) else f for f in self.facts]
         moved = _extended(facts, context) if self.moves_all else context.x0
         agreed = _projected(facts, moved)
         wished = self.guide(replace(context, x0=agreed)) if self.guide else None
@@ -87,19 +92,11 @@ class Known:
         return (limit / of_free).clamp(max=1.0)
 
 
-def _at(fact: Fact, progress: float) -> Fact:
-    """Returns a fact at a moment of a run; most stay the same."""
-    at = getattr(fact, "at", None)
-    return fact if at is None else at(progress)
-
-
 def _extended(facts: Sequence[Fact], context: StepContext) -> Tensor:
     """Returns the predicted pictures `(b, c, h, w)`, all of which follow what is known."""
     x0, space = context.x0, undecided(context.x0.shape[1:], context.alpha, context.sigma)
     for fact in facts:
-        onto = getattr(fact, "onto", None)
-        if onto is not None:
-            x0 = x0 + space.moved(onto, onto(fact.project(x0) - x0))
+        x0 = x0 + space.moved(fact.onto, fact.onto(fact.project(x0) - x0))
     return x0
 
 

@@ -17,7 +17,6 @@ from pipelines.core.rules import (
     Choice,
     Color,
     Mask,
-    Palette,
     Real,
     SettingsError,
     setting,
@@ -122,15 +121,7 @@ class ColorSettings(shared.SeveralPictures):
         group="more",
         overruled=switched_off_by,
     )
-    palette: str = setting(
-        "",
-        Palette(),
-        "Palette, instead of the colour",
-        "Up to five colours with shares: #102040 60, gold 40",
-        short="Palette",
-        group="more",
-        overruled=switched_off_by,
-    )
+    palette: str = shared.palette()
     brightness: float = shared.brightness("more")
     contrast: float = shared.contrast("more")
     symmetry: str = shared.symmetry("more")

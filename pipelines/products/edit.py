@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,7 +17,6 @@ from pipelines.core.rules import (
     DrawnMask,
     EditedPicture,
     Overruled,
-    Palette,
     Prompt,
     Real,
     SettingsError,
@@ -28,11 +27,10 @@ from pipelines.core.rules import (
 from pipelines.diffusion import losses, plugins
 from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.inversion import EVALUATIONS
-from pipelines.diffusion.known import Fact, Known
+from pipelines.diffusion.known import Known
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip, ways
 from pipelines.models.checkpoints import Loaded
-from pipelines.models.names import CLIPS
 from pipelines.products import edit_previews, edit_tasks, guided, words
 from pipelines.products import guided_settings as shared
 from pipelines.products.canvas import Canvas
@@ -96,7 +94,7 @@ class EditSettings(_WithoutThese):
         strength: how much may change in "restyle" and "vary": 0 leaves the picture, 1 keeps nothing
             of it. Of several pictures of "vary", each goes farther, up to that.
         crop: the square that the model sees, "x, y, side" in pixels of the picture; empty is chosen
-            around what is redrawn.
+            around what is redrawn, or around all of the picture.
         factor: how many times smaller a picture "sharpen" takes as true: 2, 4, 8 or 16.
         prompt: a sentence to guide towards, or several with weights; empty is off.
         negative_prompt: sentences to guide away from; empty is off.
@@ -155,15 +153,7 @@ class EditSettings(_WithoutThese):
     prompt: str = setting(
         "", Prompt(), "Prompt", "What is to be there; empty: whatever fits", group="wish"
     )
-    negative_prompt: str = setting(
-        "",
-        Prompt(),
-        "Negative prompt",
-        "What it should not be like",
-        group="more",
-        needs=("prompt",),
-        overruled=switched_off_by,
-    )
+    negative_prompt: str = shared.negative_prompt("more", switched_off_by, needs=("prompt",))
     color: str = setting(
         "",
         ColorOrNone(),
@@ -173,15 +163,7 @@ class EditSettings(_WithoutThese):
         group="more",
         overruled=_color_off_by,
     )
-    palette: str = setting(
-        "",
-        Palette(),
-        "Palette, instead of the colour",
-        "Up to five colours with shares: #102040 60, gold 40",
-        short="Palette",
-        group="more",
-        overruled=switched_off_by,
-    )
+    palette: str = shared.palette()
     symmetry: str = shared.symmetry("more")
     guidance_scale: float = shared.guidance_scale(needs=edit_tasks.WISHES)
     num_inference_steps: int = shared.num_inference_steps(20)
@@ -189,14 +171,7 @@ class EditSettings(_WithoutThese):
     seed: int = shared.seed()
     model: str = shared.model()
     method: str = shared.method(METHODS, group="advanced")
-    clip_model: str = setting(
-        "clip-small",
-        Choice(CLIPS),
-        "CLIP model",
-        "clip-small is here; the others are fetched from the Hub",
-        group="advanced",
-        needs=("prompt",),
-    )
+    clip_model: str = shared.clip_model(needs=("prompt",))
     start: float = shared.start(needs=edit_tasks.WISHES)
     stop: float = shared.stop(0.8, needs=edit_tasks.WISHES)
     repeats: int = shared.repeats(overruled=_repeats_off_by)
@@ -231,7 +206,7 @@ class Preview(comparison.Preview):
     score_before: Sequence[float]
     score_after: Sequence[float]
     unseen_words: list[str]
-    whole: Sequence[Sequence[Image.Image]] = ()
+    whole: Sequence[Sequence[Image.Image]] = field(default=(), metadata=comparison.NOT_STORED)
 
     def at_full_size(self) -> Self:
         if not self.whole:
@@ -264,9 +239,9 @@ def load(settings: EditSettings) -> None:
 
 def work(settings: EditSettings, *, compare: bool = True) -> Work:
     """Returns the work of a run with checked settings, to estimate its time."""
-    any_loss = losses.Symmetry()  # those of a run need the models; any others will do
-    known: list[Fact] = [any_loss] if edit_tasks.has_facts(settings) else []
-    wished = [losses.Term(any_loss)] if edit_tasks.has_wishes(settings) else []
+    # Those of a run need the models; any others will do.
+    known = [losses.GreyIs(torch.zeros(1, 1))] if edit_tasks.has_facts(settings) else []
+    wished = [losses.Term(losses.Symmetry())] if edit_tasks.has_wishes(settings) else []
     guide = edit_tasks.guide_of(settings, known, wished)
     count = edit_tasks.steps_of(settings)
     costs = guided.evaluations_of(guide, method_of(settings).solver, count)

@@ -103,10 +103,10 @@ def has_color(settings: EditSettings) -> bool:
 def facts_of(settings: EditSettings, seen: Canvas, size_px: int) -> list[Fact]:
     """Returns what is known of the picture; what the mask leaves comes last, and wins."""
     picture, facts = seen.seen(size_px), list[Fact]()
-    own = canvas(settings.image, settings.mask, settings.crop, takes_transparency=False)
     if settings.task == "colorize":
         facts.append(losses.GreyIs(luma(picture)[0]))
     if settings.task == "sharpen":
+        own = canvas(settings.image, settings.mask, settings.crop, takes_transparency=False)
         small = own.seen(size_px // settings.factor)[0]  # of the picture as it came
         facts.append(losses.Downsampled(small, settings.factor))
     if seen.has_mask:

@@ -12,6 +12,8 @@ from pipelines.core.rules import (
     OFF,
     Choice,
     Overruled,
+    Palette,
+    Prompt,
     Real,
     RealOrOff,
     Seed,
@@ -24,7 +26,7 @@ from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import Method
 from pipelines.diffusion.schedules import MAX_STEPS
 from pipelines.models import ways
-from pipelines.models.names import ModelName
+from pipelines.models.names import CLIPS, ModelName
 from pipelines.models.timesteps import CHOICES, is_learned_for, learned
 
 MAX_IMAGES = 8
@@ -205,6 +207,37 @@ def contrast(group: str) -> Any:
     """Declares a standard deviation of luma to steer towards."""
     rule, words = RealOrOff(0.0, 0.5, step=0.02), "0: flat, 0.5: the most, -1: off"
     return setting(-1.0, rule, "Contrast", words, group=group, overruled=extras_off_by)
+
+
+def palette() -> Any:
+    """Declares colours with shares to steer towards, instead of one colour."""
+    return setting(
+        "",
+        Palette(),
+        "Palette, instead of the colour",
+        "Up to five colours with shares: #102040 60, gold 40",
+        short="Palette",
+        group="more",
+        overruled=switched_off_by,
+    )
+
+
+def negative_prompt(group: str, overruled: Overruled, needs: Sequence[str] = ()) -> Any:
+    """Declares sentences to guide away from."""
+    label, words = "Negative prompt", "What it should not be like"
+    return setting("", Prompt(), label, words, group=group, needs=needs, overruled=overruled)
+
+
+def clip_model(needs: Sequence[str] = ()) -> Any:
+    """Declares the CLIP that compares picture and words."""
+    return setting(
+        "clip-small",
+        Choice(CLIPS),
+        "CLIP model",
+        "clip-small is here; the others are fetched from the Hub",
+        group="advanced",
+        needs=needs,
+    )
 
 
 def weight(rule: Real, what: str, help: str, of: str, overruled: Overruled) -> Any:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from pipelines.core import images
 from pipelines.core.rules import (
-    Choice,
     ColorOrNone,
     Picture,
     Prompt,
@@ -26,7 +25,6 @@ from pipelines.diffusion.guidance import switched_off_by
 from pipelines.diffusion.methods import TEXT_METHODS, Method
 from pipelines.models import checkpoints, clip, ways
 from pipelines.models.clip import Clip
-from pipelines.models.names import CLIPS
 from pipelines.products import guided
 from pipelines.products import guided_settings as shared
 from pipelines.products.guided_settings import check_guidance, method_of
@@ -101,27 +99,14 @@ class TextSettings(shared.SeveralPictures):
         "Several with weights: snow:1 | people:-0.5",
         group="wish",
     )
-    negative_prompt: str = setting(
-        "",
-        Prompt(),
-        "Negative prompt",
-        "What it should not be like",
-        group="wish",
-        overruled=_words_off_by,
-    )
+    negative_prompt: str = shared.negative_prompt("wish", _words_off_by)
     guidance_scale: float = shared.guidance_scale()
     num_inference_steps: int = shared.num_inference_steps(20)
     num_images: int = shared.num_images()
     seed: int = shared.seed()
     model: str = shared.model()
     method: str = shared.method(TEXT_METHODS)
-    clip_model: str = setting(
-        "clip-small",
-        Choice(CLIPS),
-        "CLIP model",
-        "clip-small is here; the others are fetched from the Hub",
-        group="advanced",
-    )
+    clip_model: str = shared.clip_model()
     image_prompt: str = setting(
         "",
         Picture(),

@@ -18,6 +18,9 @@ from pipelines.models import checkpoints
 from pipelines.runs.history import History
 from pipelines.runs.run import Plan, Run
 
+NOT_STORED = {"stored": False}
+"""Metadata of a field of a preview that the file of an example does not hold."""
+
 _CACHED_BYTES = 256 * 2**20
 
 

@@ -39,8 +39,9 @@ def save_example(preview: Any, facts: Mapping[str, Any], path: Path) -> None:
     moments = preview.history.moments
     tiles = [picture for name in _PICTURE_FIELDS for picture in getattr(preview, name)]
     tiles += [tile for m in moments for name in _MOMENT_FIELDS for tile in getattr(m, name)]
-    elsewhere = {*_PICTURE_FIELDS, "settings", "history", "whole"}
-    names = {f.name for f in dataclasses.fields(preview)} - elsewhere
+    elsewhere = {*_PICTURE_FIELDS, "settings", "history"}
+    stored = (f for f in dataclasses.fields(preview) if f.metadata.get("stored", True))
+    names = {f.name for f in stored} - elsewhere
     example = {
         "preview": {name: _listed(getattr(preview, name)) for name in sorted(names)},
         "mode": preview.pictures[0].mode,

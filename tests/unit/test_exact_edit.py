@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import pytest
 import torch
-from torch import Tensor
 
 from benchmarks import edit, exact_edit, mixture
 from benchmarks.edit import Arm
@@ -36,24 +34,10 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@dataclass(frozen=True)
-class PixelsAlone:
-    """What is known of pixels, without what follows from it for the others."""
-
-    keep: Keep
-    polyak: float = 2.0
-
-    def __call__(self, x0: Tensor) -> Tensor:
-        return self.keep(x0)
-
-    def project(self, x0: Tensor) -> Tensor:
-        return self.keep.project(x0)
-
-
 def plain(steps: int) -> Arm:
     """The method of the product with plain projection."""
     ours = edit.ours(steps)
-    return Arm(ours.solver, steps, lambda keep, _: Known([PixelsAlone(keep)]), ours.eta)
+    return Arm(ours.solver, steps, lambda keep, _: Known([keep], moves_all=False), ours.eta)
 
 
 # --- the measure ---------------------------------------------------------------------------------
