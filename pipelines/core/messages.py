@@ -76,6 +76,9 @@ MESSAGES: dict[str, str] = MODEL_MESSAGES | {
     # Settings that contradict each other.
     "edit_no_picture": "{@image} must be a picture to edit, got nothing",
     "factor": "{@factor} must be 2, 4, 8 or 16, got {got}",
+    "factor_of_model": (
+        "{@factor} must divide the side of the pictures that {@model} draws, {side} px, got {got}"
+    ),
     "mask_size": (
         "{@mask} must be as large as the picture, {width} x {height} px, got {mask_width} x "
         "{mask_height} px"

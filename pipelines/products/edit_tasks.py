@@ -101,11 +101,17 @@ def has_color(settings: EditSettings) -> bool:
 
 
 def facts_of(settings: EditSettings, seen: Canvas, size_px: int) -> list[Fact]:
-    """Returns what is known of the picture; what the mask leaves comes last, and wins."""
+    """Returns what is known of the picture; what the mask leaves comes last, and wins.
+
+    Raises:
+        SettingsError: if the model cannot draw a picture that becomes the known small one.
+    """
     picture, facts = seen.seen(size_px), list[Fact]()
     if settings.task == "colorize":
         facts.append(losses.GreyIs(luma(picture)[0]))
     if settings.task == "sharpen":
+        if size_px % settings.factor:
+            raise SettingsError("factor_of_model", side=size_px, got=settings.factor)
         own = canvas(settings.image, settings.mask, settings.crop, takes_transparency=False)
         small = own.seen(size_px // settings.factor)[0]  # of the picture as it came
         facts.append(losses.Downsampled(small, settings.factor))

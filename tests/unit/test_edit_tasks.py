@@ -85,6 +85,12 @@ def test_what_is_known_of_a_small_picture_is_the_picture_to_the_bit():
     assert torch.equal(fact.small, tensor(picture)[0])
 
 
+def test_a_factor_that_does_not_divide_what_a_model_draws_is_one_sentence():
+    settings = settings_of(noisy((40, 40)), "sharpen", factor=16)
+    with pytest.raises(SettingsError, match="^factor must divide .* 40 px, got 16$"):
+        edit_tasks.facts_of(settings, edit_tasks.canvas_of(settings, 40), 40)
+
+
 def test_a_picture_is_enlarged_to_be_sharpened_unless_a_mask_keeps_some_of_it():
     picture, mask = noisy((32, 48)), marked((32, 48), (8, 8, 20, 20))
     whole = edit_tasks.canvas_of(settings_of(picture, "sharpen"), 64)
