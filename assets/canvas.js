@@ -383,13 +383,14 @@
   const within = ([left, top, side]) => {
     const {width, height} = now().picture;
     const held = Math.round(clamp(side, Math.min(LEAST_SQUARE, width, height), Math.min(width, height)));
-    return [clamp(Math.round(left), 0, width - held), clamp(Math.round(top), 0, height - held), held];
+    const placed = (edge, room) => clamp(Math.round(edge + (side - held) / 2), 0, room); // same centre
+    return [placed(left, width - held), placed(top, height - held), held];
   };
   const corners = ([left, top, side]) =>
     [[left, top], [left + side, top], [left, top + side], [left + side, top + side]];
 
   const grab = (point, reach) => {
-    const square = squareOf(now()), [left, top, side] = square;
+    const square = within(squareOf(now())), [left, top, side] = square;
     const near = corners(square).findIndex(([x, y]) => Math.hypot(x - point.x, y - point.y) < reach);
     const isInside = point.x >= left && point.x < left + side && point.y >= top && point.y < top + side;
     if (near >= 0) drag = {square, opposite: corners(square)[3 - near]};
@@ -620,7 +621,7 @@
     const {picture} = now(), step = Math.max(1, Math.round(Math.max(picture.width, picture.height) / 64));
     const far = isFar ? 8 * step : step;
     if (tools.tool === 'square') {
-      const [left, top, side] = squareOf(now());
+      const [left, top, side] = within(squareOf(now()));
       act({square: within([left + dx * far, top + dy * far, side])});
       return;
     }
@@ -638,7 +639,7 @@
   };
   const resize = factor => {
     if (tools.tool === 'square') {
-      const [left, top, side] = squareOf(now()), next = Math.round(side * factor);
+      const [left, top, side] = within(squareOf(now())), next = Math.round(side * factor);
       act({square: within([left + (side - next) / 2, top + (side - next) / 2, next])});
       return;
     }
