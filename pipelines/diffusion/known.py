@@ -71,7 +71,7 @@ class Known:
         """
         progress = context.index / context.total
         facts = [f.at(progress) if isinstance(f, Keep) else f for f in self.facts]
-        moved = _extended(facts, context) if self.moves_all else context.x0
+        moved = extended(facts, context) if self.moves_all else context.x0
         agreed = _projected(facts, moved)
         wished = self.guide(replace(context, x0=agreed)) if self.guide else None
         if wished is None or not facts:
@@ -92,7 +92,7 @@ class Known:
         return (limit / of_free).clamp(max=1.0)
 
 
-def _extended(facts: Sequence[Fact], context: StepContext) -> Tensor:
+def extended(facts: Sequence[Fact], context: StepContext) -> Tensor:
     """Returns the predicted pictures `(b, c, h, w)`, all of which follow what is known."""
     x0, space = context.x0, undecided(context.x0.shape[1:], context.alpha, context.sigma)
     for fact in facts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipelines.diffusion import known
 from pipelines.diffusion.known import Known
-from pipelines.diffusion.losses import Downsampled, Keep
+from pipelines.diffusion.losses import Keep
 from pipelines.runs.explanation import LOOP, SOLVER_LINKS, STEP, Excerpt, Explanation
 
 EXPLANATION = Explanation(
@@ -14,9 +15,9 @@ EXPLANATION = Explanation(
     ),
     excerpts=(
         LOOP,
+        Excerpt("follow", known.extended, "x0 = x0 + space.moved"),
         Excerpt("known", Known.__call__, "agreed = ", "return replace"),
         Excerpt("keep", Keep.project, "return "),
-        Excerpt("downsampled", Downsampled.project, "return "),
     ),
     links=(
         *("course", *SOLVER_LINKS, "ddnm", "repaint", "sdedit"),
@@ -62,5 +63,7 @@ TEXTS = {
         "known is put in once more."
     ),
     "caption.keep": "The nearest picture with the kept pixels: those take the place of its own.",
-    "caption.downsampled": "The nearest picture that becomes a known small one.",
+    "caption.follow": (
+        "All of the prediction follows what is known: `moved` solves the first equation."
+    ),
 }
