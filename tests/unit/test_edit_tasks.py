@@ -87,7 +87,7 @@ def test_what_is_known_of_a_small_picture_is_the_picture_to_the_bit():
 
 def test_a_factor_that_does_not_divide_what_a_model_draws_is_one_sentence():
     settings = settings_of(noisy((40, 40)), "sharpen", factor=16)
-    with pytest.raises(SettingsError, match="^factor must divide .* 40 px, got 16$"):
+    with pytest.raises(SettingsError, match=r"^factor must divide .* 40 px, got 16$"):
         edit_tasks.facts_of(settings, edit_tasks.canvas_of(settings, 40), 40)
 
 
