@@ -387,9 +387,10 @@ def main(
         print(f"{name}: {ratio:.2f} times the unguided run of the same {steps} steps")
     print(f"one picture at default settings: first preview {first:.2f} s, whole run {total:.2f} s")
     machine = f"{devices.describe_device()}, PyTorch {torch.__version__}"
+    unguided = next(s.unguided for s in scores if s.setting.name == ColorSettings.method)
     print(
         f"\n{len(COLORS)} colours, {num_images} seeds each, unguided ΔE "
-        f"{scores[-1].unguided:.1f}. Measured on {machine}, weights {lab.loaded.revision}."
+        f"{unguided:.1f}. Measured on {machine}, weights {lab.loaded.revision}."
     )
     if cards:
         record(model, card_figures(scores))
