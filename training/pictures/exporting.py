@@ -25,6 +25,7 @@ from training.core.trainer import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.pictures import start_models
 from training.pictures.data import load_pictures
 from training.pictures.recipe import Recipe, channels_to_read
+from training.pictures.runs import trainer_of
 from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
 
 NUM_SAMPLES = 64
@@ -140,7 +141,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
         exclude=recipe.exclude,
         focus=recipe.focus,
     )
-    trainer = Trainer(recipe, unet, scheduler, data, Accelerator())
+    trainer = trainer_of(recipe, unet, scheduler, data, Accelerator(), run_folder)
     trainer.restore(state, any_data=True)
     return trainer
 
