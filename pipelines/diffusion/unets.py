@@ -16,6 +16,7 @@ from diffusers.configuration_utils import FrozenDict, register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
+_MOST_SEEN = 16
 _HIDDEN = -1e4
 """Score of what is not attended to; finite, since rows of nothing but it must stay numbers."""
 
@@ -261,12 +262,15 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
 
         Args:
             unet: an unconditional network.
-            more: `word_dim`, `vector_dim`, `word_levels` or `num_word_heads`, where they are
-                others.
+            more: `word_dim`, `vector_dim`, `num_word_heads` or `word_levels`, where they are
+                others; positions of levels up to 16x16 attend to the words.
         """
         parent = inspect.signature(SpaceToDepthUNet2DModel.__init__).parameters
         shared = {k: v for k, v in unet.config.items() if k in parent and k != "num_class_embeds"}
-        conditional = cls(**shared, **more)
+        folded = unet.config["sample_size"] // unet.config["patch_size"]
+        depth = len(unet.config["block_out_channels"])
+        levels = [folded // 2**i <= _MOST_SEEN or i == depth - 1 for i in range(depth)]
+        conditional = cls(**shared, **{"word_levels": tuple(levels), **more})
         conditional.load_state_dict(unet.state_dict(), strict=False)
         return conditional
 

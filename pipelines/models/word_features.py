@@ -130,7 +130,10 @@ class Reader:
         """Returns embeddings of pictures, `(b, d)`, of length 1.
 
         Args:
-            x0: `(b, 3, h, w)` in [-1, 1], of the side that the CLIP takes.
+            x0: `(b, 3, h, w)` in [-1, 1]; grey ones `(b, 1, h, w)` too.
         """
+        x0, size = x0.expand(-1, 3, -1, -1), self.clip.size_px
+        if x0.shape[-2:] != (size, size):
+            x0 = F.interpolate(x0, (size, size), mode=self.clip.interpolation, antialias=True)
         normalized = ((x0 + 1) / 2 - self.clip.mean) / self.clip.std
         return self.clip.model.encode_image(normalized, normalize=True).float()

@@ -210,7 +210,7 @@ def trainer_of(
         clip = take_clip(folder, recipe.clip_model)
     if not isinstance(unet, WordsUNet2DModel):
         unet = start_models.with_words(unet, clip, recipe.seed)
-    return WordsTrainer(recipe, unet, scheduler, data, accelerator, clip)
+    return WordsTrainer(recipe, unet, scheduler, data, accelerator, clip, folder)
 
 
 def _batch_size(recipe: Recipe, num_pictures: int) -> int:

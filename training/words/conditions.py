@@ -55,6 +55,8 @@ def draw_chance(count: int, dim: int, generator: torch.Generator) -> Chance:
 
 def told_words(lots: Tensor, conditions: Sequence[str], *, known: Tensor) -> Tensor:
     """Which examples are told words, `(b,)` bool: of those that have any."""
+    if "words" not in conditions:
+        return torch.zeros_like(known)
     if "picture" not in conditions:
         return known & (lots >= SHARES["nothing"])
     return known & ((lots < SHARES["words"]) | (lots >= 1 - SHARES["both"]))

@@ -6,14 +6,19 @@ import os
 import shutil
 from pathlib import Path
 
+from huggingface_hub import save_torch_state_dict
+
 from pipelines.models import clip
 from pipelines.models.clip import Clip
 from pipelines.models.table import CLIPS, Checkpoint
+from training.cards.checkpoint import MAX_SHARD_SIZE
+from training.clip.towers import stored
 
 FOLDER = "clip"
+WEIGHTS_FILE = "open_clip_model.safetensors"
 FILES = (
     "open_clip_config.json",
-    "open_clip_model.safetensors",
+    WEIGHTS_FILE,
     "bpe_simple_vocab.txt.gz",
     "words.txt",
 )
@@ -24,7 +29,7 @@ _ROW = Checkpoint(
     licence="",
     data="",
     needed=FILES,
-    weights=FILES[1],
+    weights=WEIGHTS_FILE,
 )
 
 
@@ -44,6 +49,28 @@ def take_clip(folder: Path, name: str) -> Clip:
     if not own.is_dir():
         _copy(_folder_of(name), own)
     return clip.open_folder(_ROW, own)
+
+
+def save_clip(clip: Clip, run: Path, checkpoint: Path) -> None:
+    """Writes the CLIP of a run into a checkpoint's folder, in half precision and small files.
+
+    Args:
+        clip: of the run.
+        run: its folder.
+        checkpoint: to write to.
+
+    Raises:
+        OSError: if the disk is full, for instance.
+    """
+    folder = checkpoint / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        if file != WEIGHTS_FILE:
+            shutil.copyfile(run / FOLDER / file, folder / file)
+    weights = {name: stored(value) for name, value in clip.model.state_dict().items()}
+    save_torch_state_dict(
+        weights, folder, filename_pattern="model{suffix}.safetensors", max_shard_size=MAX_SHARD_SIZE
+    )
 
 
 def _folder_of(name: str) -> Path:

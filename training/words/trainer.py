@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ class WordsTrainer(Trainer):
 
     Attributes:
         reader: makes the network's inputs.
+        folder: of the run, where its copy of the CLIP lies.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class WordsTrainer(Trainer):
         data: Pictures,
         accelerator: Accelerator,
         clip: Clip,
+        folder: Path,
     ):
-        self.reader = Reader(clip, recipe.features)
+        self.reader, self.folder = Reader(clip, recipe.features), folder
         super().__init__(recipe, unet, scheduler, data, accelerator)
         self._weights = _weights(self.train, recipe) if recipe.balanced else None
 
