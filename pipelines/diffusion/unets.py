@@ -135,23 +135,41 @@ class Attention(nn.Module):
         self.to_value = nn.Linear(context_dim, dim, bias=False)
         self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor, bias: Tensor, pull: Tensor | None = None
+    ) -> Tensor:
         """Returns what each query takes from the context, `(b, n, dim)`.
 
         Args:
             x: `(b, n, dim)`.
             context: `(b, l, context_dim)`.
             bias: added to the scores of all heads, `(b, 1, n or 1, l)`.
+            pull: how much each query is drawn to each part of the context, in multiples of the
+                highest score (eDiff-I, Balaji et al. 2022, arXiv:2211.01324, 5.3); `(b, 1, n, l)`.
         """
+        if pull is not None:
+            weights = self.weights(x, context, bias, pull)
+            return self._out(weights @ self._heads(self.to_value(context)))
         query = self._heads(self.to_query(x))
         key, value = self._heads(self.to_key(context)), self._heads(self.to_value(context))
-        taken = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # (b, h, n, d)
-        return self.to_out(taken.transpose(1, 2).flatten(2))
+        return self._out(F.scaled_dot_product_attention(query, key, value, attn_mask=bias))
 
-    def scores(self, x: Tensor, context: Tensor) -> Tensor:
-        """Returns the scores before the softmax, `(b, h, n, l)`."""
+    def weights(
+        self, x: Tensor, context: Tensor, bias: Tensor, pull: Tensor | None = None
+    ) -> Tensor:
+        """Returns how much each query attends to each part of the context, `(b, h, n, l)`.
+
+        The last dimension sums to 1; arguments as in `forward`.
+        """
         query, key = self._heads(self.to_query(x)), self._heads(self.to_key(context))
-        return query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        if pull is not None:
+            scores = scores + pull * scores.amax(dim=(2, 3), keepdim=True).clamp(min=0)
+        return (scores + bias).softmax(dim=-1)
+
+    def _out(self, taken: Tensor) -> Tensor:
+        """`(b, h, n, d)` to `(b, n, dim)`."""
+        return self.to_out(taken.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """`(b, n, dim)` to `(b, h, n, dim / h)`."""
@@ -188,17 +206,34 @@ class WordAttention(nn.Module):
         for weights in self.attention.to_out.parameters():
             nn.init.zeros_(weights)
 
-    def forward(self, x: Tensor, words: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, words: Tensor, bias: Tensor, pull: Tensor | None = None) -> Tensor:
         """Returns `(b, c, h, w)`.
 
         Args:
             x: `(b, c, h, w)`.
             words: `(b, l, d)`.
-            bias: as in `Attention`, with the positions row by row.
+            bias: as in `Attention`.
+            pull: of each word at each place, `(b, l, h, w)` at any resolution; see `Attention`.
         """
-        positions = self.norm(x).flatten(2).transpose(1, 2)  # (b, h * w, c)
-        taken = self.attention(positions, words, bias)
+        taken = self.attention(self._positions(x), words, bias, _at_positions(pull, x))
         return x + taken.transpose(1, 2).unflatten(2, x.shape[-2:])
+
+    def maps(self, x: Tensor, words: Tensor, bias: Tensor, pull: Tensor | None = None) -> Tensor:
+        """Returns how much each place attends to each word, a mean over heads, `(b, l, h, w)`."""
+        weights = self.attention.weights(self._positions(x), words, bias, _at_positions(pull, x))
+        return weights.mean(dim=1).transpose(1, 2).unflatten(2, x.shape[-2:])
+
+    def _positions(self, x: Tensor) -> Tensor:
+        """`(b, c, h, w)` to `(b, h * w, c)`, row by row."""
+        return self.norm(x).flatten(2).transpose(1, 2)
+
+
+def _at_positions(pull: Tensor | None, x: Tensor) -> Tensor | None:
+    """A pull `(b, l, h, w)` as `Attention` takes it, at the resolution of a picture `x`."""
+    if pull is None:
+        return None
+    at_size = F.interpolate(pull.to(x.dtype), x.shape[-2:], mode="area")
+    return at_size.flatten(2).transpose(1, 2)[:, None]  # (b, 1, h * w, l)
 
 
 class WordsUNet2DModel(SpaceToDepthUNet2DModel):
@@ -286,6 +321,7 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
         encoder_hidden_states: Tensor,
         encoder_attention_mask: Tensor,
         class_labels: Tensor,
+        word_pull: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
         """Returns the prediction, `(b, c, h, w)`.
@@ -296,6 +332,8 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
             encoder_hidden_states: word embeddings `(b, l, word_dim)`.
             encoder_attention_mask: `(b, l)`, 1 for a word and 0 for padding.
             class_labels: `(b, vector_dim)`, zeros where there is nothing.
+            word_pull: how much each place is drawn to each word, `(b, l, h, w)` at any
+                resolution; see `Attention`.
             return_dict: whether to return an object with `sample`, or a tuple.
         """
         hide = (1 - encoder_attention_mask.to(sample.dtype)) * _HIDDEN
@@ -303,7 +341,7 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
         words = self.word_layer(encoder_hidden_states.to(sample.dtype), bias)
         emb = self._time(timestep, sample) + self.vector_embedding(class_labels.to(sample.dtype))
         x = _space_to_depth(sample, self.config["patch_size"])
-        output = self._blocks(x, emb, words, bias)
+        output = self._blocks(x, emb, words, bias, word_pull)
         output = _depth_to_space(output, self.config["patch_size"])
         return UNet2DOutput(sample=output) if return_dict else (output,)
 
@@ -312,13 +350,15 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
         steps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
         return self.time_embedding(self.time_proj(steps).to(sample.dtype))
 
-    def _blocks(self, x: Tensor, emb: Tensor, words: Tensor, bias: Tensor) -> Tensor:
+    def _blocks(
+        self, x: Tensor, emb: Tensor, words: Tensor, bias: Tensor, pull: Tensor | None
+    ) -> Tensor:
         """The UNet on folded pixels; like the parent's, with attention to the words."""
         seen = self.config["word_levels"]
         sites = iter(self.word_attentions)
 
         def told(x: Tensor, level: bool) -> Tensor:
-            return next(sites)(x, words, bias) if level else x
+            return next(sites)(x, words, bias, pull) if level else x
 
         x = self.conv_in(x)
         skips = [x]

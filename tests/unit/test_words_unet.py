@@ -116,7 +116,9 @@ def test_attention_is_that_of_pytorch():
     expected, weights = theirs(x, context, context, average_attn_weights=False)
     bias = torch.zeros(2, 1, 1, 5)
     assert torch.allclose(ours(x, context, bias), expected, atol=1e-6)
-    assert torch.allclose(ours.scores(x, context).softmax(dim=-1), weights, atol=1e-6)
+    assert torch.allclose(ours.weights(x, context, bias), weights, atol=1e-6)
+    no_pull = torch.zeros(2, 1, 3, 5)
+    assert torch.allclose(ours(x, context, bias, no_pull), expected, atol=1e-6)
 
 
 def test_it_is_saved_and_loaded_by_diffusers(tmp_path: Path):
