@@ -121,7 +121,8 @@ def _trainer(
     if accelerator.is_main_process:
         repo_id = reserve(repo_id)
     try:
-        return prepare(recipe, state, accelerator, written=given.explicit), repo_id
+        trainer = prepare(recipe, state, accelerator, folder, written=given.explicit)
+        return trainer, repo_id
     except OtherDataError as error:
         more = {"dataset_name": recipe.dataset_name, "image_size": recipe.image_size}
         more |= {"max_minutes": options.max_minutes} if options.max_minutes else {}

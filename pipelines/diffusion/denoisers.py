@@ -6,8 +6,8 @@ it as keyword arguments, so that all conditional networks have the same interfac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -51,18 +51,40 @@ class Condition:
         inputs: keyword arguments of the network, `(b, ...)` each; empty is unconditional.
         null: the same arguments for the null condition, which the network learned by dropping the
             condition in training; classifier-free guidance needs it.
+        weight: of this condition, 1 is usual; below 0 the picture moves away from it.
+        others: further conditions with weights of their own, whose inputs have the same shapes.
     """
 
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     null: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: float = 1.0
+    others: tuple[Condition, ...] = ()
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether the network must be asked without it, too, even without guidance."""
+        return bool(self.others) or self.weight != 1
 
     def to(self, device: torch.device) -> Condition:
         """Returns the same condition on a device."""
-        parts = (self.inputs, self.null)
-        return Condition(*({k: v.to(device) for k, v in part.items()} for part in parts))
+        inputs, null = ({k: v.to(device) for k, v in p.items()} for p in (self.inputs, self.null))
+        others = tuple(other.to(device) for other in self.others)
+        return replace(self, inputs=inputs, null=null, others=others)
 
 
 NO_CONDITION = Condition()
+
+
+def composed(conditions: Sequence[tuple[float, Condition]]) -> Condition:
+    """Returns several conditions with weights as one (Liu et al. 2022, arXiv:2206.01714).
+
+    The network's output is `uncond + sum(weight * (cond - uncond))`.
+
+    Args:
+        conditions: one or more, whose inputs have the same shapes; the first one's null counts.
+    """
+    first, *others = (replace(condition, weight=weight) for weight, condition in conditions)
+    return replace(first, others=tuple(others))
 
 
 def class_condition(weights: Tensor) -> Condition:
@@ -119,7 +141,10 @@ class Cfg:
 
 
 def denoiser(
-    unet: Network, condition: Condition = NO_CONDITION, cfg: Cfg | None = None
+    unet: Network,
+    condition: Condition = NO_CONDITION,
+    cfg: Cfg | None = None,
+    null: PlainPredictor | None = None,
 ) -> Predictor:
     """Returns the predictor of a network under a condition.
 
@@ -131,6 +156,8 @@ def denoiser(
         unet: takes `(x_t, t)` and the condition's inputs by name.
         condition: its other inputs; on the device of the network.
         cfg: None is off.
+        null: predicts without the condition instead of the network itself, such as the
+            unconditional model that it began as (arXiv:2503.20240).
 
     Raises:
         ValueError: if `cfg.scale` is not 1 and the condition has no null condition.
@@ -140,14 +167,31 @@ def denoiser(
         raise ValueError(f"cfg_scale must be 1 without a condition, got {cfg.scale:g}")
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor | CfgOutput:
-        if not cfg.is_active(int(t)):
+        is_active = cfg.is_active(int(t))
+        if not is_active and not condition.is_composed:
             return _in_parts(unet, x_t, t, condition.inputs)
-        pairs = {k: torch.cat([condition.null[k], v]) for k, v in condition.inputs.items()}
-        outputs = _in_parts(unet, torch.cat([x_t, x_t]), t, pairs)
-        uncond, cond = outputs.chunk(2)  # (b, c, h, w) each
-        return CfgOutput(uncond + cfg.scale * (cond - uncond), cond, uncond)
+        uncond, cond = _without_and_with(unet, x_t, t, condition, null)
+        scale = cfg.scale if is_active else 1.0
+        return CfgOutput(uncond + scale * (cond - uncond), cond, uncond)
 
     return predict
+
+
+def _without_and_with(
+    unet: Network, x_t: Tensor, t: Tensor, condition: Condition, null: PlainPredictor | None
+) -> tuple[Tensor, Tensor]:
+    """Returns what is predicted without a condition and with it, `(b, c, h, w)` each."""
+    parts = [condition, *condition.others]
+    asked = (
+        [part.inputs for part in parts] if null else [condition.null, *(p.inputs for p in parts)]
+    )
+    inputs = {name: torch.cat([part[name] for part in asked]) for name in condition.inputs}
+    outputs = _in_parts(unet, torch.cat([x_t] * len(asked)), t, inputs).chunk(len(asked))
+    uncond, *conds = [null(x_t, t), *outputs] if null else outputs
+    if not condition.is_composed:
+        return uncond, conds[0]
+    moves = (part.weight * (cond - uncond) for part, cond in zip(parts, conds, strict=True))
+    return uncond, uncond + sum(moves)
 
 
 def unconditional(unet: Network) -> PlainPredictor:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import load_torch_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -36,6 +37,7 @@ _CACHED_TEXT_BYTES = 4 * 2**20
 _PIXELS_AT_ONCE = 32 * 64 * 64  # encoded together with gradients: about half a gigabyte
 _LEAST_AT_ONCE = 8
 _WORD = re.compile(r"[^\W\d_]+")
+_INDEX_FILE = "model.safetensors.index.json"
 _MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
 
 
@@ -151,12 +153,14 @@ def _fetched(row: Checkpoint) -> Path:
 
 
 def open_folder(row: Checkpoint, folder: Path) -> Clip:
-    """Loads a CLIP from a folder in open_clip's layout; raises the errors of the libraries."""
+    """Loads a CLIP from a folder in open_clip's layout; raises the errors of the libraries.
+
+    Its weights may also lie in several files with an index, as diffusers and transformers write.
+    """
     import open_clip  # takes seconds to import
 
     name = f"local-dir:{folder}"
-    # create_model_and_transforms(pretrained=None) would return a random model and only warn.
-    loaded: Any = open_clip.create_model_from_pretrained(name, return_transform=False)
+    loaded: Any = _in_files(folder) if (folder / _INDEX_FILE).is_file() else _in_one_file(folder)
     model: CLIP = (
         loaded.eval()
         .requires_grad_(False)
@@ -187,6 +191,24 @@ def open_folder(row: Checkpoint, folder: Path) -> Clip:
         words=frozenset(words_file.read_text("utf-8").split()) if words_file.is_file() else None,
         revision=checkpoints.revision_of(folder, row.weights),
     )
+
+
+def _in_one_file(folder: Path) -> CLIP:
+    import open_clip
+
+    # create_model_and_transforms(pretrained=None) would return a random model and only warn.
+    loaded: Any = open_clip.create_model_from_pretrained(
+        f"local-dir:{folder}", return_transform=False
+    )
+    return loaded
+
+
+def _in_files(folder: Path) -> CLIP:
+    import open_clip
+
+    model: Any = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    load_torch_model(model, folder, strict=True)
+    return model
 
 
 def encode_images(clip: Clip, x0: Tensor) -> Tensor:

@@ -137,6 +137,7 @@ def pictures(count: int = NUM_PICTURES, focused: int = 0) -> Pictures:
         "enlarged": [False] * count,
         "turns": [ANY_TURN] * count,
         "digest": [row.tobytes()[:16] for row in rows],
+        "told": [""] * count,
     }
     return Pictures(Dataset.from_dict(data), SIZE, 3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
@@ -13,6 +15,7 @@ from pipelines.diffusion.denoisers import (
     CfgOutput,
     Condition,
     class_condition,
+    composed,
     denoiser,
     picture_condition,
     text_condition,
@@ -110,3 +113,79 @@ def test_guidance_without_a_condition_is_refused():
     unet, _, _ = made("class")
     with pytest.raises(ValueError, match=r"cfg_scale must be 1 without a condition, got 2"):
         denoiser(unet, NO_CONDITION, Cfg(2.0))
+
+
+def predicted(kind: str, condition: Condition, x_t: Tensor, **options: Any) -> CfgOutput:
+    torch.manual_seed(0)
+    unet, _ = KINDS[kind]()
+    result = denoiser(unet.eval().requires_grad_(False), condition, **options)(x_t, T)
+    assert isinstance(result, CfgOutput)
+    return result
+
+
+@every_kind
+def test_several_conditions_pull_with_their_weights(kind: str):
+    unet, condition, x_t = made(kind)
+    other = Condition({k: v.flip(0) for k, v in condition.inputs.items()}, condition.null)
+    uncond = denoiser(unet, Condition(condition.null, condition.null))(x_t, T)
+    one, two = (denoiser(unet, c)(x_t, T) for c in (condition, other))
+    assert isinstance(uncond, Tensor)
+    assert isinstance(one, Tensor)
+    assert isinstance(two, Tensor)
+    both = composed([(0.7, condition), (-0.4, other)])
+    expected = uncond + 0.7 * (one - uncond) - 0.4 * (two - uncond)
+    alone = predicted(kind, both, x_t)
+    torch.testing.assert_close(alone.output, expected, atol=1e-5, rtol=1e-4)
+    guided = predicted(kind, both, x_t, cfg=Cfg(3.0))
+    torch.testing.assert_close(
+        guided.output, uncond + 3 * (expected - uncond), atol=1e-4, rtol=1e-3
+    )
+
+
+def test_one_condition_of_weight_1_is_that_condition():
+    unet, condition, x_t = made("text")
+    alone, same = (denoiser(unet, c)(x_t, T) for c in (condition, composed([(1.0, condition)])))
+    assert isinstance(alone, Tensor)
+    assert isinstance(same, Tensor)
+    assert torch.equal(alone, same)
+
+
+def test_conditions_of_one_weight_share_the_pull():
+    """Twice the same with half the weight is once the same."""
+    unet, condition, x_t = made("class")
+    halves = composed([(0.5, condition), (0.5, condition)])
+    expected = denoiser(unet, condition, Cfg(4.0))(x_t, T)
+    assert isinstance(expected, CfgOutput)
+    shared = denoiser(unet, halves, Cfg(4.0))(x_t, T)
+    assert isinstance(shared, CfgOutput)
+    torch.testing.assert_close(shared.output, expected.output, atol=1e-5, rtol=1e-4)
+
+
+@every_kind
+def test_another_network_can_be_the_null(kind: str):
+    unet, condition, x_t = made(kind)
+    cond = denoiser(unet, condition)(x_t, T)
+    assert isinstance(cond, Tensor)
+    guided = denoiser(unet, condition, Cfg(3.0), null=lambda x, t: 0.1 * x)(x_t, T)
+    assert isinstance(guided, CfgOutput)
+    torch.testing.assert_close(guided.unconditional, 0.1 * x_t)
+    expected = 0.1 * x_t + 3 * (cond - 0.1 * x_t)
+    torch.testing.assert_close(guided.output, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_the_other_network_is_not_asked_where_guidance_is_off():
+    unet, condition, x_t = made("class")
+
+    def never(x_t: Tensor, t: Tensor) -> Tensor:
+        raise AssertionError
+
+    predict = denoiser(unet, condition, Cfg(3.0, first_t=300), null=never)
+    assert isinstance(predict(x_t, T), Tensor)
+
+
+def test_a_composed_condition_moves_to_a_device_with_all_its_parts():
+    _, condition, _ = made("class")
+    moved = composed([(0.7, condition), (-0.4, condition)]).to(torch.device("meta"))
+    assert moved.weight == 0.7
+    assert [other.weight for other in moved.others] == [-0.4]
+    assert all(v.device.type == "meta" for v in moved.others[0].inputs.values())

@@ -16,7 +16,7 @@ from training.cards.parts import FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
 # Files stay under 9 MB, header included.
 MAX_SHARD_SIZE = "8MB"
-_WEIGHTS = ("*.safetensors", "unet/*.safetensors")
+_WEIGHTS = ("*.safetensors", "unet/*.safetensors", "clip/*.safetensors")
 
 
 def save_model(unet: ModelMixin, scheduler: DDPMScheduler, folder: Path) -> None:
@@ -63,4 +63,4 @@ def _paths(folder: Path) -> list[Path]:
 
 
 def _weights(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in _paths(folder)}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in _paths(folder)}

@@ -18,14 +18,13 @@ from typing import Annotated, Any
 import typer
 from open_clip import CLIP
 from safetensors.torch import save_file
-from torch import Tensor
 
 from pipelines.models.table import CLIPS
 from training.cards.checkpoint import write_checkpoint
 from training.clip.judging import judge_trainer
 from training.clip.recipe import Recipe
 from training.clip.runs import DATA, folder_of, prepare, read_start
-from training.clip.towers import CONFIG_FILE, IMAGE_PX, MEAN, STD, WEIGHTS_FILE
+from training.clip.towers import CONFIG_FILE, IMAGE_PX, MEAN, STD, WEIGHTS_FILE, stored
 from training.clip.trainer import FOCUS_SHARE, HALF_FORMED_SHARE, Trainer
 from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
 from training.core.exporting import CheckpointFolder, RunFolder, Threads
@@ -76,13 +75,8 @@ def _save(trainer: Trainer, folder: Path) -> None:
 
 def save_weights(model: CLIP, folder: Path) -> None:
     """Writes the weights; tables and matrices in half precision, gains and statistics in full."""
-    weights = {name: _stored(value) for name, value in model.state_dict().items()}
+    weights = {name: stored(value) for name, value in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-
-
-def _stored(value: Tensor) -> Tensor:
-    half = value.is_floating_point() and value.ndim >= 2
-    return (value.half() if half else value).cpu().contiguous()
 
 
 def _public(start_model: str) -> str:

@@ -92,6 +92,12 @@ def tokenized(
     return tokens, counts.cumsum(0), torch.tensor([numbers[text] for text in flat])
 
 
+def stored(value: Tensor) -> Tensor:
+    """A weight as it is written: tables and matrices in half precision, the others in full."""
+    half = value.is_floating_point() and value.ndim >= 2
+    return (value.half() if half else value).cpu().contiguous()
+
+
 def to_input(x0: Tensor) -> Tensor:
     """Pictures `(b, 3, h, w)` in [-1, 1] to what the model takes."""
     mean, std = (torch.tensor(v, device=x0.device).view(1, 3, 1, 1) for v in (MEAN, STD))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,15 +114,26 @@ def dominant_colors(picture: Tensor) -> list[str]:
     Args:
         picture: `(3, h, w)` uint8, or `(4, h, w)` with alpha; what is transparent has no colour.
     """
+    return dominant_colors_of(picture[None])[0]
+
+
+def dominant_colors_of(pictures: Tensor) -> list[list[str]]:
+    """`dominant_colors` of several pictures, `(n, 3, h, w)` or `(n, 4, h, w)` uint8."""
     shown = [*COLORS.items(), *VIVID.items()]
     named = torch.tensor([color for _, color in shown], dtype=torch.float32)  # (k, 3)
-    pixels = picture[:3].flatten(1).T.float()  # (n, 3)
-    if len(picture) == 4:
-        pixels = pixels[picture[3].flatten() > _OPAQUE]
-    nearest = torch.cdist(pixels, named).argmin(dim=1)
-    shares = torch.bincount(nearest, minlength=len(named)).float() / max(1, len(pixels))
+    pixels = pictures.flatten(2).transpose(1, 2).float()  # (n, p, 3 or 4)
+    nearest = torch.cdist(pixels[..., :3], named.to(pixels.device)).argmin(dim=2)  # (n, p)
+    seen = pixels[..., 3] > _OPAQUE if pixels.shape[2] == 4 else torch.ones_like(nearest).bool()
+    counts = torch.zeros(len(pixels), len(named), device=pixels.device)
+    counts.scatter_add_(1, nearest, seen.float())
+    shares = counts / seen.sum(dim=1, keepdim=True).clamp(min=1)
+    return [_most(zip((name for name, _ in shown), row, strict=True)) for row in shares.tolist()]
+
+
+def _most(shares: Iterable[tuple[str, float]]) -> list[str]:
+    """The names with the largest shares, of which a name may have several."""
     filled: Counter[str] = Counter()
-    for (name, _), share in zip(shown, shares.tolist(), strict=True):
+    for name, share in shares:
         filled[name] += share
     return [name for name, share in filled.most_common(_CLUSTERS) if share >= _LEAST_SHARE]
 
@@ -188,13 +199,18 @@ def emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
 def recolored_emoji(row: Row, colors: Sequence[str], chance: random.Random) -> str:
     """One sentence on an emoji that has another colour than its name may say."""
     plain = everyday(row) if chance.random() < 0.5 else ""
-    name = plain or _COLOR_WORDS.sub("", _emoji_name(row, chance)).strip(" -")
+    name = plain or without_color(_emoji_name(row, chance))
     if colors and (not plain or chance.random() < 0.8):
         color = chance.choice((colors[0], colors[0].split()[-1]))
         name = f"{color} {name}".strip()
     article = "an" if name[:1] in "aeiou" else "a"
     ways = (name, f"{article} {name}", f"{article} {name}", f"an emoji of {article} {name}")
     return chance.choice((*ways, f"a drawing of {article} {name}"))
+
+
+def without_color(name: str) -> str:
+    """A name without the colours in it."""
+    return _COLOR_WORDS.sub("", name).strip(" -")
 
 
 def _emoji_name(row: Row, chance: random.Random) -> str:

@@ -194,7 +194,7 @@ class BaseTrainer(ABC, Generic[R, N]):
             max_steps=recipe.max_steps - start,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
 
     def _backward(self) -> float:
         """Adds up the gradients of all passes; returns the mean loss over all processes."""

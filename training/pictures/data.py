@@ -24,7 +24,8 @@ from training.core.decoding import content_of, on_white, opened
 from training.core.fingerprint import fingerprint
 from training.core.folders import PictureFolder
 from training.core.held_out import ANY_TURN, NUM_TURNS
-from training.pictures.rows import EVERYDAY_THING, in_focus, without
+from training.core.told import tell
+from training.pictures.rows import EVERYDAY_THING, TOLD, in_focus, without
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Pictures:
     Attributes:
         rows: a data set with the columns `pixels`, the bytes of `(size, size, channels)` uint8,
             `focused`, whether a picture is one of those in focus, `turns`, the hue turns that may
-            be trained on, see `HeldOut.turns`, and `digest`, the SHA-256 of its file.
+            be trained on, see `HeldOut.turns`, `digest`, the SHA-256 of its file, and `told`, what
+            is known of it, see `told.tell`.
         image_size: side in pixels.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         skipped: how many of the source could not be read and were left out.
@@ -59,9 +61,10 @@ class Pictures:
         """Pictures of the folders that have a caption."""
         return sum(folder.sidecars.num_captions for folder in self.folders)
 
-    def fingerprint(self) -> str:
-        """Describes the pictures in their order, and which are in focus."""
-        return fingerprint(len(self), b"".join(self.rows["digest"]), self.focused)
+    def fingerprint(self, *, with_facts: bool = False) -> str:
+        """Describes the pictures in their order, which are in focus, and what is known of them."""
+        facts = list(self.rows["told"]) if with_facts else []
+        return fingerprint(len(self), b"".join(self.rows["digest"]), self.focused, *facts)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,6 +80,10 @@ class Pictures:
     def focused(self) -> Tensor:
         """Which are in focus, `(n,)` bool."""
         return torch.tensor(list(self.rows["focused"]), dtype=torch.bool)
+
+    def told(self, indices: Tensor) -> list[str]:
+        """Returns what is known of those of the given numbers, `(m,)` int64."""
+        return list(self.rows.select_columns("told")[indices.tolist()]["told"])
 
     def allowed_turns(self, indices: Tensor, wanted: Tensor) -> Tensor:
         """Hue turns that make no held-out pair of thing and colour.
@@ -138,14 +145,14 @@ def load_pictures(
             "left"
         )
     focused = in_focus(data, focus) if focus else [False] * len(data)
-    raw = data.select_columns([column, EVERYDAY_THING])
+    raw = data.select_columns([column, EVERYDAY_THING, TOLD])
     kwargs = {"column": column, "image_size": image_size, "channels": channels}
     pairs = sorted(held_out.load().pairs)  # what is prepared is kept, and made anew for others
     rows = raw.add_column("focused", focused).map(
         _packed,
         batched=True,
         batch_size=256,
-        remove_columns=[column, EVERYDAY_THING],
+        remove_columns=[column, EVERYDAY_THING, TOLD],
         features=_PACKED,
         fn_kwargs=kwargs | {"held_out_pairs": pairs},
         num_proc=_processes(len(raw)),
@@ -171,6 +178,7 @@ _PACKED = Features(
         "enlarged": Value("bool"),
         "turns": Value("int64"),
         "digest": Value("binary"),
+        "told": Value("string"),
     }
 )
 
@@ -213,7 +221,8 @@ def _trainable(
             data = data.cast_column(other, ImageFeature(decode=False))
     data = held_out.without_held_out(data, known)
     things = held_out.everyday_things(data, known)
-    return data.add_column(EVERYDAY_THING, things), column, source.folder
+    told = tell(data, known)
+    return data.add_column(EVERYDAY_THING, things).add_column(TOLD, told), column, source.folder
 
 
 def allowed_turn(allowed: int, wanted: float) -> float:
@@ -260,8 +269,8 @@ def _packed(
     """The readable pictures of a batch, as bytes."""
     held = held_out.HeldOut(pairs=frozenset((thing, color) for thing, color in held_out_pairs))
     packed: dict[str, list[Any]] = {name: [] for name in _PACKED}
-    rows = zip(batch[column], batch["focused"], batch[EVERYDAY_THING], strict=True)
-    for source, focused, thing in rows:
+    columns = (column, "focused", EVERYDAY_THING, TOLD)
+    for source, focused, thing, told in zip(*(batch[name] for name in columns), strict=True):
         try:
             content = content_of(source)
             picture = opened(content)
@@ -273,6 +282,7 @@ def _packed(
         packed["pixels"].append(pixels)
         packed["turns"].append(_turns(picture, image_size, thing, held))
         packed["digest"].append(hashlib.sha256(content).digest()[:16])
+        packed["told"].append(told)
     return packed
 
 

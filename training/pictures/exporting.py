@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import diffusers
 import typer
 from accelerate import Accelerator
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, UNet2DModel
 
 from training.cards.checkpoint import MAX_SHARD_SIZE, save_model, write_checkpoint
 from training.core.data import dataset_names, folder_name, is_local, joined_folder_names
@@ -25,7 +25,10 @@ from training.core.trainer import ADAM_BETAS, MAX_GRADIENT_NORM
 from training.pictures import start_models
 from training.pictures.data import load_pictures
 from training.pictures.recipe import Recipe, channels_to_read
+from training.pictures.runs import trainer_of
 from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
+from training.words.runs import save_clip
+from training.words.trainer import WordsTrainer
 
 NUM_SAMPLES = 64
 
@@ -51,17 +54,20 @@ def export(
     num_samples = num_samples or NUM_SAMPLES
     write_checkpoint(
         folder,
-        lambda: _save(trainer.averaged(), trainer.scheduler, folder),
+        lambda: _save(trainer, folder),
         facts(trainer, name, repo_id or _public(folder), num_samples),
         trainer.draw_samples(num_samples),
     )
 
 
-def _save(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) -> None:
+def _save(trainer: Trainer, folder: Path) -> None:
+    unet, scheduler = trainer.averaged(), trainer.scheduler
     if type(unet) is UNet2DModel:
         DDPMPipeline(unet, scheduler).save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
     else:
         save_model(unet, scheduler, folder)
+    if isinstance(trainer, WordsTrainer):
+        save_clip(trainer.reader.clip, trainer.folder, folder)
 
 
 def _public(folder: Path) -> str:
@@ -140,7 +146,7 @@ def load_run(run_folder: Path, dataset_name: str = "") -> Trainer:
         exclude=recipe.exclude,
         focus=recipe.focus,
     )
-    trainer = Trainer(recipe, unet, scheduler, data, Accelerator())
+    trainer = trainer_of(recipe, unet, scheduler, data, Accelerator(), run_folder)
     trainer.restore(state, any_data=True)
     return trainer
 

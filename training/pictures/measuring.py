@@ -62,9 +62,10 @@ def _forward(trainer: Trainer) -> float:
     network, shape = trainer.averaged(), trainer.shape()
     x = torch.zeros(_DRAWN, *shape, device=trainer.device)
     t = torch.zeros(_DRAWN, dtype=torch.long, device=trainer.device)
-    _answer(network(x, t).sample)
+    inputs = trainer.inputs_for(torch.zeros(_DRAWN, dtype=torch.long))
+    _answer(network(x, t, **inputs).sample)
     began = time.monotonic()
-    _answer(network(x, t).sample)
+    _answer(network(x, t, **inputs).sample)
     return (time.monotonic() - began) / _DRAWN
 
 

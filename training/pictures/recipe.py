@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, get_args
 
 from pipelines.core.rules import Choice, Real, Whole
+from pipelines.models.word_features import Features
 from training.core.backgrounds import Backgrounds
 from training.core.objective import Prediction
 from training.core.options import decided, option
@@ -21,6 +22,7 @@ from training.core.recipe import (
 )
 
 VALIDATION_PICTURES = 128
+CONDITIONS = ("words", "picture")
 
 _DIVISION = ("batch_size", "grad_accumulation_steps", "num_processes")
 _PASSES = Whole(1, 65_536)
@@ -81,11 +83,43 @@ class Recipe(BaseRecipe):
     recolor: float = option(
         0, "share of transparent pictures given other hues every time", SHARE, older=0.0
     )
+    condition: str = option(
+        "", "what the model is told: 'words', 'picture' or 'words,picture'; empty: none", older=""
+    )
+    clip_model: str = option("clip-small", "CLIP that reads words and pictures", older="clip-small")
+    features: Features = option(
+        "embeddings",
+        "of the words: before CLIP's transformer, or its last outputs",
+        Choice(get_args(Features)),
+        older="embeddings",
+    )
+    collages: float = option(0, "share of steps' emoji shown several at once", SHARE, older=0.0)
+    balanced: bool = option(
+        False, "draw each name of an emoji equally often, not each picture", flag=True, older=False
+    )
+    focus_share: float = option(0.5, "of the pictures in focus, if balanced", SHARE, older=0.5)
+    new_lr_factor: float = option(
+        3, "learning rate of the condition's own weights, of lr", Real(0.01, 100.0), older=3.0
+    )
+    frozen: bool = option(False, "train only the condition's own weights", flag=True, older=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recolor and self.grounds == "white":
             raise ValueError(f"recolor must be 0 where grounds are white, got {self.recolor:g}")
+        for name in self.conditions:
+            Choice(CONDITIONS).check("condition", name)
+        needs_words = {"collages": self.collages, "balanced": self.balanced, "frozen": self.frozen}
+        for name, value in needs_words.items():
+            if value and not self.conditions:
+                raise ValueError(f"condition must be set where {name} is, got nothing")
+        if self.collages and self.grounds == "white":
+            raise ValueError(f"collages must be 0 where grounds are white, got {self.collages:g}")
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the model is told, of `CONDITIONS`; empty if it is unconditional."""
+        return tuple(name.strip() for name in self.condition.split(",") if name.strip())
 
     @property
     def pictures_per_step(self) -> int:

@@ -10,6 +10,8 @@ from datasets import ClassLabel, Dataset
 
 EVERYDAY_THING = "everyday thing"
 """Column of what an emoji shows; empty for all other pictures."""
+TOLD = "told of it"
+"""Column of what is known of a picture, see `training.core.told.tell`."""
 
 
 def without(data: Dataset, exclude: str) -> Dataset:
@@ -92,7 +94,7 @@ def _column_and_rest(data: Dataset, name: str, written: str, form: str) -> tuple
     column, _, rest = (part.strip() for part in written.partition("="))
     if not rest.strip(", "):
         raise ValueError(f"{name} must be like {form!r}, got {written!r}")
-    names = [name for name in data.column_names if name != EVERYDAY_THING]
+    names = [name for name in data.column_names if name not in (EVERYDAY_THING, TOLD)]
     if column not in names:
         raise ValueError(f"{name} must begin with one of {', '.join(names)}, got {column!r}")
     return column, rest

@@ -11,7 +11,9 @@ import torch
 import typer
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
+from diffusers import DDPMScheduler, UNet2DModel
 
+from pipelines.diffusion.unets import WordsUNet2DModel
 from training.core.fingerprint import check_unchanged
 from training.core.folders import counted
 from training.core.options import Given
@@ -21,6 +23,8 @@ from training.pictures import start_models
 from training.pictures.data import Pictures, load_pictures
 from training.pictures.recipe import Recipe, channels_to_read, num_held_out
 from training.pictures.trainer import Trainer
+from training.words.runs import take_clip
+from training.words.trainer import WordsTrainer
 
 
 def make_accelerator(mixed_precision: Precision) -> Accelerator:
@@ -144,6 +148,7 @@ def prepare(
     recipe: Recipe,
     state: dict[str, Any] | None,
     accelerator: Accelerator,
+    folder: Path,
     *,
     written: Collection[str] = (),
 ) -> Trainer:
@@ -153,6 +158,7 @@ def prepare(
         recipe: as far as the options decide it.
         state: of the saved run, None for a new one.
         accelerator: what it runs on.
+        folder: of the run.
         written: names of the options that were set by hand; where `prediction` is not, the start
             model's is taken, and where `batch_size` is not, no larger one than there are pictures.
 
@@ -176,15 +182,35 @@ def prepare(
             focus=recipe.focus,
         )
     if state is not None:  # before anything else that fewer pictures may lead to
-        check_unchanged(state.get("data"), data.fingerprint())
+        found = data.fingerprint(with_facts=bool(recipe.conditions))
+        check_unchanged(state.get("data"), found)
     if state is None and "batch_size" not in written:
         recipe = replace(recipe, batch_size=_batch_size(recipe, len(data)))
-    trainer = Trainer(replace(recipe, prediction=predicted), unet, scheduler, data, accelerator)
+    recipe = replace(recipe, prediction=predicted)
+    trainer = trainer_of(recipe, unet, scheduler, data, accelerator, folder)
     if accelerator.is_main_process:
         typer.echo("\n".join(describe(trainer, data)))
     if state is not None:
         trainer.restore(state)
     return trainer
+
+
+def trainer_of(
+    recipe: Recipe,
+    unet: UNet2DModel,
+    scheduler: DDPMScheduler,
+    data: Pictures,
+    accelerator: Accelerator,
+    folder: Path,
+) -> Trainer:
+    """Returns the trainer of a recipe: of an unconditional model, or of one that is told words."""
+    if not recipe.conditions:
+        return Trainer(recipe, unet, scheduler, data, accelerator)
+    with accelerator.main_process_first():
+        clip = take_clip(folder, recipe.clip_model)
+    if not isinstance(unet, WordsUNet2DModel):
+        unet = start_models.with_words(unet, clip, recipe.seed)
+    return WordsTrainer(recipe, unet, scheduler, data, accelerator, clip, folder)
 
 
 def _batch_size(recipe: Recipe, num_pictures: int) -> int:
@@ -198,7 +224,7 @@ def describe(trainer: Trainer, data: Pictures) -> Iterator[str]:
     """Says what data were found and what is not used, in one line per fact."""
     for folder in data.folders:
         yield from folder.lines()
-    if data.num_captions:
+    if data.num_captions and not trainer.recipe.conditions:
         yield (
             f"{counted(data.num_captions, 'picture')} with a caption or metadata text, which this "
             "trainer does not learn from; --focus and --exclude can choose by it"

@@ -11,8 +11,9 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from huggingface_hub import snapshot_download
 
-from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel, WordsUNet2DModel
 from pipelines.models import checkpoints, own_checkpoints
+from pipelines.models.clip import Clip
 from pipelines.models.table import TABLE
 from training.cards.parts import FACTS_FILE, pictures_per_step
 from training.core.data import folder_name, is_local, joined_folder_names
@@ -63,6 +64,22 @@ def load_model(name: str, image_size: int) -> tuple[UNet2DModel, DDPMScheduler]:
     check_size(unet, image_size)
     unet.register_to_config(sample_size=image_size)
     return unet, cast(DDPMScheduler, scheduler)
+
+
+def with_words(unet: UNet2DModel, clip: Clip, seed: int) -> WordsUNet2DModel:
+    """An unconditional network that can be told what a CLIP reads; it predicts as before.
+
+    Raises:
+        ValueError: if it is a network of another kind.
+    """
+    if type(unet) is not SpaceToDepthUNet2DModel:
+        raise ValueError(
+            "start_model must be a SpaceToDepthUNet2DModel for a condition, got a "
+            f"{type(unet).__name__}"
+        )
+    torch.manual_seed(seed)
+    embedding, width = clip.model.text_projection.shape[1], clip.model.positional_embedding.shape[1]
+    return WordsUNet2DModel.from_unconditional(unet, word_dim=width, vector_dim=2 * embedding + 1)
 
 
 def _class_of(unet_folder: Path) -> type[UNet2DModel]:

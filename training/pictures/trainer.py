@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.core import images
 from pipelines.diffusion import sampling
+from pipelines.diffusion.denoisers import Predictor
 from pipelines.diffusion.noise import draw_noise, image_generators
 from pipelines.diffusion.solvers import make_schedule
 from training.core.backgrounds import composited, draw_backgrounds, hue_rotated
@@ -93,8 +94,13 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         self.objective = Objective(alpha_bar, recipe.prediction, recipe.snr_gamma)
         self.started_from = start_models.lineage(recipe.start_model)
         unet.train().requires_grad_(True).to(accelerator.device)
-        optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.lr, betas=ADAM_BETAS, fused=True)
+        groups = self._parameter_groups(unet, recipe)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=ADAM_BETAS, fused=True)
         super().__init__(recipe, unet, optimizer, accelerator)
+
+    def _parameter_groups(self, unet: UNet2DModel, recipe: Recipe) -> list[dict[str, Any]]:
+        """Returns the weights that are trained, as the optimizer takes them."""
+        return [{"params": list(unet.parameters())}]
 
     @property
     def unet(self) -> UNet2DModel:
@@ -116,15 +122,15 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         self.started_from = state.get("started_from", self.started_from)
 
     def pass_loss(self, number: int) -> Tensor:
-        return self._loss(*self._pictures(number))
+        return self._loss(*self._examples(number))
 
-    def _pictures(self, micro: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns `(x0, eps, t)` of one forward pass of this process in this step."""
+    def _examples(self, micro: int) -> tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]:
+        """Returns `(x0, eps, t)` of one forward pass of this process in this step, and the
+        network's inputs besides."""
         recipe = self.recipe
         generator = step_generator(recipe.seed, self.step)
         step_size = recipe.pictures_per_step
-        places = batch_indices(len(self._order), step_size, recipe.seed, self.step)
-        indices = self._order[places]
+        indices = self._chosen(generator)
         timesteps = stratified_timesteps(step_size, len(self.objective.alpha_bar), generator)
         mirrored = torch.rand(step_size, generator=generator) < (0.5 if recipe.flip else 0.0)
         rank = micro * recipe.num_processes + self.accelerator.process_index
@@ -136,11 +142,30 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         if recipe.recolor:
             turns = self.train.allowed_turns(indices[slots], turns)
         turns = torch.where(lots < recipe.recolor, turns, 0.0)
-        x0 = self._x0(self.train.take(indices[slots]), backgrounds, turns)
+        x0, inputs = self._shown(slots, indices[slots], backgrounds, turns)
         flips = mirrored[slots].to(self.device).view(-1, 1, 1, 1)
         x0 = torch.where(flips, x0.flip(-1), x0)
         eps = slot_noise(recipe.seed, self.step, slots, x0.shape[1:], self.device)
-        return x0, eps, timesteps[slots].to(self.device)
+        return x0, eps, timesteps[slots].to(self.device), inputs
+
+    def _shown(
+        self, slots: Tensor, indices: Tensor, backgrounds: Tensor, turns: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Returns the pictures of some slots of this step, and the network's inputs besides.
+
+        Args:
+            slots: `(b,)` int64.
+            indices: the pictures' numbers, `(b,)` int64.
+            backgrounds: behind transparent ones, `(b, 3, 1, 1)` in [-1, 1].
+            turns: of their hues, `(b,)`.
+        """
+        return self._x0(self.train.take(indices), backgrounds, turns), {}
+
+    def _chosen(self, generator: torch.Generator) -> Tensor:
+        """Returns the numbers of the pictures of this step, `(pictures_per_step,)`."""
+        step_size = self.recipe.pictures_per_step
+        places = batch_indices(len(self._order), step_size, self.recipe.seed, self.step)
+        return self._order[places]
 
     def _x0(self, pixels: Tensor, backgrounds: Tensor, turns: Tensor) -> Tensor:
         """Returns `(b, c, h, w)` in [-1, 1]; transparent ones hue-rotated and on `backgrounds`."""
@@ -151,8 +176,8 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
             pixels = hue_rotated(pixels, turns.to(self.device))
         return composited(pixels, backgrounds.to(self.device))
 
-    def _loss(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        output = self.network(self.objective.noised(x0, eps, t), t).sample
+    def _loss(self, x0: Tensor, eps: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        output = self.network(self.objective.noised(x0, eps, t), t, **inputs).sample
         return self.objective.loss(output, x0, eps, t)
 
     def validate(self, timesteps: Sequence[int] = VALIDATION_TIMESTEPS) -> dict[int, float]:
@@ -169,7 +194,7 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
         error = self.objective.x0_error
         return {
             level: error(
-                lambda x_t, t, rows: unet(x_t, t).sample,
+                lambda x_t, t, rows: unet(x_t, t, **self.inputs_for(rows)).sample,
                 x0,
                 eps,
                 level,
@@ -179,11 +204,19 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
             if level < len(self.objective.alpha_bar)
         }
 
+    def inputs_for(self, rows: Tensor) -> Mapping[str, Tensor]:
+        """Returns the network's inputs besides, for held-out pictures `(b,)` int64."""
+        return {}
+
     def judge(self, reporter: Reporter) -> dict[str, Any]:
         """Reports errors on held-out pictures and a sheet of samples; returns the errors."""
         figures = report_x0_errors(self.validate(), reporter, self.step)
         reporter.picture("samples", self.draw_samples(), self.step)
         return figures
+
+    def predictor(self, unet: UNet2DModel, numbers: Tensor) -> Predictor:
+        """Returns what draws the samples of those numbers, `(b,)` int64."""
+        return lambda x_t, t: unet(x_t, t).sample
 
     def shape(self) -> tuple[int, int, int]:
         """Returns channels, height and width of a picture."""
@@ -208,7 +241,7 @@ class Trainer(BaseTrainer[Recipe, UNet2DModel]):
                 device=self.device,
             )
             *_, last = sampling.sample(
-                lambda x_t, t: unet(x_t, t).sample,
+                self.predictor(unet, torch.arange(first, first + len(noise))),
                 noise,
                 scheduler,
                 prediction_type=self.objective.prediction,
