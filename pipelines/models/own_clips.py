@@ -46,7 +46,11 @@ def find(key: str, folder: Path, network: Mapping[str, Any]) -> tuple[Path, ...]
     """
     if not os.path.isdir(folder / FOLDER):
         raise CheckpointError("own_no_clip", key=key)
-    names = [*NEEDED, *_weights_in(key, folder)]
+    try:
+        weights = weights_in(folder / FOLDER)
+    except (OSError, ValueError) as error:
+        raise _damaged(key, INDEX_FILE) from error
+    names = [*NEEDED, *(f"{FOLDER}/{name}" for name in weights)]
     missing = [name for name in names if not os.path.isfile(folder / name)]
     if missing:
         raise CheckpointError("own_files_missing", key=key, files=Several(missing))
@@ -71,16 +75,16 @@ def shards(index: Path) -> list[str]:
         raise ValueError(f"{index.name} is no index") from error
 
 
-def _weights_in(key: str, folder: Path) -> list[str]:
-    """Returns the files that the weights lie in, of which some may be missing."""
-    index = folder / FOLDER / INDEX_FILE
-    if not os.path.isfile(index):
-        there = [name for name in SINGLE_FILES if os.path.isfile(folder / FOLDER / name)]
-        return [f"{FOLDER}/{name}" for name in there[:1] or [INDEX_FILE]]
-    try:
-        return [f"{FOLDER}/{name}" for name in shards(index)]
-    except (OSError, ValueError) as error:
-        raise _damaged(key, INDEX_FILE) from error
+def weights_in(folder: Path) -> list[str]:
+    """Returns the files that the weights of a CLIP lie in, of which some may be missing.
+
+    Raises:
+        OSError: if the index of several files cannot be read.
+        ValueError: if it is no index.
+    """
+    if os.path.isfile(folder / INDEX_FILE):
+        return shards(folder / INDEX_FILE)
+    return [name for name in SINGLE_FILES if os.path.isfile(folder / name)][:1] or [INDEX_FILE]
 
 
 def _sizes(key: str, path: Path) -> dict[str, int]:
