@@ -1,4 +1,4 @@
-"""Fine-tunes an unconditional diffusion model on new pictures, or trains one from scratch.
+"""Fine-tunes a diffusion model on new pictures, or trains one from scratch.
 
     python -m training.finetune_model --dataset-name photos --max-minutes 10
 
@@ -10,6 +10,8 @@ chooses everything else from the pictures and the device. Every choice is an opt
 One process or many: `accelerate launch -m training.finetune_model ...` takes the same options to
 several GPUs and machines. Stop it at any time: the same command with `--resume` goes on where it
 saved last. The result, `CHECKPOINT` in the run's folder, is a diffusers pipeline with a model card.
+With `--condition words` the model learns to draw what captions say, and brings the CLIP that reads
+them with it, in `clip/`.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class RunOptions:
 
 @command(Recipe, RunOptions)
 def main(given: Given, others: Given) -> None:
-    """Fine-tunes an unconditional diffusion model and saves it as a diffusers pipeline."""
+    """Fine-tunes a diffusion model, of words with --condition, and saves it with a model card."""
     options = RunOptions(**others)
     if "model_save_name" not in others.explicit:
         name = name_of_data(given["dataset_name"], options.model_save_name)

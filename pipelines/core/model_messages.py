@@ -54,8 +54,8 @@ MODEL_MESSAGES: dict[str, str] = {
         "{file} that can be read as one's."
     ),
     "own_class": (
-        "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
-        "network is of the class {got}."
+        "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, or a model "
+        "told words that this project trained, but its network is of the class {got}."
     ),
     "own_class_conditional": (
         "Checkpoint {key} must be an unconditional UNet2DModel pipeline of diffusers, but its "
@@ -105,6 +105,25 @@ MODEL_MESSAGES: dict[str, str] = {
     "own_weight_missing": "{weight} is missing",
     "own_weight_shape": "{weight} is {got}, and must be {wanted}",
     "own_weight_unknown": "there are others besides",
+    "own_no_clip": (
+        "Checkpoint {key} cannot be used: its network is told words, but there is no folder clip "
+        "beside it with the CLIP that reads them."
+    ),
+    "own_clip_size": (
+        "Checkpoint {key} cannot be used: its network takes {word} numbers for a word and {vector} "
+        "for a text and a picture, but the CLIP in its folder clip gives {width} and {given}."
+    ),
+    "own_clip_damaged": (
+        "Checkpoint {key} cannot be used: its CLIP is damaged, {file} cannot be read."
+    ),
+    "own_clip_vocabulary": (
+        "Checkpoint {key} cannot be used: the vocabulary in its folder clip is not that of its "
+        "CLIP."
+    ),
+    "own_clip_weights": (
+        "Checkpoint {key} cannot be used: the weights of its CLIP are not those of the config in "
+        "its folder clip."
+    ),
     "own_schedule_damaged": (
         "Checkpoint {key} cannot be used: its scheduler cannot be made from its config."
     ),

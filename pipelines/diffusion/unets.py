@@ -244,6 +244,9 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
     side by side, is added to the time embedding. Both begin at zero, so a network made with
     `from_unconditional` first predicts what that one does (ControlNet, Zhang et al. 2023,
     arXiv:2302.05543).
+
+    `features` and `conditions` change nothing here: they say which word embeddings of a CLIP the
+    network learned to read, and what it was told.
     """
 
     @register_to_config
@@ -263,6 +266,8 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
         vector_dim: int = 513,
         word_levels: tuple[bool, ...] = (False, True, True),
         num_word_heads: int = 4,
+        features: str = "embeddings",
+        conditions: tuple[str, ...] = ("words", "picture"),
     ):
         config = dict(self.config)
         super().__init__(

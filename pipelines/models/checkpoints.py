@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ from torch import nn
 from pipelines.core import devices
 from pipelines.core.errors import CheckpointError, Several
 from pipelines.diffusion.schedules import alphas_cumprod
-from pipelines.models import integrity, own_checkpoints, own_weights
+from pipelines.models import integrity, own_checkpoints, own_clips, own_weights
+from pipelines.models.clip_folder import VocabularyError
+from pipelines.models.integrity import revision_of
 from pipelines.models.memory import Models
 from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
 from pipelines.models.passes import Denoising
 from pipelines.models.table import CLIPS, HUB, TABLE, Checkpoint, look_up, table
+from pipelines.models.word_features import Reader, load_reader
 
 NOT_OF_FILES = (ImportError, MemoryError, torch.OutOfMemoryError)
 """Errors while a checkpoint is loaded that say nothing of its files."""
@@ -37,22 +39,25 @@ class Loaded:
         unet: on the device, frozen, in evaluation mode.
         scheduler_config: configuration for `solvers.make_schedule`.
         revision: identifies the weights: commit or hash.
+        reader: makes the inputs of a network that is told words or a picture; None if it is not.
     """
 
     checkpoint: Checkpoint
     unet: nn.Module
     scheduler_config: dict[str, Any]
     revision: str
+    reader: Reader | None = None
 
     @property
-    def network(self) -> nn.Module:
-        """The network, whose weights take nearly all the memory."""
-        return self.unet
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks, whose weights take nearly all the memory."""
+        return (self.unet, self.reader.clip.model) if self.reader else (self.unet,)
 
     @cached_property
     def denoise(self) -> Denoising:
-        """The network as the sampler calls it."""
-        return Denoising(self.checkpoint.key, self.unet)
+        """The network as the sampler calls it; without a condition it draws anything."""
+        null = self.reader.condition([""]).inputs if self.reader else None
+        return Denoising(self.checkpoint.key, self.unet, null=null)
 
     @property
     def device(self) -> torch.device:
@@ -102,12 +107,13 @@ def _load(row: Checkpoint) -> Loaded:
         config = json.loads((row.folder / "unet" / "config.json").read_text())
         scheduler = json.loads((row.folder / "scheduler" / "scheduler_config.json").read_text())
         unet, _ = _read(config["_class_name"], row.folder / "unet", safetensors=True)
+        reader = load_reader(row, row.folder, config) if row.conditions else None
     except NOT_OF_FILES:
         raise
     except Exception as error:  # safetensors, JSON and diffusers each have errors of their own
         raise CheckpointError("files_damaged", key=row.key) from error
     unet = unet.eval().requires_grad_(False).to(devices.device())
-    return Loaded(row, unet, scheduler, revision)
+    return Loaded(row, unet, scheduler, revision, reader)
 
 
 def _load_own(row: Checkpoint) -> Loaded:
@@ -130,7 +136,21 @@ def _load_own(row: Checkpoint) -> Loaded:
         raise own_weights.error_of(row.key, own, network_class(own.class_name))
     _check_scheduler(row.key, own.scheduler_config)
     unet = unet.float().eval().requires_grad_(False).to(devices.device())
-    return Loaded(replace(row, size_px=own.size_px), unet, own.scheduler_config, revision)
+    row = replace(row, size_px=own.size_px, conditions=own.conditions)
+    reader = _own_reader(row, own, unet.config) if own.conditions else None
+    return Loaded(row, unet, own.scheduler_config, revision, reader)
+
+
+def _own_reader(row: Checkpoint, own: Own, config: Mapping[str, Any]) -> Reader:
+    """Returns what reads words and pictures for a user's own model."""
+    try:
+        return load_reader(row, own.folder, config)
+    except NOT_OF_FILES:
+        raise
+    except VocabularyError as error:
+        raise CheckpointError("own_clip_vocabulary", key=row.key) from error
+    except Exception as error:  # open_clip, safetensors and torch each have errors of their own
+        raise own_clips.error_of(row.key, own.folder / own_clips.FOLDER) from error
 
 
 def _check_scheduler(key: str, config: dict[str, Any]) -> None:
@@ -146,7 +166,7 @@ def _check_scheduler(key: str, config: dict[str, Any]) -> None:
 
 def own_revision(own: Own) -> str:
     """Returns the revision of a user's own model: the commit on the Hub, else the weights' hash."""
-    return own.commit or revision_of(own.unet_folder, own.weights.pattern)
+    return own.commit or revision_of(own.folder, *own.counted)
 
 
 def _read(
@@ -220,13 +240,13 @@ def _not_fetched(row: Checkpoint) -> CheckpointError | None:
 
 
 def _shards(row: Checkpoint) -> list[Path]:
-    """Returns the weight files that an index lists; empty without a readable index."""
-    try:
-        (index,) = (row.folder / "unet").glob("*.safetensors.index.json")
-        names = set(json.loads(index.read_text())["weight_map"].values())
-        return [Path("unet", name) for name in sorted(names)]
-    except (ValueError, KeyError, AttributeError):
-        return []
+    """Returns the weight files that an index lists; none for an index that cannot be read."""
+    indexes = sorted(row.folder.glob("*/*.safetensors.index.json"))
+    listed: list[Path] = []
+    for index in indexes:
+        with suppress(OSError, ValueError):
+            listed += [Path(index.parent.name, name) for name in own_clips.shards(index)]
+    return listed
 
 
 def check_files(row: Checkpoint) -> str:
@@ -235,30 +255,12 @@ def check_files(row: Checkpoint) -> str:
     Raises:
         CheckpointError: if a file is not the published one, naming it.
     """
-    revision, digests = _hashed(row.folder, row.weights)
-    others = {row.folder / name for name in row.needed} | set(row.folder.glob("unet/*.json"))
+    revision, digests = integrity.hashed(row.folder, *row.counted)
+    indexes = (path for part in ("unet", "clip") for path in row.folder.glob(f"{part}/*.json"))
+    others = {row.folder / name for name in row.needed} | set(indexes)
     digests |= {path: integrity.sha256_of(path) for path in others - set(digests)}
     integrity.check_bundled(row.key, row.folder.parent.parent, digests)
     return revision
-
-
-@cache
-def revision_of(folder: Path, weights: str) -> str:
-    """Returns the first 12 hex digits of the SHA-256 of the weights of a checkpoint.
-
-    Args:
-        folder: of the checkpoint.
-        weights: glob pattern of the weight files.
-    """
-    return _hashed(folder, weights)[0]
-
-
-def _hashed(folder: Path, weights: str) -> tuple[str, dict[Path, str]]:
-    """Returns the revision of the weights of a checkpoint, and the SHA-256 of each weight file."""
-    together = hashlib.sha256()
-    paths = sorted(folder.glob(weights))
-    digests = {path: integrity.sha256_of(path, also=together) for path in paths}
-    return together.hexdigest()[:12], digests
 
 
 def describe() -> list[dict[str, Any]]:
@@ -287,7 +289,7 @@ def _describe(row: Checkpoint) -> dict[str, Any]:
 def _revision_on_disk(row: Checkpoint) -> str:
     """Returns the revision of a complete checkpoint; empty if it is unknown."""
     if not row.own:
-        return "" if row.repo_id else revision_of(row.folder, row.weights)
+        return "" if row.repo_id else revision_of(row.folder, *row.counted)
     result = look_up(row.key, row.own)
     try:
         return "" if isinstance(result, CheckpointError) else own_revision(result)

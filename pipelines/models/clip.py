@@ -9,96 +9,25 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import load_torch_model
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pipelines.core import devices
-from pipelines.core.cache import Cache
 from pipelines.core.errors import CheckpointError
 from pipelines.core.rules import SettingsError
 from pipelines.models import checkpoints, hub, integrity
+from pipelines.models.clip_folder import Clip, open_folder
 from pipelines.models.memory import Models
-from pipelines.models.passes import Encoding
 from pipelines.models.table import CLIPS, Checkpoint
-from pipelines.models.ways import Way
 
-if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` does
-    from open_clip import CLIP
-
-_CACHED_TEXT_BYTES = 4 * 2**20
 _PIXELS_AT_ONCE = 32 * 64 * 64  # encoded together with gradients: about half a gigabyte
 _LEAST_AT_ONCE = 8
 _WORD = re.compile(r"[^\W\d_]+")
-_INDEX_FILE = "model.safetensors.index.json"
-_MERGES_FILE, _WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
-
-
-def _bytes(embedding: Tensor) -> int:
-    return embedding.nbytes
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A CLIP in memory; its weights are shared and must not be changed.
-
-    Attributes:
-        checkpoint: its row of the table.
-        model: on the device, frozen, in evaluation mode.
-        tokenizer: of open_clip.
-        size_px: side of its input pictures.
-        mean: of its training pictures, `(3, 1, 1)`, for pixels in [0, 1].
-        std: of its training pictures, `(3, 1, 1)`, for pixels in [0, 1].
-        interpolation: mode for resizing pictures.
-        context_length: maximum number of tokens, including those for start and end.
-        words: the words of its training data; None if it saw nearly all words.
-        revision: identifies the weights, a hash.
-    """
-
-    checkpoint: Checkpoint
-    model: CLIP
-    tokenizer: Any
-    size_px: int
-    mean: Tensor
-    std: Tensor
-    interpolation: str
-    context_length: int
-    words: frozenset[str] | None
-    revision: str
-    _texts: Cache[Tensor] = field(
-        repr=False, compare=False, default_factory=lambda: Cache(_CACHED_TEXT_BYTES, _bytes)
-    )
-
-    @property
-    def network(self) -> nn.Module:
-        """The network, whose weights take nearly all the memory."""
-        return self.model
-
-    def by(self, way: Way) -> Clip:
-        """Returns the same model, whose pictures are encoded in a way."""
-        encoding = self.encoding.by(way)
-        if encoding is self.encoding:
-            return self
-        other = replace(self)
-        other.__dict__["encoding"] = encoding
-        return other
-
-    @cached_property
-    def encoding(self) -> Encoding:
-        """The part that sees pictures, as a graph where that is wanted."""
-        return Encoding(self.checkpoint.key, self.model.visual)
-
-    @property
-    def device(self) -> torch.device:
-        return self.mean.device
-
 
 _loaded = Models("clip")
 
@@ -118,7 +47,7 @@ def load(key: str) -> Clip:
 def unload_all() -> None:
     """Drops all loaded CLIPs, to free memory or to read changed files."""
     _loaded.clear()
-    checkpoints.revision_of.cache_clear()
+    integrity.revision_of.cache_clear()
 
 
 def _load(row: Checkpoint) -> Clip:
@@ -150,65 +79,6 @@ def _fetched(row: Checkpoint) -> Path:
         raise CheckpointError("clip_unreachable", key=row.key, reason=reason) from error
     integrity.check_fetched(row.key, [folder / name for name in row.needed])
     return folder
-
-
-def open_folder(row: Checkpoint, folder: Path) -> Clip:
-    """Loads a CLIP from a folder in open_clip's layout; raises the errors of the libraries.
-
-    Its weights may also lie in several files with an index, as diffusers and transformers write.
-    """
-    import open_clip  # takes seconds to import
-
-    name = f"local-dir:{folder}"
-    loaded: Any = _in_files(folder) if (folder / _INDEX_FILE).is_file() else _in_one_file(folder)
-    model: CLIP = (
-        loaded.eval()
-        .requires_grad_(False)
-        .to(
-            devices.device(),
-            memory_format=torch.channels_last,  # a third faster on a CPU
-        )
-    )
-    config = open_clip.get_model_preprocess_cfg(model)
-    merges = folder / _MERGES_FILE
-    bpe_path = {"bpe_path": str(merges)} if merges.is_file() else {}
-    tokenizer: Any = open_clip.get_tokenizer(name, None, None, **bpe_path)
-    if tokenizer.vocab_size != model.vocab_size:
-        raise ValueError("merges of another vocabulary")
-    words_file = folder / _WORDS_FILE
-    size = config["size"]
-    statistics = (torch.tensor(config[key]) for key in ("mean", "std"))
-    mean, std = (values.view(3, 1, 1).to(devices.device()) for values in statistics)
-    return Clip(
-        checkpoint=row,
-        model=model,
-        tokenizer=tokenizer,
-        size_px=size if isinstance(size, int) else size[0],
-        mean=mean,
-        std=std,
-        interpolation=config["interpolation"],
-        context_length=tokenizer.context_length,
-        words=frozenset(words_file.read_text("utf-8").split()) if words_file.is_file() else None,
-        revision=checkpoints.revision_of(folder, row.weights),
-    )
-
-
-def _in_one_file(folder: Path) -> CLIP:
-    import open_clip
-
-    # create_model_and_transforms(pretrained=None) would return a random model and only warn.
-    loaded: Any = open_clip.create_model_from_pretrained(
-        f"local-dir:{folder}", return_transform=False
-    )
-    return loaded
-
-
-def _in_files(folder: Path) -> CLIP:
-    import open_clip
-
-    model: Any = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    load_torch_model(model, folder, strict=True)
-    return model
 
 
 def encode_images(clip: Clip, x0: Tensor) -> Tensor:

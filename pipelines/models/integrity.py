@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from pipelines.core.assets import ASSETS
@@ -22,6 +23,9 @@ PATTERNS = (
     "checkpoints/*/unet/*.safetensors",
     "checkpoints/*/unet/*.json",
     "checkpoints/*/scheduler/*.json",
+    "checkpoints/*/clip/*.safetensors",
+    "checkpoints/*/clip/*.json",
+    "checkpoints/*/clip/*.txt*",
     "checkpoints/*/open_clip_*",
     "checkpoints/*/*.txt*",
     "digit_judge.safetensors",
@@ -73,6 +77,25 @@ def _digest_of(path: Path, digest: hashlib._Hash, also: hashlib._Hash | None = N
             if also is not None:
                 also.update(block)
     return digest.hexdigest()
+
+
+@cache
+def revision_of(folder: Path, *patterns: str) -> str:
+    """Returns the first 12 hex digits of the SHA-256 of the weights of a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        patterns: glob patterns of the files that count, in their order.
+    """
+    return hashed(folder, *patterns)[0]
+
+
+def hashed(folder: Path, *patterns: str) -> tuple[str, dict[Path, str]]:
+    """Returns the revision of the weights of a checkpoint, and the SHA-256 of each of the files."""
+    together = hashlib.sha256()
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    digests = {path: sha256_of(path, also=together) for path in paths}
+    return together.hexdigest()[:12], digests
 
 
 def check_bundled(key: str, assets: Path, found: Mapping[Path, str]) -> None:

@@ -61,12 +61,16 @@ class Model(Protocol):
     """What a loaded checkpoint and a loaded CLIP have in common."""
 
     @property
-    def network(self) -> nn.Module: ...
+    def networks(self) -> tuple[nn.Module, ...]: ...
 
 
 def _bytes_of(model: Model) -> int:
     """Returns the memory of a model: of its weights, and of its graphs."""
-    tensors = [*model.network.parameters(), *model.network.buffers()]
+    return sum(map(_bytes_of_network, model.networks))
+
+
+def _bytes_of_network(network: nn.Module) -> int:
+    tensors = [*network.parameters(), *network.buffers()]
     return ways.memory_of(sum(tensor.nbytes for tensor in tensors), tensors[0].device)
 
 

@@ -13,6 +13,9 @@ MODELS = ("paintings", "scenes", "emoji")
 HUB_MODELS = ("wikiart-256", "bedrooms-256", "celebahq-256", "churches-256", "cats-256")
 """Names of the models that are fetched from the Hub on first use."""
 
+WORDS_MODELS: tuple[str, ...] = ()
+"""Names of the bundled models that are told words; each is begun from one of `MODELS`."""
+
 CLIPS = ("clip-small", "ViT-B-32", "ViT-B-32-laion")
 CONDITIONINGS = ("embedding", "cross-attention", "channels")
 _OWN = "STUDIO_CHECKPOINTS"
@@ -70,6 +73,7 @@ def bundled_names() -> set[str]:
     return {
         *MODELS,
         *HUB_MODELS,
+        *WORDS_MODELS,
         *CLIPS,
         *(f"digits-{conditioning}" for conditioning in CONDITIONINGS),
     }

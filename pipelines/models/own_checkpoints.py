@@ -20,10 +20,12 @@ from huggingface_hub.utils import validate_repo_id
 from pipelines.core.errors import CheckpointError, Several
 from pipelines.core.rules import show
 from pipelines.diffusion.schedules import MAX_STEPS
-from pipelines.models import hub
+from pipelines.models import hub, own_clips
 
-WANTED_FILES = ["*.json", "*.safetensors", "*.bin"]
-NETWORKS = ("UNet2DModel", "SpaceToDepthUNet2DModel")
+CONDITIONAL = "WordsUNet2DModel"
+WANTED_FILES = ["*.json", "*.safetensors", "*.bin", "clip/*.txt", "clip/*.txt.gz"]
+NETWORKS = ("UNet2DModel", "SpaceToDepthUNet2DModel", CONDITIONAL)
+CONDITIONS = ("words", "picture")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 MIN_SIZE_PX, MAX_SIZE_PX = 16, 512
 
@@ -50,6 +52,7 @@ class Own:
     """A model of the user's that is usable if its weights match its config.
 
     Attributes:
+        folder: of the model.
         unet_folder: folder of the network's config and weights.
         class_name: of the network, one of `NETWORKS`.
         weights: which files the weights are in.
@@ -57,8 +60,10 @@ class Own:
         scheduler_config: its `prediction_type` is one of `PREDICTIONS`.
         commit: of a repository on the Hub; empty for a folder.
         files: configs and weights.
+        conditions: what the network can be told, of `CONDITIONS`; empty is unconditional.
     """
 
+    folder: Path
     unet_folder: Path
     class_name: str
     weights: Weights
@@ -66,6 +71,13 @@ class Own:
     scheduler_config: dict[str, Any]
     commit: str
     files: tuple[Path, ...]
+    conditions: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Glob patterns of the files that decide the revision, in their order."""
+        unet = self.unet_folder.relative_to(self.folder) / self.weights.pattern
+        return (str(unet), *(own_clips.COUNTED if self.conditions else ()))
 
 
 def is_on_hub(name: str) -> bool:
@@ -103,15 +115,19 @@ def find(key: str, name: str, *, fetch: bool) -> Own:
     schedule = _read(key, scheduler_folder / "scheduler_config.json")
     weights = _weights_of(key, unet_folder)
     _check_shards(key, unet_folder, weights)
+    conditions = _conditions_of(key, config)
+    clip_files = own_clips.find(key, folder, config) if conditions else ()
     configs = (*unet_folder.glob("*.json"), scheduler_folder / "scheduler_config.json")
     return Own(
+        folder=folder,
         unet_folder=unet_folder,
         class_name=config["_class_name"],
         weights=weights,
         size_px=_size_of(key, config),
         scheduler_config=schedule | {"prediction_type": _prediction_of(key, schedule)},
         commit=folder.name if on_hub else "",
-        files=(*configs, *unet_folder.glob(weights.pattern)),
+        files=(*configs, *unet_folder.glob(weights.pattern), *clip_files),
+        conditions=conditions,
     )
 
 
@@ -170,6 +186,17 @@ def _check_network(key: str, config: Mapping[str, Any]) -> None:
     inputs, outputs = channels_of(config)
     if (inputs, outputs) != (3, 3):
         raise CheckpointError("own_channels", key=key, taken=show(inputs), given=show(outputs))
+
+
+def _conditions_of(key: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a network can be told; an older config does not say that it is everything."""
+    if config["_class_name"] != CONDITIONAL:
+        return ()
+    told = config.get("conditions", CONDITIONS)
+    is_known = isinstance(told, (list, tuple)) and all(name in CONDITIONS for name in told)
+    if not is_known or not told:
+        raise CheckpointError("own_config", key=key)
+    return tuple(name for name in CONDITIONS if name in told)
 
 
 def is_class_conditional(config: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import functools
 import gc
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -131,14 +131,22 @@ class Denoising:
         name: of the model, for the log.
         unet: of diffusers, frozen, in evaluation mode.
         way: how it is computed; None is what is chosen when it is first used.
+        null: inputs that tell the network nothing, `(1, ...)` each, for calls without any.
     """
 
-    def __init__(self, name: str, unet: nn.Module, way: Way | None = None) -> None:
-        self._unet, self._made = unet, _Made(name, unet, way)
+    def __init__(
+        self,
+        name: str,
+        unet: nn.Module,
+        way: Way | None = None,
+        null: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._unet, self._made, self._null = unet, _Made(name, unet, way), dict(null or {})
 
     def by(self, way: Way) -> Denoising:
         """Returns the same network, computed in a way; its graphs are kept with this one."""
-        return self._made.by(way, lambda: Denoising(self._made.name, self._unet, way)) or self
+        name, null = self._made.name, self._null
+        return self._made.by(way, lambda: Denoising(name, self._unet, way, null)) or self
 
     def __call__(self, x_t: Tensor, t: Tensor, **inputs: Tensor) -> UNet2DOutput:
         """Returns the output of the network.
@@ -146,8 +154,9 @@ class Denoising:
         Args:
             x_t: `(b, c, h, w)`.
             t: timestep `()`, int64.
-            inputs: what the network takes besides, by name, `(b, ...)` each.
+            inputs: what the network takes besides, by name, `(b, ...)` each; none is `null`.
         """
+        inputs = inputs or {k: v.expand(len(x_t), *v.shape[1:]) for k, v in self._null.items()}
         if torch.is_grad_enabled() and x_t.requires_grad:
             return self._unet(x_t, t, **inputs)
         names, values = tuple(inputs), tuple(inputs.values())

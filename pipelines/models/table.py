@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import CheckpointError
-from pipelines.models import own_checkpoints
+from pipelines.models import own_checkpoints, own_clips
 from pipelines.models.names import usable_own_checkpoints
 from pipelines.models.own_checkpoints import Own
 
@@ -32,6 +32,8 @@ class Checkpoint:
             empty for all others.
         channels: of its pictures: 3 is RGB, 1 grey.
         english_only: whether the sentences that it learned from were all English.
+        conditions: what it can be told, of "words" and "picture"; empty is unconditional.
+        sibling: key of the unconditional model that a bundled conditional one was begun from.
     """
 
     key: str
@@ -46,11 +48,18 @@ class Checkpoint:
     own: str = ""
     channels: int = 3
     english_only: bool = False
+    conditions: tuple[str, ...] = ()
+    sibling: str = ""
 
     @property
     def folder(self) -> Path:
         """The folder of a bundled checkpoint."""
         return BUNDLED / self.key
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Glob patterns of the files that decide the revision, in their order."""
+        return (self.weights, *(own_clips.COUNTED if self.conditions else ()))
 
 
 def _digits(conditioning: str, how: str) -> Checkpoint:
@@ -61,6 +70,20 @@ def _digits(conditioning: str, how: str) -> Checkpoint:
         licence="CC BY-SA 3.0",
         data="MNIST",
         channels=1,
+    )
+
+
+def told_words(sibling: str, *, licence: str, data: str) -> Checkpoint:
+    """Returns the row of `WORDS_MODELS` that was begun from an unconditional model."""
+    return Checkpoint(
+        key=f"{sibling}-words",
+        summary=f"what words or a picture say, begun from {sibling}",
+        size_px=64,
+        licence=licence,
+        data=data,
+        needed=(*Checkpoint.needed, *own_clips.NEEDED, own_clips.INDEX),
+        conditions=("words", "picture"),
+        sibling=sibling,
     )
 
 
@@ -197,7 +220,21 @@ def _own_row(key: str, name: str) -> Checkpoint:
         source=f"Hub: {name}" if on_hub else "folder",
         repo_id=name if on_hub else "",
         own=name,
+        conditions=() if isinstance(result, CheckpointError) else result.conditions,
     )
+
+
+def words_sibling(key: str) -> str:
+    """Returns the key of the model that is told words in the place of another; empty if none is.
+
+    Args:
+        key: of a model; one that is told words itself is its own.
+    """
+    row = TABLE.get(key) or table().get(key)
+    if row is not None and "words" in row.conditions:
+        return key
+    there = (row.key for row in TABLE.values() if row.sibling == key and row.folder.is_dir())
+    return next(there, "")
 
 
 def look_up(key: str, name: str) -> Own | CheckpointError:

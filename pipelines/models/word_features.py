@@ -6,18 +6,24 @@ and picture lie in one space, so the network can take either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.clip import Clip
+from pipelines.core import devices
+from pipelines.core.cache import Cache
+from pipelines.diffusion.denoisers import Condition
+from pipelines.models.clip_folder import Clip, open_folder
+from pipelines.models.own_clips import FOLDER, Features
+from pipelines.models.table import Checkpoint
 
-Features = Literal["embeddings", "last"]
-"""Word embeddings before CLIP's transformer, or its outputs."""
+_CACHED_TEXTS = 50_000
+_OF_WORDS = ("encoder_hidden_states", "encoder_attention_mask")
 
 
 @dataclass(frozen=True)
@@ -88,21 +94,50 @@ class Reader:
     """
 
     def __init__(self, clip: Clip, features: Features):
-        self.clip, self.features = clip, features
+        self.clip = clip
+        self.features: Features = features
         self.dim = int(clip.model.text_projection.shape[1])  # pyright: ignore
-        self._tokens: dict[str, Tensor] = {}
+        self._tokens: Cache[Tensor] = Cache(_CACHED_TEXTS)
 
     def words(self, texts: Sequence[str]) -> TextFeatures:
         """Returns the features of texts; the empty one is that of no words."""
         return text_features(self.clip.model, self._tokenized(texts), self.features)
 
     def _tokenized(self, texts: Sequence[str]) -> Tensor:
-        missing = [text for text in dict.fromkeys(texts) if text not in self._tokens]
+        known = {text: self._tokens.get(text) for text in texts}
+        missing = [text for text, tokens in known.items() if tokens is None]
         if missing:
             made = self.clip.tokenizer(missing, context_length=self.clip.context_length)
-            self._tokens |= dict(zip(missing, made.to(torch.int16), strict=True))
-        tokens = torch.stack([self._tokens[text] for text in texts])
-        return tokens.long().to(self.clip.device)
+            for text, tokens in zip(missing, made.to(torch.int32), strict=True):
+                self._tokens.put(text, tokens.clone())  # a view would hold all of them
+                known[text] = tokens
+        rows = [tokens for text in texts if (tokens := known[text]) is not None]
+        return torch.stack(rows).long().to(self.clip.device)
+
+    def condition(
+        self, texts: Sequence[str], picture: Tensor | None = None, distrust: Tensor | None = None
+    ) -> Condition:
+        """Returns the condition of texts and pictures, with the null that CFG needs.
+
+        Words are padded to the context length, so that one graph of the network serves all texts.
+
+        Args:
+            texts: as in `inputs`.
+            picture: as in `inputs`.
+            distrust: as in `inputs`.
+        """
+        with devices.device_lock(self.clip.device), torch.no_grad():
+            told, nothing = self.inputs(texts, picture, distrust), self.inputs([""] * len(texts))
+        return Condition(self._padded(told), self._padded(nothing))
+
+    def _padded(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns inputs whose words are as many as a text can have, `(b, context_length, ...)`."""
+        length, padded = self.clip.context_length, dict(inputs)
+        for name in _OF_WORDS:
+            values = inputs[name]  # (b, l, ...)
+            padded[name] = values.new_zeros(len(values), length, *values.shape[2:])
+            padded[name][:, : values.shape[1]] = values
+        return padded
 
     def inputs(
         self, texts: Sequence[str], picture: Tensor | None = None, distrust: Tensor | None = None
@@ -137,3 +172,15 @@ class Reader:
             x0 = F.interpolate(x0, (size, size), mode=self.clip.interpolation, antialias=True)
         normalized = ((x0 + 1) / 2 - self.clip.mean) / self.clip.std
         return self.clip.model.encode_image(normalized, normalize=True).float()
+
+
+def load_reader(row: Checkpoint, folder: Path, config: Mapping[str, Any]) -> Reader:
+    """Loads what reads words and pictures for a network; raises the errors of the libraries.
+
+    Args:
+        row: of the model.
+        folder: of the model, with its CLIP in `clip/`.
+        config: of the network.
+    """
+    clip = open_folder(replace(row, weights="*.safetensors"), folder / FOLDER)
+    return Reader(clip, config.get("features", "embeddings"))

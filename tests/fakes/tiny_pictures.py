@@ -117,6 +117,17 @@ def write_landscapes(folder: Path, count: int = NUM_PICTURES) -> str:
     return write_rows(folder, [encoded(landscape(i)) for i in range(count)])
 
 
+def write_captioned(folder: Path, captions: Sequence[str]) -> str:
+    """A data set of landscapes with a caption each."""
+    pictures = [encoded(landscape(i)) for i in range(len(captions))]
+    features = Features({"image": ImageFeature(), "caption": Value("string")})
+    rows = [{"bytes": file, "path": None} for file in pictures]
+    folder.mkdir(parents=True)
+    data = Dataset.from_dict({"image": rows, "caption": [*captions]}, features=features)
+    data.to_parquet(folder / "train.parquet")
+    return str(folder)
+
+
 def write_kinds(folder: Path, kinds: Sequence[str | None]) -> str:
     """A data set of one picture of each kind, its number as its grey."""
     files = [encoded(Image.new("RGB", (8, 8), (i, i, i))) for i in range(len(kinds))]

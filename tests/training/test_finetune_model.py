@@ -25,8 +25,10 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.diffusion.unets import SpaceToDepthUNet2DModel, WordsUNet2DModel
+from pipelines.models import checkpoints
 from pipelines.models.table import TABLE
+from tests.fakes import tiny_clip
 from tests.fakes.hub_server import Hub, serve_hub
 from tests.fakes.tiny_pictures import (
     HELD_OUT,
@@ -41,6 +43,7 @@ from tests.fakes.tiny_pictures import (
     save_flat,
     save_folded,
     save_stock,
+    write_captioned,
     write_kinds,
     write_landscapes,
     write_rows,
@@ -791,3 +794,146 @@ def test_a_failed_upload_says_where_the_checkpoint_lies(
     output = stopped(*options(place, tmp_path / "run", max_steps=1), "--push-to-hub=kites")
     assert "Trained, but not uploaded: someone/kites could not be uploaded" in output
     assert str(tmp_path / "run" / CHECKPOINT) in output.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def told(place: Path) -> Path:
+    """A run of a model that is told words and pictures."""
+    place = place.resolve()
+    write_captioned(place / "data" / "seas", ["ships on the sea", "a landscape with trees"] * 24)
+    clip = tiny_clip.save(place / "clips" / "checkpoint")
+    facts = {"name": "tiny", "pairs": {"flickr8k": 9, "emoji": 9}, "recipe": {}}
+    (clip / model_card.FACTS_FILE).write_text(json.dumps(facts))
+    with quick(place), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run = {"start_model": "folded", "dataset_name": "data/seas", "max_steps": 2}
+        more = {"condition": "words,picture", "clip_model": "clips/checkpoint"}
+        output = finished(*options(place, Path("runs/told"), **run, **more))
+    assert "48 pictures with a sentence to learn from" in output
+    assert "STUDIO_CHECKPOINTS=told=" in output
+    return place / "runs" / "told"
+
+
+def test_a_model_that_is_told_words_is_loaded_by_the_command_at_the_end(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for where in (told, told / CHECKPOINT):
+        monkeypatch.setenv("STUDIO_CHECKPOINTS", f"told={where}")
+        loaded = checkpoints.load("told")
+        assert isinstance(loaded.unet, WordsUNet2DModel)
+        assert loaded.reader is not None
+        averaged = state_of(told)["ema"]["shadow_params"]
+        torch.testing.assert_close([p.data for p in loaded.unet.parameters()], averaged)
+        assert loaded.checkpoint.conditions == ("words", "picture")
+
+
+@pytest.mark.parametrize("which", ["words,picture", "picture"])
+def test_the_code_of_the_card_of_a_conditional_model_runs_as_printed(
+    place: Path, told: Path, environment: dict[str, str], which: str
+):
+    if not (place / "pipelines").exists():
+        (place / "pipelines").symlink_to(ROOT / "pipelines")
+    if not (place / "assets").exists():
+        (place / "assets").symlink_to(ROOT / "assets")
+    facts = json.loads((told / CHECKPOINT / model_card.FACTS_FILE).read_text())
+    facts["recipe"]["condition"] = which
+    card = model_card.render(facts, {})
+    blocks = re.findall(r"```python\n(.*?)```", card, re.S)
+    assert len(blocks) == 2
+    size = f"assert x0.shape == (1, 3, {SIZE}, {SIZE})" if "words" in which else ""
+    code = "\n".join([*blocks, size])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_card_of_a_conditional_model_says_what_it_was_told(told: Path):
+    card = ModelCard.load(told / CHECKPOINT / model_card.CARD_FILE)
+    assert card.data.to_dict()["license_name"] == "non-commercial-research"
+    assert card.data.to_dict()["pipeline_tag"] == "text-to-image"
+    text = " ".join(card.text.split())
+    for sentence in (
+        "A conditional diffusion model of pictures of 16×16 px, that is told words or a picture,",
+        "Drawn from sentences on pictures held out, at a CFG scale of 4, in 20 steps of dpm++",
+        "Of 48 pictures something can be said",
+        "those on other pictures are their captions, or the names of their classes.",
+        "Its CLIP learned from `flickr8k`, `emoji`. Flickr8k is for non-commercial research.",
+        "| told | words in 45%, a picture in 25%, both in 20%, nothing in 10% |",
+        "| read by | `tiny`, embeddings |",
+        "--condition words,picture",
+        "`clip/words.txt` lists what its CLIP read",
+    ):
+        assert sentence in text, sentence
+    assert "nothing was learned" not in text
+    assert "nudity" not in text
+
+
+def test_the_card_of_paintings_says_that_words_for_nudity_were_left_out(told: Path):
+    facts = json.loads((told / CHECKPOINT / model_card.FACTS_FILE).read_text())
+    facts |= {"datasets": ["wikiart"]}
+    facts["recipe"] |= {"collages": 0.2, "balanced": True, "frozen": True, "focus": "genre=x"}
+    text = " ".join(model_card.render(facts, {}).split())
+    assert "Words for nudity were left out of the sentences" in text
+    assert "some of them are nudes" in text
+    assert "| several in one picture | in 20%, at places that are told |" in text
+    assert "--balanced --frozen" in text.replace(" \\", "")
+
+
+def test_the_command_in_the_card_of_a_conditional_model_repeats_its_recipe(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+):
+    card = (told / CHECKPOINT / model_card.CARD_FILE).read_text()
+    found = re.search(r"```sh\npython -m training.finetune_model(.*?)```", card, re.S)
+    assert found
+    prepared: list[Recipe] = []
+
+    def note(recipe: Recipe, *_: Any, **__: Any) -> Trainer:
+        prepared.append(recipe)
+        raise OSError("far enough")
+
+    monkeypatch.setattr(finetune_model, "prepare", note)
+    assert "far enough" in finetune(*found[1].replace("\\\n", " ").split()).output
+    expected = Recipe(**state_of(told)["recipe"])
+    assert prepared == [replace(expected, clip_model="runs/tiny/checkpoint")]
+
+
+def test_a_conditional_model_is_gone_on_with_and_keeps_its_clip(
+    place: Path, told: Path, tmp_path: Path
+):
+    start = {"start_model": told / CHECKPOINT, "dataset_name": place / "data" / "seas"}
+    run = options(place, tmp_path / "run", max_steps=1, condition="words", **start)
+    finished(*run)
+    kept = load_state(tmp_path / "run")
+    assert kept is not None
+    assert kept["recipe"]["clip_model"] == kept["recipe"]["start_model"]
+    words = (tmp_path / "run" / CHECKPOINT / "clip" / "words.txt").read_text()
+    assert words == (told / CHECKPOINT / "clip" / "words.txt").read_text()
+    card = (tmp_path / "run" / CHECKPOINT / model_card.CARD_FILE).read_text()
+    assert "--clip-model" not in card
+    assert "Its CLIP learned from `flickr8k`, `emoji`." in " ".join(card.split())
+    finished(*run, "--resume")
+
+    def refusal(**changes: Any) -> str:
+        return refused(*options(place, tmp_path / "other", max_steps=1, **start | changes))
+
+    assert "condition must be set for a start_model that is told words" in refusal()
+    last = refusal(condition="words", features="last")
+    assert "features must be those of the start model, embeddings, got last" in last
+    other = refusal(condition="words", clip_model="clip-small")
+    assert "clip_model must give 16 numbers for a word and 33" in other
+    none = refusal(condition="words", dataset_name=place / "data" / "wikiart")
+    assert "dataset_name must have captions" in none, none
+
+
+def test_the_clip_of_a_model_is_uploaded_with_it(
+    place: Path, told: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    monkeypatch.chdir(place)
+    run = options(place, Path("runs/told"), dataset_name="data/seas")
+    finished(*run[2:3], "--resume", "--push-to-hub=seas")
+    clip = {f"clip/{path.name}" for path in (told / CHECKPOINT / "clip").iterdir()}
+    assert clip <= hub.uploaded
+    assert len(clip) > 4
+    assert "unets.py" in hub.uploaded

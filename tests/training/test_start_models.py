@@ -12,6 +12,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel
+from pipelines.models import own_checkpoints
 from pipelines.models.table import TABLE, Checkpoint
 from tests.fakes.tiny_pictures import (
     SIZE,
@@ -67,7 +68,7 @@ def test_a_hub_id_is_fetched_with_no_more_than_is_needed(
 
     monkeypatch.setattr(start_models, "snapshot_download", fetched)
     start_models.load_model("google/ddpm-cat-256", SIZE)
-    assert asked == [("google/ddpm-cat-256", ["*.json", "*.safetensors", "*.bin"])]
+    assert asked == [("google/ddpm-cat-256", own_checkpoints.WANTED_FILES)]
 
 
 def test_the_older_layout_with_pickled_weights_is_loaded(tmp_path: Path):

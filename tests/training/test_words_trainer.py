@@ -14,17 +14,19 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pipelines.diffusion.unets import WordsUNet2DModel
-from pipelines.models.clip import Clip, open_folder
+from pipelines.models.clip_folder import Clip, open_folder
 from pipelines.models.table import Checkpoint
 from pipelines.models.word_features import Reader
+from tests.fakes import tiny_clip
 from tests.fakes.tiny_pictures import folded_unet, one_thread, pictures, stock_unet
+from tests.fakes.tiny_told import save_told
 from tests.training.test_picture_trainer import RECIPE, cosine
 from training.core.state import load_state, save_state
 from training.pictures import start_models
 from training.pictures.data import Pictures
 from training.pictures.recipe import Recipe
 from training.words import conditions
-from training.words.runs import FILES, save_clip, take_clip
+from training.words.runs import FILES, origin_of, save_clip, take_clip
 from training.words.trainer import WordsTrainer
 
 TOLD = replace(RECIPE, condition="words,picture", flip=False)
@@ -291,10 +293,13 @@ def test_a_stock_network_is_refused(clip: Clip):
 
 def test_a_run_keeps_its_own_copy_of_the_clip(tmp_path: Path):
     first = take_clip(tmp_path, "clip-small")
-    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(FILES)
+    copied = (*FILES, "open_clip_model.safetensors", "recipe.json")
+    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(copied)
     again = take_clip(tmp_path, "no longer there")
     assert again.revision == first.revision
-    with pytest.raises(ValueError, match="clip_model must be a bundled CLIP or a folder"):
+    tiny = tiny_clip.save(tmp_path / "tiny")
+    assert take_clip(tmp_path, str(tiny), anew=True).words != first.words
+    with pytest.raises(ValueError, match="clip_model must be a bundled CLIP, a folder"):
         take_clip(tmp_path / "other", "no longer there")
     assert not (tmp_path / "other" / "clip").exists()
 
@@ -328,3 +333,48 @@ def test_a_checkpoint_carries_its_clip_in_small_files(clip: Clip, tmp_path: Path
     assert set(expected) == set(own)
     assert all(torch.equal(expected[name], own[name]) for name in expected)
     assert loaded.words == taken.words
+
+
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_the_clip_of_a_conditional_model_is_taken_as_it_lies(tmp_path: Path, in_parts: bool):
+    model = save_told(tmp_path / "told", in_parts=in_parts)
+    whole = take_clip(tmp_path / "run", str(model))
+    again = take_clip(tmp_path / "other", str(model / "clip"))
+    assert whole.revision == again.revision
+    expected = open_folder(Checkpoint("clip", "", 64, "", ""), model / "clip")
+    torch.testing.assert_close(whole.model.state_dict(), expected.model.state_dict())
+    for path in (model / "clip").glob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"clip_model must be .+ without \S+safetensors"):
+        take_clip(tmp_path / "third", str(model))
+
+
+def test_what_a_clip_learned_from_goes_with_it(tmp_path: Path):
+    take_clip(tmp_path, "clip-small")
+    known = {
+        "name": "clip-small",
+        "datasets": ["flickr8k", "wikiart", "scenes", "flowers", "emoji"],
+    }
+    assert origin_of(tmp_path, "no longer there") == known
+    assert origin_of(tmp_path / "older", "clip-small") == known
+    assert origin_of(tmp_path / "older", "./runs/mine/checkpoint") == {"name": "mine"}
+
+
+def test_the_network_tells_what_it_reads_and_is_told(clip: Clip):
+    run = trainer(clip, replace(TOLD, condition="picture", features="last"))
+    unet, _ = start_models.rebuilt(start_models.configs(run.averaged(), run.scheduler))
+    assert unet.config["features"] == "last"
+    assert list(unet.config["conditions"]) == ["picture"]
+
+
+def test_samples_of_a_model_that_is_told_pictures_are_told_no_words(clip: Clip):
+    run = trainer(clip, replace(TOLD, condition="picture"))
+    text, picture, _ = run.inputs_for(torch.arange(4))["class_labels"].split([256, 256, 1], dim=1)
+    assert not text.any()
+    torch.testing.assert_close(picture.norm(dim=1), torch.ones(4))
+
+
+def test_words_without_a_caption_are_refused(clip: Clip):
+    with pytest.raises(ValueError, match="dataset_name must have captions, names, titles or"):
+        trainer(clip, replace(TOLD, condition="words"), pictures())
+    assert trainer(clip, TOLD, pictures()).num_told == 0

@@ -18,10 +18,11 @@ from huggingface_hub import constants
 
 from pipelines.core.cache import Cache
 from pipelines.core.errors import CheckpointError
-from pipelines.models import checkpoints
+from pipelines.models import checkpoints, names
 from pipelines.models.names import HUB_MODELS
-from pipelines.models.table import CLIPS, TABLE, Checkpoint
+from pipelines.models.table import CLIPS, TABLE, Checkpoint, told_words, words_sibling
 from tests.fakes import tiny_clip
+from tests.fakes.tiny_told import save_told
 
 KEY = "digits-embedding"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -300,3 +301,48 @@ def test_an_error_that_is_not_of_the_files_does_not_blame_them(
     checkpoints.unload_all()
     with pytest.raises(type(error)):
         checkpoints.load("paintings")
+
+
+@pytest.fixture
+def words(tiny_checkpoints: Path, own_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a bundled model that is told words, which is in the table."""
+    row = told_words("emoji", licence="Apache 2.0", data="Noto and Blob emoji")
+    monkeypatch.setattr(names, "WORDS_MODELS", (row.key,))
+    monkeypatch.setitem(TABLE, row.key, row)
+    return own_copy / row.key
+
+
+def test_a_bundled_model_that_is_told_words_is_a_row_and_a_name(words: Path):
+    assert words_sibling("emoji") == ""  # its folder is not there yet
+    save_told(words)
+    assert words_sibling("emoji") == words_sibling("emoji-words") == "emoji-words"
+    assert words_sibling("paintings") == words_sibling("digits-embedding") == ""
+    assert words_sibling("no such model") == ""
+    assert "emoji-words" in names.bundled_names()
+    loaded = checkpoints.load("emoji-words")
+    assert loaded.reader is not None
+    assert loaded.checkpoint.conditions == ("words", "picture")
+    x_t = torch.randn(1, 3, 32, 32)
+    assert loaded.denoise(x_t, torch.tensor(500)).sample.shape == x_t.shape
+    assert checkpoints.load("emoji").reader is None
+    (row,) = [row for row in checkpoints.describe() if row["key"] == "emoji-words"]
+    assert row["available"]
+    assert row["revision"] == loaded.revision
+
+
+@pytest.mark.parametrize(
+    "name", ["open_clip_config.json", "words.txt", "model.safetensors.index.json", "shard"]
+)
+def test_what_is_missing_of_the_clip_of_a_bundled_model_is_named(words: Path, name: str):
+    save_told(words)
+    path = sorted(words.glob("clip/*.safetensors"))[1] if name == "shard" else words / "clip" / name
+    path.unlink()
+    with pytest.raises(CheckpointError, match=rf"files are missing: clip/{path.name};"):
+        checkpoints.load("emoji-words")
+
+
+def test_the_clip_of_a_bundled_model_decides_its_revision_too(words: Path):
+    before = checkpoints.load(save_told(words).name).revision
+    checkpoints.unload_all()
+    (words / "clip" / "words.txt").write_text("sea")
+    assert checkpoints.load("emoji-words").revision != before

@@ -13,10 +13,11 @@ import pytest
 from pipelines.core.assets import ASSETS
 from pipelines.core.errors import CheckpointError
 from pipelines.models import checkpoints, clip, integrity, judges
-from pipelines.models.table import CLIPS, TABLE
+from pipelines.models.table import CLIPS, TABLE, told_words
 from pipelines.products import digits
 from pipelines.products.settings import DigitsSettings
 from pipelines.runs import example_files
+from tests.fakes.tiny_told import save_told
 
 KEY = "digits-embedding"
 CONFIG, WEIGHTS = "unet/config.json", "unet/diffusion_pytorch_model.safetensors"
@@ -193,3 +194,28 @@ def test_a_file_that_the_cache_names_otherwise_is_not_compared(tmp_path: Path):
     for path in (tmp_path / "plain.json", tmp_path / "blobs" / "some-etag"):
         path.write_text("{}")
         integrity.check_fetched("mine", [path])
+
+
+@pytest.mark.parametrize("name", ["config", "merges", "words", "index", "shard"])
+def test_every_file_of_the_clip_of_a_network_is_compared(
+    published: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = told_words("emoji", licence="Apache 2.0", data="emoji")
+    monkeypatch.setitem(TABLE, row.key, row)
+    folder = save_told(published / row.key) / "clip"
+    integrity.write_digests(published.parent)
+    assert checkpoints.load(row.key).reader is not None
+    checkpoints.unload_all()
+    path = {
+        "config": folder / "open_clip_config.json",
+        "merges": folder / "bpe_simple_vocab.txt.gz",
+        "words": folder / "words.txt",
+        "index": folder / "model.safetensors.index.json",
+        "shard": sorted(folder.glob("*.safetensors"))[1],
+    }[name]
+    intact = path.read_bytes()
+    path.write_bytes(intact + b" " if name == "index" else flipped(intact))
+    with pytest.raises(CheckpointError, match=f"its file {path.name} is damaged"):
+        checkpoints.load(row.key)
+    path.write_bytes(intact)
+    assert checkpoints.load(row.key).reader is not None

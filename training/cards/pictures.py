@@ -1,4 +1,4 @@
-"""The text of the model card of an unconditional model of pictures."""
+"""The text of the model card of a model of pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from pipelines.models.table import TABLE
+from training.cards import words
 from training.cards.parts import (
     ANSWERS,
     SAMPLES_FILE,
@@ -63,7 +64,7 @@ _TEXT = """\
 
 ![{num_samples} pictures that this model drew]({samples})
 
-Drawn without guidance in {drawn}.
+{told} in {drawn}.
 
 ## What it is
 
@@ -78,7 +79,7 @@ Drawn without guidance in {drawn}.
 
 {call}
 
-To draw a picture in diffusers' own way:
+{how}:
 
 ```python
 {draw}```
@@ -122,14 +123,16 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         summary=_summary(facts),
         num_samples=samples["num_images"],
         samples=SAMPLES_FILE,
+        told=words.drawn(facts),
         drawn=f"{samples['num_inference_steps']} steps of {samples['solver']}, seeds 0 to "
         f"{samples['num_images'] - 1}",
         what=wrap(" ".join(_what(facts))),
         where=wrap(where),
         load=load,
         call=wrap(_call(facts, "pipeline.unet" if stock else "unet")),
+        how="To draw" if words.conditions_of(facts) else "To draw a picture in diffusers' own way",
         draw=draw,
-        data=wrap(" ".join(_data(facts))),
+        data=wrap(" ".join(dict.fromkeys(_data(facts)))),
         recipe=table(("what", "value"), _recipe_rows(facts)),
         command=_command(facts),
         errors=_errors(facts),
@@ -142,20 +145,21 @@ def render(facts: Mapping[str, Any], figures: Mapping[str, Any], repo_id: str = 
         license=licence if licence in FREE else "other",
         license_name=None if licence in FREE else licence,
         library_name="diffusers",
-        tags=["diffusion", "unconditional-image-generation", "pictures", *tuned],
+        tags=["diffusion", words.task_of(facts), "pictures", *tuned],
         datasets=_hub_datasets(facts),
         base_model=_base_model(recipe["start_model"]),
-        pipeline_tag="unconditional-image-generation",
+        pipeline_tag=words.task_of(facts),
     )
     return with_front_matter(metadata, text)
 
 
 def _licence(facts: Mapping[str, Any]) -> str:
-    """That of the data; if these are free, that of the start models, whose terms go on."""
+    """That of the data, of the start models and of the CLIP, whose terms go on: the strictest."""
     used = [*_datasets(facts)]
     for model in _ancestors(facts):
         used += model["dataset_name"].split(",") if "dataset_name" in model else []
-    return strictest([SOURCES.get(name, OTHER).licence for name in used])
+    of_data = [SOURCES.get(name, OTHER).licence for name in used]
+    return strictest([*of_data, *words.licences(facts)])
 
 
 def _datasets(facts: Mapping[str, Any]) -> list[str]:
@@ -166,6 +170,8 @@ def _datasets(facts: Mapping[str, Any]) -> list[str]:
 def _code(facts: Mapping[str, Any], repo_id: str) -> tuple[str, str, str]:
     """Where the code runs, in a sentence; what loads the model; what draws with it."""
     network, source = facts["network"], repo_id or facts["source"]
+    if words.conditions_of(facts):
+        return words.code(facts, repo_id)
     if network == "UNet2DModel":
         return "In a notebook:", _STOCK.format(source=source), _STOCK_DRAWS
     if repo_id:
@@ -184,9 +190,11 @@ def _summary(facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
     how = "fine-tuned" if recipe["start_model"] else "trained from scratch"
     titles = " and ".join(map(_title, _datasets(facts)))
+    kind = "A conditional" if words.conditions_of(facts) else "An unconditional"
+    told = f" that is told {words.in_words(facts)}," if words.conditions_of(facts) else ""
     return wrap(
-        f"An unconditional diffusion model of pictures of {recipe['image_size']}×"
-        f"{recipe['image_size']} px, {how} on {titles}, made with Guided Diffusion Studio."
+        f"{kind} diffusion model of pictures of {recipe['image_size']}×"
+        f"{recipe['image_size']} px,{told} {how} on {titles}, made with Guided Diffusion Studio."
     )
 
 
@@ -202,6 +210,8 @@ def _what(facts: Mapping[str, Any]) -> Iterator[str]:
         f"that takes the noise out of pictures {colours}, step by step, until noise alone has "
         "become a picture."
     )
+    if words.conditions_of(facts):
+        yield from words.what(facts)
     child, model = f"`{facts['name']}`", facts["started_from"]
     while model:
         yield f"{child} was fine-tuned from `{model['name']}`, {_trained(model)}."
@@ -225,6 +235,8 @@ def _in_words(dataset_name: str) -> str:
 
 
 def _call(facts: Mapping[str, Any], unet: str) -> str:
+    if words.conditions_of(facts):
+        return words.call(facts)
     shape = f"(b, {facts['channels']}, {facts['recipe']['image_size']}, "
     return (
         f"Call the network with `{unet}(x_t, t)`: pictures "
@@ -243,7 +255,9 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{facts['skipped']:,} more could not be read."
     for reason, count in facts.get("left_out", {}).items():
         yield f"Not used: {count:,} {LEFT_OUT[reason].partition(';')[0]}."
-    if facts.get("captions"):
+    if words.conditions_of(facts):
+        yield from words.data(facts)
+    elif facts.get("captions"):
         yield f"{facts['captions']:,} pictures had a caption, of which nothing was learned."
     if facts["enlarged"]:
         yield f"{facts['enlarged']:,} were smaller and were scaled up."
@@ -314,6 +328,7 @@ def _recipe_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("pictures per step", f"{per_step} (batch × accumulation × processes: {division})"),
         ("pictures seen", f"{facts['steps'] * per_step:,}"),
         *_rows_told(recipe),
+        *words.rows(facts),
         *_grounds(recipe),
         ("mirrored", "half of the pictures" if recipe["flip"] else "none"),
         ("what the network predicts", f"`{recipe['prediction']}`"),
@@ -367,6 +382,7 @@ def _command(facts: Mapping[str, Any]) -> str:
         f"--dataset-name {shlex.quote(_places(facts))}",
         *([f"--image-column {recipe['image_column']}"] if recipe["image_column"] else []),
         *_row_options(recipe),
+        *words.options(facts),
         f"--model-save-name {facts['name']}",
         *(f"--{name.replace('_', '-')} {value}" for name, value in alike.items()),
         "--flip" if recipe["flip"] else "--no-flip",
@@ -409,6 +425,7 @@ _SPELLED_OUT = {
     "recolor",
     "num_processes",
     "flip",
+    *words.OPTIONS,
 }
 
 
@@ -433,8 +450,7 @@ def _limits(facts: Mapping[str, Any]) -> Iterator[str]:
     size = facts["recipe"]["image_size"]
     known = [SOURCES.get(name, OTHER) for name in _datasets(facts)]
     limits = [
-        "Draw what it is asked for: it takes no label and no words. Colours and words can only "
-        "steer it from outside, by guidance, while it draws.",
+        words.limit(facts),
         f"Draw well what its training pictures do not show, or at a size other than {size} px.",
         "Draw fine detail: faces, hands and writing do not hold up, broad shapes and colours do.",
         "Promise that a picture is new: one may resemble a training picture.",

@@ -80,8 +80,24 @@ SOURCES = {
         kind="emoji",
     ),
 }
-FREE = ("apache-2.0", "cc-by-4.0")
+OF_CLIPS = SOURCES | {
+    "flickr8k": Source(
+        title="photographs of Flickr8k, with sentences that people wrote",
+        terms="Flickr8k is for non-commercial research.",
+        licence="non-commercial-research",
+    ),
+    "flowers": Source(
+        title="photographs of flowers",
+        terms="The photographs of flowers are under CC BY 2.0.",
+        licence="cc-by-2.0",
+    ),
+}
+"""With those that only CLIPs learned from; a user's own folder may well be called `flowers`."""
+
+FREE = ("apache-2.0", "cc-by-2.0", "cc-by-4.0")
 """Licences that allow every use, those that ask for less first."""
+
+_STRICTEST = "non-commercial-research"
 
 OTHER = Source(
     title="",
@@ -91,6 +107,12 @@ OTHER = Source(
 
 
 def strictest(licences: Sequence[str]) -> str:
-    """The licence that holds for a model made with data of several; the first that is not free."""
+    """The licence that holds for a model made with data of several.
+
+    That for non-commercial research asks for most of those with a name here; of others that are not
+    free, it is the first.
+    """
     unfree = [licence for licence in licences if licence not in FREE]
+    if _STRICTEST in unfree:
+        return _STRICTEST
     return unfree[0] if unfree else max(licences, key=FREE.index)

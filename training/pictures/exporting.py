@@ -27,8 +27,9 @@ from training.pictures.data import load_pictures
 from training.pictures.recipe import Recipe, channels_to_read
 from training.pictures.runs import trainer_of
 from training.pictures.trainer import SAMPLE_SOLVER, SAMPLE_STEPS, Trainer
-from training.words.runs import save_clip
-from training.words.trainer import WordsTrainer
+from training.words.conditions import shares_of
+from training.words.runs import origin_of, save_clip
+from training.words.trainer import SAMPLE_CFG, WordsTrainer
 
 NUM_SAMPLES = 64
 
@@ -89,6 +90,7 @@ def facts(trainer: Trainer, name: str, source: str, num_samples: int) -> dict[st
     public = {
         "start_model": recipe.start_model and start_models.public_name(recipe.start_model),
         "dataset_name": joined_folder_names(recipe.dataset_name),
+        "clip_model": start_models.public_name(recipe.clip_model),
     }
     return {
         "name": name,
@@ -120,6 +122,22 @@ def facts(trainer: Trainer, name: str, source: str, num_samples: int) -> dict[st
             "num_images": num_samples,
         },
         "started_from": trainer.started_from,
+        **_told(trainer),
+    }
+
+
+def _told(trainer: Trainer) -> dict[str, Any]:
+    """Returns what the card says of a condition; nothing without one."""
+    if not isinstance(trainer, WordsTrainer):
+        return {}
+    recipe = trainer.recipe
+    return {
+        "told": {
+            "pictures": trainer.num_told,
+            "shares": shares_of(recipe.conditions),
+            "cfg_scale": SAMPLE_CFG,
+            "clip": origin_of(trainer.folder, recipe.clip_model),
+        }
     }
 
 

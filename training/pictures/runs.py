@@ -184,10 +184,13 @@ def prepare(
     if state is not None:  # before anything else that fewer pictures may lead to
         found = data.fingerprint(with_facts=bool(recipe.conditions))
         check_unchanged(state.get("data"), found)
+    if state is None and isinstance(unet, WordsUNet2DModel):
+        recipe = replace(recipe, **_read_as_before(recipe, unet, written))
     if state is None and "batch_size" not in written:
         recipe = replace(recipe, batch_size=_batch_size(recipe, len(data)))
     recipe = replace(recipe, prediction=predicted)
-    trainer = trainer_of(recipe, unet, scheduler, data, accelerator, folder)
+    begins = state is None
+    trainer = trainer_of(recipe, unet, scheduler, data, accelerator, folder, begins=begins)
     if accelerator.is_main_process:
         typer.echo("\n".join(describe(trainer, data)))
     if state is not None:
@@ -202,15 +205,49 @@ def trainer_of(
     data: Pictures,
     accelerator: Accelerator,
     folder: Path,
+    *,
+    begins: bool = False,
 ) -> Trainer:
-    """Returns the trainer of a recipe: of an unconditional model, or of one that is told words."""
+    """Returns the trainer of a recipe: of an unconditional model, or of one that is told words.
+
+    Args:
+        recipe: of the run.
+        unet: its network.
+        scheduler: its schedule.
+        data: what it learns from.
+        accelerator: what it runs on.
+        folder: of the run.
+        begins: whether it is a new run, which takes the CLIP of its recipe.
+
+    Raises:
+        ValueError: if the CLIP cannot be read, or network or data do not fit.
+    """
     if not recipe.conditions:
         return Trainer(recipe, unet, scheduler, data, accelerator)
     with accelerator.main_process_first():
-        clip = take_clip(folder, recipe.clip_model)
+        anew = begins and accelerator.is_main_process
+        clip = take_clip(folder, recipe.clip_model, anew=anew)
     if not isinstance(unet, WordsUNet2DModel):
         unet = start_models.with_words(unet, clip, recipe.seed)
+    start_models.check_clip(unet, clip, recipe.clip_model)
     return WordsTrainer(recipe, unet, scheduler, data, accelerator, clip, folder)
+
+
+def _read_as_before(
+    recipe: Recipe, unet: WordsUNet2DModel, written: Collection[str]
+) -> dict[str, Any]:
+    """Returns what a run that goes on from a conditional model takes from it, unless written.
+
+    Raises:
+        ValueError: if the word embeddings are to be others than the network reads.
+    """
+    features = unet.config["features"]
+    if "features" in written and recipe.features != features:
+        raise ValueError(
+            f"features must be those of the start model, {features}, got {recipe.features}"
+        )
+    clip_model = recipe.clip_model if "clip_model" in written else recipe.start_model
+    return {"features": features, "clip_model": clip_model}
 
 
 def _batch_size(recipe: Recipe, num_pictures: int) -> int:
@@ -224,7 +261,9 @@ def describe(trainer: Trainer, data: Pictures) -> Iterator[str]:
     """Says what data were found and what is not used, in one line per fact."""
     for folder in data.folders:
         yield from folder.lines()
-    if data.num_captions and not trainer.recipe.conditions:
+    if isinstance(trainer, WordsTrainer) and "words" in trainer.recipe.conditions:
+        yield f"{counted(trainer.num_told, 'picture')} with a sentence to learn from"
+    elif data.num_captions:
         yield (
             f"{counted(data.num_captions, 'picture')} with a caption or metadata text, which this "
             "trainer does not learn from; --focus and --exclude can choose by it"

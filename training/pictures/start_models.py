@@ -13,8 +13,8 @@ from huggingface_hub import snapshot_download
 
 from pipelines.diffusion.unets import SpaceToDepthUNet2DModel, WordsUNet2DModel
 from pipelines.models import checkpoints, own_checkpoints
-from pipelines.models.clip import Clip
-from pipelines.models.table import TABLE
+from pipelines.models.clip_folder import Clip
+from pipelines.models.table import CLIPS, TABLE
 from training.cards.parts import FACTS_FILE, pictures_per_step
 from training.core.data import folder_name, is_local, joined_folder_names
 from training.core.objective import Prediction
@@ -42,18 +42,21 @@ def new_model(
     )
 
 
-def load_model(name: str, image_size: int) -> tuple[UNet2DModel, DDPMScheduler]:
-    """An unconditional model to go on from, set to draw pictures of `image_size`.
+def load_model(
+    name: str, image_size: int, *, conditional: bool = False
+) -> tuple[UNet2DModel, DDPMScheduler]:
+    """A model to go on from, set to draw pictures of `image_size`.
 
     Args:
         name: key of a bundled checkpoint, a folder, or a Hub id; a diffusers pipeline with `unet/`
             and `scheduler/`, or the older layout with both at the root.
         image_size: side in pixels; may differ from what the model was trained on.
+        conditional: whether the run has a condition, so that the model may be told words already.
 
     Raises:
         ValueError: if it cannot be read, is of another kind, or cannot draw that size.
     """
-    unet_folder, scheduler_folder = own_checkpoints.parts_of(_folder_of(name))
+    unet_folder, scheduler_folder = own_checkpoints.parts_of(folder_of(name))
     try:
         kind = _class_of(unet_folder)
         unet = kind.from_pretrained(unet_folder, low_cpu_mem_usage=False)
@@ -61,6 +64,11 @@ def load_model(name: str, image_size: int) -> tuple[UNet2DModel, DDPMScheduler]:
     except Exception as error:  # JSON, safetensors and diffusers each have errors of their own
         raise _refused(name, _reason(error)) from error
     _check_kind(name, unet)
+    if isinstance(unet, WordsUNet2DModel) and not conditional:
+        raise ValueError(
+            "condition must be set for a start_model that is told words or a picture, got none "
+            f"for {name!r}"
+        )
     check_size(unet, image_size)
     unet.register_to_config(sample_size=image_size)
     return unet, cast(DDPMScheduler, scheduler)
@@ -78,8 +86,28 @@ def with_words(unet: UNet2DModel, clip: Clip, seed: int) -> WordsUNet2DModel:
             f"{type(unet).__name__}"
         )
     torch.manual_seed(seed)
-    embedding, width = clip.model.text_projection.shape[1], clip.model.positional_embedding.shape[1]
-    return WordsUNet2DModel.from_unconditional(unet, word_dim=width, vector_dim=2 * embedding + 1)
+    word_dim, vector_dim = sizes_of(clip)
+    return WordsUNet2DModel.from_unconditional(unet, word_dim=word_dim, vector_dim=vector_dim)
+
+
+def sizes_of(clip: Clip) -> tuple[int, int]:
+    """Returns `word_dim` and `vector_dim` of a network that reads with a CLIP."""
+    config: Any = clip.model
+    return config.positional_embedding.shape[1], 2 * config.text_projection.shape[1] + 1
+
+
+def check_clip(unet: WordsUNet2DModel, clip: Clip, name: str) -> None:
+    """Refuses a CLIP that a network cannot read with.
+
+    Raises:
+        ValueError: one sentence with both sizes.
+    """
+    wanted, got = (unet.config["word_dim"], unet.config["vector_dim"]), sizes_of(clip)
+    if got != wanted:
+        raise ValueError(
+            f"clip_model must give {wanted[0]} numbers for a word and {wanted[1]} for a text and a "
+            f"picture, as the start model reads, got {name!r} with {got[0]} and {got[1]}"
+        )
 
 
 def _class_of(unet_folder: Path) -> type[UNet2DModel]:
@@ -98,7 +126,12 @@ def _check_kind(name: str, unet: UNet2DModel) -> None:
         raise _refused(name, f"a network with {taken} channels in and {given} out")
 
 
-def _folder_of(name: str) -> Path:
+def folder_of(name: str) -> Path:
+    """Returns the folder of a start model, fetched from the Hub if it is there.
+
+    Raises:
+        ValueError: if there is none.
+    """
     if name in TABLE:
         return TABLE[name].folder
     if Path(name).is_dir():
@@ -165,13 +198,14 @@ def network_of(
     if state is not None and "unet_config" in state:
         return rebuilt(state)
     if recipe.start_model:
-        return load_model(recipe.start_model, recipe.image_size)
+        conditional = bool(recipe.conditions)
+        return load_model(recipe.start_model, recipe.image_size, conditional=conditional)
     return new_model(recipe.image_size, recipe.prediction, recipe.seed)
 
 
 def public_name(name: str) -> str:
-    """How a card calls a start model: a bundled key, a Hub id, or the name of its run."""
-    if name in TABLE or not is_local(name):
+    """How a card calls a start model or a CLIP: a bundled key, a Hub id, or its run's name."""
+    if name in TABLE or name in CLIPS or not is_local(name):
         return name
     recorded = _facts_of(name).get("name")
     folder = folder_name(name)
@@ -209,7 +243,7 @@ def lineage(name: str, depth: int = 0) -> dict[str, Any]:
 def _facts_of(name: str) -> dict[str, Any]:
     """The `recipe.json` of a start model, empty if it has none of ours."""
     try:
-        facts = json.loads((_folder_of(name) / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = json.loads((folder_of(name) / FACTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -27,8 +27,14 @@ PATTERNS = (
     "unet/*.json",
     "unet/*.safetensors",
     "scheduler/*.json",
+    "clip/*.json",
+    "clip/*.safetensors",
+    "clip/*.txt*",
     *CLIPS["clip-small"].needed,
 )
+
+
+_WEIGHTS = ("*.safetensors", "unet/*.safetensors", "clip/*.safetensors")
 
 
 def find_folder(name: str) -> Path:
@@ -53,10 +59,10 @@ def find_folder(name: str) -> Path:
 
 
 def _check_weights(folder: Path) -> None:
-    weights = sorted({*folder.glob("*.safetensors"), *folder.glob("unet/*.safetensors")})
+    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
     promised = {
         index.parent / shard
-        for index in folder.glob("unet/*.safetensors.index.json")
+        for index in folder.glob("*/*.safetensors.index.json")
         for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
     }
     if not weights or not promised <= set(weights):

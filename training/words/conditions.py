@@ -16,6 +16,13 @@ SHARES = {"words": 0.45, "picture": 0.25, "both": 0.2, "nothing": 0.1}
 _LEAST_CROP = 0.6  # of the area
 
 
+def shares_of(conditions: Sequence[str]) -> dict[str, float]:
+    """Returns how often an example is told what, for a model that learns these conditions."""
+    if len(conditions) > 1:
+        return dict(SHARES)
+    return {conditions[0]: 1 - SHARES["nothing"], "nothing": SHARES["nothing"]}
+
+
 @dataclass(frozen=True)
 class Chance:
     """What is drawn at random for the pictures of a step.

@@ -14,9 +14,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from pipelines.core import images
-from pipelines.diffusion.denoisers import Cfg, Condition, Predictor, denoiser
+from pipelines.diffusion.denoisers import Cfg, Predictor, denoiser
 from pipelines.diffusion.unets import WordsUNet2DModel
-from pipelines.models.clip import Clip
+from pipelines.models.clip_folder import Clip
 from pipelines.models.word_features import Reader
 from training.core import captions, told
 from training.core.backgrounds import composited, hue_rotated
@@ -52,6 +52,10 @@ class WordsTrainer(Trainer):
     Attributes:
         reader: makes the network's inputs.
         folder: of the run, where its copy of the CLIP lies.
+        num_told: pictures of which something is known that can be told.
+
+    Raises:
+        ValueError: if nothing is known of any, and words are the only condition.
     """
 
     def __init__(
@@ -65,8 +69,15 @@ class WordsTrainer(Trainer):
         folder: Path,
     ):
         self.reader, self.folder = Reader(clip, recipe.features), folder
+        unet.register_to_config(features=recipe.features, conditions=recipe.conditions)
         super().__init__(recipe, unet, scheduler, data, accelerator)
         self._weights = _weights(self.train, recipe) if recipe.balanced else None
+        self.num_told = sum(map(bool, data.told(torch.arange(len(data)))))
+        if recipe.conditions == ("words",) and not self.num_told:
+            raise ValueError(
+                "dataset_name must have captions, names, titles or classes for the condition "
+                f"words, got {recipe.dataset_name!r} with none"
+            )
 
     def describe_data(self) -> str:
         return self._data.fingerprint(with_facts=True)
@@ -176,11 +187,18 @@ class WordsTrainer(Trainer):
         return pasted(list(parts), collage.boxes), said
 
     def inputs_for(self, rows: Tensor) -> Mapping[str, Tensor]:
-        return self.reader.inputs(self._held_out_texts(rows))
+        return self.reader.inputs(self._held_out_texts(rows), self._held_out_pictures(rows))
+
+    def _held_out_pictures(self, rows: Tensor) -> Tensor | None:
+        """Embeddings of held-out pictures `(b, d)`, where the model is told no words."""
+        if "words" in self.recipe.conditions or not len(self.validation):
+            return None
+        pixels = self.validation.take(rows.cpu() % len(self.validation))
+        return self.reader.embedded(self._on_grounds(pixels, torch.ones(len(rows), 3, 1, 1)))
 
     def _held_out_texts(self, rows: Tensor) -> list[str]:
-        """One sentence on each held-out picture, the same every time."""
-        if not len(self.validation):
+        """One sentence on each held-out picture, the same every time; empty without words."""
+        if "words" not in self.recipe.conditions or not len(self.validation):
             return [""] * len(rows)
         rows = rows.cpu() % len(self.validation)
         facts = map(told.read, self.validation.told(rows))
@@ -191,13 +209,8 @@ class WordsTrainer(Trainer):
         ]
 
     def predictor(self, unet: UNet2DModel, numbers: Tensor) -> Predictor:
-        texts = self._held_out_texts(numbers)
-        inputs, null = self.reader.inputs(texts), self.reader.inputs([""] * len(texts))
-        length = inputs["encoder_hidden_states"].shape[1] - null["encoder_hidden_states"].shape[1]
-        for name in ("encoder_hidden_states", "encoder_attention_mask"):
-            missing = torch.zeros_like(inputs[name][:, :length])
-            null[name] = torch.cat([null[name], missing], dim=1)
-        return denoiser(unet, Condition(inputs, null), Cfg(SAMPLE_CFG))
+        texts, pictures = self._held_out_texts(numbers), self._held_out_pictures(numbers)
+        return denoiser(unet, self.reader.condition(texts, pictures), Cfg(SAMPLE_CFG))
 
 
 def _turned(pixels: Tensor, turns: Tensor) -> Tensor:
