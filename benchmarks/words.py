@@ -113,8 +113,6 @@ def main(
         if json_path:
             costs = {name: vars(cost) for name, cost in studio.costs.items()}
             write_json(json_path, {**about, "parts": bench.results, "costs": costs})
-    costs = (f"{name}: {c.seconds / c.pictures:.2f}" for name, c in studio.costs.items())
-    print(f"Seconds of a picture: {', '.join(costs)}.")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ class Bench:
 
     def cost(self, way: Way) -> str:
         """Returns what one picture costs, as a table says it."""
-        return self.studio.costs[way.name].describe()
+        cost = self.studio.costs[way.name]
+        return f"{cost.describe()} ({cost.seconds / cost.pictures:.2f} s)"
 
     def load_real(self) -> Real | None:
         """Returns real emoji; None where there are no data sets."""
@@ -136,7 +137,7 @@ def pairs_row(
     return row, numbers | {"pictures": len(both)}
 
 
-PAIRS_HEADER = ("pictures", "evaluations each", "judged", "thing", "colour", "both (95 %)")
+PAIRS_HEADER = ("pictures", "evaluations (time) each", "judged", "thing", "colour", "both (95 %)")
 
 
 def judge_pairs(
@@ -172,7 +173,7 @@ def show_prompts(bench: Bench) -> None:
         row, numbers = pairs_row("real emoji by the held-out designer", "", *seen)
         rows.append(row)
         bench.results["prompts"]["real"] = numbers
-    print(f"{len(PROMPTS)} prompts, {count} seeds each:\n")
+    print(f"{len(PROMPTS)} prompts, seeds of each: {count}\n")
     print(markdown(PAIRS_HEADER, rows), end="\n\n", flush=True)
 
 
@@ -182,7 +183,7 @@ def show_pairs(bench: Bench) -> None:
     texts = {with_article(f"{color} {thing}"): (thing, color) for thing, color in pairs}
     wanted = {text: texts[text] for text in bench.some(texts)}
     rows = judge_pairs(bench, "pairs", wanted, bench.ways, bench.few)
-    print(f"{len(wanted)} held-out pairs of thing and colour, {bench.few} seeds each:\n")
+    print(f"{len(wanted)} held-out pairs of thing and colour, seeds of each: {bench.few}\n")
     print(markdown(PAIRS_HEADER, rows), end="\n\n", flush=True)
 
 
@@ -204,8 +205,8 @@ def show_things(bench: Bench) -> None:
     bench.results["things"] = by_thing
     real = things_judge.stored_accuracies()["all things"]
     rows.append(["real emoji by the held-out designer", "", "", f"{real:.0%}"])
-    print(f"{len(texts)} everyday things, {bench.few} seeds each:\n")
-    header = ("pictures", "evaluations each", "judged", "thing (95 %)")
+    print(f"{len(texts)} everyday things, seeds of each: {bench.few}\n")
+    header = ("pictures", "evaluations (time) each", "judged", "thing (95 %)")
     print(markdown(header, rows), end="\n\n", flush=True)
     _say_extremes(by_thing[bench.conditioned.name])
 
@@ -240,10 +241,10 @@ def show_names(bench: Bench) -> None:
         numbers = {"first": found.first, "nearest": found.in_nearest, "chance": first}
         bench.results.setdefault("names", {})[way.name] = numbers
     bench.keep_sheet("names", texts, bench.few)
-    print(f"{len(names)} held-out names, {bench.few} seeds each, judged among {len(held)}:\n")
+    print(f"{len(names)} held-out names, judged among {len(held)}, seeds of each: {bench.few}\n")
     header = (
         "pictures",
-        "evaluations each",
+        "evaluations (time) each",
         "judged",
         "right (chance)",
         f"among {name_judge.NEAREST} nearest (chance)",
