@@ -4,9 +4,9 @@
 
 Neither guidance nor training of the models uses it: it is a plain convolutional network that learns
 labels. Its first layers are those of `benchmarks.judges.emoji_judge` and stay as they are, which
-halves the time of training. Neither judge is trained on the emoji that `training.held_out` names.
-Those of the held-out designer, FxEmoji, are used once, at the end, for the accuracies that are
-stored with the weights.
+halves the time of training. The others are not trained on the emoji that `training.held_out` names.
+Those of the held-out designer, FxEmoji, which the first layers have not seen either, are used once,
+at the end, for the accuracies that are stored with the weights.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ patterns match the same name."""
 
 KINDS = (*THINGS, OTHER)
 _WIDTHS = (24, 48, 96, 88)
-_COPIED = 7  # layers: up to the second width, of which the emoji judge has the same
+_COPIED = 5  # layers, up to the first width, which is that of the emoji judge
 _WEIGHT_DECAY = 5e-4
 _SMOOTHING = 0.1
 _PX = 64
@@ -189,22 +189,48 @@ def untrained() -> ThingsJudge:
     return model
 
 
-def train(emoji: Emoji, *, epochs: int, batch_size: int, lr: float, seed: int) -> ThingsJudge:
-    """Trains a judge; oversamples rare things."""
+def train(
+    emoji: Emoji, *, epochs: int, batch_size: int, lr: float, seed: int, start: Path | None = None
+) -> ThingsJudge:
+    """Trains a judge; oversamples rare things.
+
+    The loss adds the log frequency of each class to its logit (balanced softmax, Ren et al. 2020,
+    arXiv:2007.10740), so that the judge does not prefer `OTHER`, of which there are most pictures.
+
+    Args:
+        emoji: to train on.
+        epochs: passes over as many pictures as there are.
+        batch_size: of a step.
+        lr: peak of the one cycle.
+        seed: of everything random.
+        start: weights to go on from; None begins with `untrained`.
+    """
     torch.manual_seed(seed)
-    model = untrained().train()
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = untrained()
+    if start is not None:
+        model.load_state_dict(load(start).state_dict())
+    model.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     probabilities = genre_judge.rare_first(emoji.things, len(KINDS))
+    frequencies = torch.zeros(len(KINDS)).index_add_(0, emoji.things, probabilities)
+    log_prior = (frequencies / frequencies.sum()).clamp(min=1e-6).log()
 
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         chosen = torch.multinomial(probabilities, batch_size, generator=generator)
         pictures = composited(emoji.pixels[chosen], draw_backgrounds(batch_size, generator))
-        logits = model(degraded(pictures, _PX, generator))
+        logits = model(_seen(pictures, generator)) + log_prior
         return F.cross_entropy(logits, emoji.things[chosen], label_smoothing=_SMOOTHING)
 
     steps = epochs * math.ceil(len(emoji) / batch_size)
     return judge.fit(model, loss_of, steps=steps, lr=lr, weight_decay=_WEIGHT_DECAY)
+
+
+def _seen(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Degrades half of the pictures; the others are only mirrored or not."""
+    rough, clear = pictures.chunk(2)
+    mirrored = torch.rand(len(clear), 1, 1, 1, generator=generator) < 0.5
+    clear = F.interpolate(torch.where(mirrored, clear.flip(-1), clear), size=_PX, mode="area")
+    return torch.cat([degraded(rough, _PX, generator), clear])
 
 
 def main(
@@ -213,6 +239,7 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     lr: Annotated[float, typer.Option(help="peak of the one cycle")] = 3e-3,
     seed: int = 0,
+    start: Annotated[Path | None, typer.Option(help="weights to go on from")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 is PyTorch's choice")] = 0,
     output: Annotated[Path, typer.Option(help="where the weights go")] = WEIGHTS,
 ) -> None:
@@ -220,7 +247,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     emoji = emoji_judge.load_emoji(data_folder, label=thing_of)
-    model = train(emoji, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    model = train(emoji, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, start=start)
     recipe = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     measured = accuracies(
         model, emoji_judge.load_emoji(data_folder, held_out.load().sets, thing_of)
