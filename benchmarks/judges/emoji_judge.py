@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,13 +112,16 @@ def color_of(picture: Tensor) -> int:
     return COLORS.index(colors[0].split()[-1]) if colors else -1
 
 
-def load_emoji(data_folder: Path, sets: Collection[str] = ()) -> Emoji:
+def load_emoji(
+    data_folder: Path, sets: Collection[str] = (), label: Callable[[str], int] = thing_of
+) -> Emoji:
     """Returns the emoji of some sets unchanged, or the training emoji, also in other colours.
 
     Args:
         data_folder: of the data sets.
         sets: the sets to load; empty loads the training emoji: all but those of `OLDER_SET` and
             those that `held_out` names.
+        label: maps the name of an emoji to its number in `things`.
 
     Raises:
         ValueError: if they cannot be read.
@@ -132,7 +135,7 @@ def load_emoji(data_folder: Path, sets: Collection[str] = ()) -> Emoji:
         for number, row in enumerate(bar):
             pictures = _asked(row, sets) if sets else _trained_on(row, number, held_out.load())
             pixels += pictures
-            things += [thing_of(row["name"])] * len(pictures)
+            things += [label(row["name"] or "")] * len(pictures)
     stacked = torch.stack(pixels)
     colors = torch.tensor([color_of(picture) for picture in stacked])
     return Emoji(stacked, torch.tensor(things), colors)
