@@ -190,8 +190,8 @@ class WordLayer(nn.Module):
 
     def forward(self, words: Tensor, bias: Tensor) -> Tensor:
         """`(b, l, d)` to the same shape; `bias` as in `Attention`."""
-        normed = self.norm_in(words)
-        words = words + self.attention(normed, normed, bias)
+        words = self.norm_in(words)  # embeddings are small beside what is added to them
+        words = words + self.attention(words, words, bias)
         words = words + self.feed_forward(self.norm_mid(words))
         return self.norm_out(words)
 

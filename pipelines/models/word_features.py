@@ -65,12 +65,16 @@ def text_features(model: Any, tokens: Tensor, features: Features) -> TextFeature
 def joined_vector(text: Tensor, picture: Tensor, distrust: Tensor) -> Tensor:
     """Returns the vector that a network adds to its time embedding, `(b, 2 * d + 1)`.
 
+    Embeddings of length 1 are made as long as standard normal vectors, which networks learn from
+    sooner.
+
     Args:
         text: pooled embeddings of texts `(b, d)`, zeros for none.
         picture: embeddings of pictures `(b, d)`, zeros for none.
         distrust: how much noise was added to them, `(b,)` in [0, 1].
     """
-    return torch.cat([text, picture, distrust[:, None]], dim=1)
+    length = text.shape[1] ** 0.5
+    return torch.cat([length * text, length * picture, distrust[:, None]], dim=1)
 
 
 def distrusted(picture: Tensor, distrust: Tensor, noise: Tensor) -> Tensor:
