@@ -371,24 +371,30 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
             for resnet, attention in _layers(block):
                 x = told(attention(resnet(x, emb)), level)
                 skips.append(x)
-            for downsample in block.downsamplers or ():
+            for downsample in _modules(block, "downsamplers"):
                 x = downsample(x)
                 skips.append(x)
+        assert self.mid_block is not None
         x = told(self.mid_block(x, emb), seen[-1])
         for block, level in zip(self.up_blocks, reversed(seen), strict=True):
             for resnet, attention in _layers(block):
                 x = resnet(torch.cat([x, skips.pop()], dim=1), emb)
                 x = told(attention(x), level)
-            for upsample in block.upsamplers or ():
+            for upsample in _modules(block, "upsamplers"):
                 x = upsample(x)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
 
 def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     """Returns each residual layer of a block, with the self-attention after it."""
-    resnets = list(block.resnets)  # pyright: ignore[reportArgumentType]
-    attentions = getattr(block, "attentions", [nn.Identity()] * len(resnets))
+    resnets = _modules(block, "resnets")
+    attentions = _modules(block, "attentions") or [nn.Identity()] * len(resnets)
     return list(zip(resnets, attentions, strict=True))
+
+
+def _modules(block: nn.Module, name: str) -> list[nn.Module]:
+    """Returns the modules in a list of a block; empty if it has none."""
+    return list(getattr(block, name, None) or ())
 
 
 class ClassChannelsUNet(_OwnConfig, UNet2DModel):

@@ -702,7 +702,7 @@ def test_a_loss_that_runs_away_later_keeps_the_state_saved_last(
     run = options(place, tmp_path / "run")
     loss = Trainer._loss
 
-    def diverging(trainer: Trainer, *pictures: torch.Tensor) -> torch.Tensor:
+    def diverging(trainer: Trainer, *pictures: Any) -> torch.Tensor:
         return loss(trainer, *pictures) * (torch.inf if trainer.step == 3 else 1)
 
     with monkeypatch.context() as patch:

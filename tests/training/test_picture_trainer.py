@@ -156,7 +156,7 @@ def test_every_timestep_from_0_to_999_is_trained_and_no_other():
     run = trainer(replace(RECIPE, batch_size=54))
     run.network = network = Grey()
     for run.step in range(200):
-        run._loss(*run._pictures(0))
+        run._loss(*run._examples(0))
     assert torch.cat(network.timesteps).unique().tolist() == list(range(1000))
 
 
@@ -164,7 +164,7 @@ def test_an_epoch_that_was_interrupted_still_shows_every_picture_once():
     def seen(run: Trainer, steps: int) -> list[bytes]:
         found = []
         for _ in range(steps):
-            found += [picture.numpy().tobytes() for picture in run._pictures(0)[0]]
+            found += [picture.numpy().tobytes() for picture in run._examples(0)[0]]
             run.step += 1
         return found
 
@@ -177,7 +177,7 @@ def test_an_epoch_that_was_interrupted_still_shows_every_picture_once():
 
 def test_the_network_sees_pictures_at_the_noise_level_of_their_timestep():
     run = trainer(replace(RECIPE, flip=False))
-    x0, eps, t = run._pictures(0)
+    x0, eps, t, _ = run._examples(0)
     chosen = batch_indices(len(run.train), 8, RECIPE.seed, 0)
     torch.testing.assert_close(x0, images.from_uint8(run.train.take(chosen)))
     assert eps.std().item() == pytest.approx(1, abs=0.05)
@@ -188,7 +188,7 @@ def test_about_half_of_the_pictures_are_mirrored():
     mirrored = []
     plain, flipped = trainer(replace(RECIPE, flip=False)), trainer()
     for _ in range(6):
-        for before, after in zip(plain._pictures(0)[0], flipped._pictures(0)[0], strict=True):
+        for before, after in zip(plain._examples(0)[0], flipped._examples(0)[0], strict=True):
             same = torch.equal(before, after)
             assert same or torch.equal(before.flip(-1), after)
             mirrored.append(not same)
@@ -338,7 +338,7 @@ def test_so_many_transparent_pictures_as_asked_for_are_given_other_hues():
     run = Trainer(recipe, stock_unet(), cosine(), Pictures(rows, SIZE, 4), Accelerator())
     kept = []
     for run.step in range(20):
-        x0, _, _ = run._pictures(0)
+        x0, *_ = run._examples(0)
         assert torch.equal(x0.amax(dim=1), torch.ones(16, SIZE, SIZE))  # as bright as before
         assert torch.equal(x0.amin(dim=1), -torch.ones(16, SIZE, SIZE))
         kept += (x0[:, 0] == 1).all(dim=(1, 2)).logical_and((x0[:, 2] == -1).all(dim=(1, 2)))

@@ -77,13 +77,9 @@ def trainer(clip: Clip, recipe: Recipe = TOLD, data: Pictures | None = None) -> 
 def noted(run: WordsTrainer) -> list[dict[str, Tensor]]:
     """What the network is given from now on, step by step."""
     seen: list[dict[str, Tensor]] = []
-    forward = run.unet.forward
-
-    def note(x: Tensor, t: Tensor, **inputs: Tensor) -> Any:
-        seen.append(inputs | {"sample": x})
-        return forward(x, t, **inputs)
-
-    run.unet.forward = note
+    run.unet.register_forward_pre_hook(
+        lambda unet, args, inputs: seen.append({**inputs}), with_kwargs=True
+    )
     return seen
 
 
@@ -282,7 +278,8 @@ def test_the_reader_pools_text_as_open_clip_does(clip: Clip):
 def test_word_embeddings_are_those_before_or_after_the_transformer(clip: Clip, features: Any):
     words = Reader(clip, features).words(["a red heart"]).words
     tokens = clip.tokenizer(["a red heart"], context_length=32)[:, : words.shape[1]]
-    before = clip.model.token_embedding(tokens) + clip.model.positional_embedding[: words.shape[1]]
+    model: Any = clip.model
+    before = model.token_embedding(tokens) + model.positional_embedding[: words.shape[1]]
     assert torch.allclose(words, before, atol=1e-6) == (features == "embeddings")
 
 
@@ -371,7 +368,7 @@ def test_samples_of_a_model_that_is_told_pictures_are_told_no_words(clip: Clip):
     run = trainer(clip, replace(TOLD, condition="picture"))
     text, picture, _ = run.inputs_for(torch.arange(4))["class_labels"].split([256, 256, 1], dim=1)
     assert not text.any()
-    torch.testing.assert_close(picture.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(picture.norm(dim=1), torch.full((4,), 16.0))
 
 
 def test_words_without_a_caption_are_refused(clip: Clip):

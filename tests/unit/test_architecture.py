@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "tabs", "training", "benchmarks")
 MODULES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 MOST_LINES = 300
+LONGER = {"pipelines/diffusion/unets.py": 350}  # goes to the Hub with a model, as one file
 MOST_LINES_OF_A_FUNCTION = 40
 
 
@@ -78,7 +79,7 @@ def test_every_module_is_tracked():
 def test_a_module_fits_into_a_head(path: Path):
     source = path.read_text(encoding="utf-8")
     lines = lines_of_code(source)
-    assert len(lines) <= MOST_LINES
+    assert len(lines) <= LONGER.get(path.relative_to(ROOT).as_posix(), MOST_LINES)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             own = lines & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -132,10 +131,11 @@ def dominant_colors_of(pictures: Tensor) -> list[list[str]]:
 
 def _most(shares: Iterable[tuple[str, float]]) -> list[str]:
     """The names with the largest shares, of which a name may have several."""
-    filled: Counter[str] = Counter()
+    filled: dict[str, float] = {}
     for name, share in shares:
-        filled[name] += share
-    return [name for name, share in filled.most_common(_CLUSTERS) if share >= _LEAST_SHARE]
+        filled[name] = filled.get(name, 0.0) + share
+    most = sorted(filled.items(), key=lambda named: -named[1])[:_CLUSTERS]
+    return [name for name, share in most if share >= _LEAST_SHARE]
 
 
 def genre(row: Row) -> str:
