@@ -211,8 +211,8 @@ def train(
         model.load_state_dict(load(start).state_dict())
     model.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     probabilities = genre_judge.rare_first(emoji.things, len(KINDS))
-    frequencies = torch.zeros(len(KINDS)).index_add_(0, emoji.things, probabilities)
-    log_prior = (frequencies / frequencies.sum()).clamp(min=1e-6).log()
+    counts = torch.zeros(len(KINDS)).index_add_(0, emoji.things, probabilities)
+    log_prior = torch.where(counts > 0, (counts / counts.sum()).log(), 0.0)  # 0: learned as absent
 
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
