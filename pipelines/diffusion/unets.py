@@ -8,6 +8,7 @@ usual.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -283,11 +284,11 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
             dropout=dropout,
         )
         levels = [c if seen else 0 for c, seen in zip(block_out_channels, word_levels, strict=True)]
-        down = [c for c in levels for _ in range(layers_per_block)]
-        up = [c for c in reversed(levels) for _ in range(layers_per_block + 1)]
-        sites = [WordAttention(c, word_dim, num_word_heads) for c in (*down, levels[-1], *up) if c]
+        sites = _sites(levels, layers_per_block)
         self.word_layer = WordLayer(word_dim, num_word_heads)
-        self.word_attentions = nn.ModuleList(sites)
+        self.word_attentions = nn.ModuleList(
+            WordAttention(channels, word_dim, num_word_heads) for channels in sites
+        )
         time_dim = block_out_channels[0] * 4
         self.vector_embedding = nn.Sequential(
             nn.Linear(vector_dim, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim)
@@ -383,6 +384,18 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
             for upsample in _modules(block, "upsamplers"):
                 x = upsample(x)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
+
+
+def _sites(levels: Sequence[int], layers_per_block: int) -> list[int]:
+    """Returns the channels after each layer that attends to words, in the order of a pass.
+
+    Args:
+        levels: channels of each level; 0 where nothing attends to words.
+        layers_per_block: of the way down; each block of the way up has one more.
+    """
+    down = [channels for channels in levels for _ in range(layers_per_block)]
+    up = [channels for channels in reversed(levels) for _ in range(layers_per_block + 1)]
+    return [channels for channels in (*down, levels[-1], *up) if channels]
 
 
 def _layers(block: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
