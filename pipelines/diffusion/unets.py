@@ -237,6 +237,14 @@ def _at_positions(pull: Tensor | None, x: Tensor) -> Tensor | None:
     return at_size.flatten(2).transpose(1, 2)[:, None]  # (b, 1, h * w, l)
 
 
+_UNCONDITIONAL = tuple(
+    name
+    for name in inspect.signature(SpaceToDepthUNet2DModel.__init__).parameters
+    if name not in ("self", "num_class_embeds")
+)
+"""Arguments of the unconditional network."""
+
+
 class WordsUNet2DModel(SpaceToDepthUNet2DModel):
     """Conditional on words by cross-attention, and on what sums up words or a picture by a vector.
 
@@ -271,18 +279,7 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
         conditions: tuple[str, ...] = ("words", "picture"),
     ):
         config = dict(self.config)
-        super().__init__(
-            sample_size=sample_size,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            patch_size=patch_size,
-            down_block_types=down_block_types,
-            up_block_types=up_block_types,
-            block_out_channels=block_out_channels,
-            layers_per_block=layers_per_block,
-            attention_head_dim=attention_head_dim,
-            dropout=dropout,
-        )
+        super().__init__(**{name: config[name] for name in _UNCONDITIONAL})
         levels = [c if seen else 0 for c, seen in zip(block_out_channels, word_levels, strict=True)]
         sites = _sites(levels, layers_per_block)
         self.word_layer = WordLayer(word_dim, num_word_heads)
@@ -306,8 +303,7 @@ class WordsUNet2DModel(SpaceToDepthUNet2DModel):
             more: `word_dim`, `vector_dim`, `num_word_heads` or `word_levels`, where they are
                 others; positions of levels up to 16x16 attend to the words.
         """
-        parent = inspect.signature(SpaceToDepthUNet2DModel.__init__).parameters
-        shared = {k: v for k, v in unet.config.items() if k in parent and k != "num_class_embeds"}
+        shared = {name: unet.config[name] for name in _UNCONDITIONAL}
         folded = unet.config["sample_size"] // unet.config["patch_size"]
         depth = len(unet.config["block_out_channels"])
         levels = [folded // 2**i <= _MOST_SEEN or i == depth - 1 for i in range(depth)]
