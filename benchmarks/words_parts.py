@@ -189,7 +189,12 @@ def show_pairs(bench: Bench) -> None:
 
 def show_things(bench: Bench) -> None:
     """Prints how often everyday things are drawn so that the judge sees them."""
-    judge, rows = things_judge.load(), []
+    try:
+        judge = things_judge.load()
+    except FileNotFoundError as error:
+        print(f"Everyday things are left out: {error}", end="\n\n", flush=True)
+        return
+    rows: list[list[str]] = []
     texts = {with_article(thing): thing for thing in bench.some(things_judge.THINGS)}
     by_thing: dict[str, dict[str, float]] = {}
     for way in bench.ways:

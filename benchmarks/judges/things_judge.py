@@ -4,7 +4,7 @@
 
 Neither guidance nor training of the models uses it: it is a plain convolutional network that learns
 labels. Its first layers are those of `benchmarks.judges.emoji_judge` and stay as they are, which
-halves the time of training. The others are not trained on the emoji that `training.held_out` names.
+shortens training. The others are not trained on the emoji that `training.held_out` names.
 Those of the held-out designer, FxEmoji, which the first layers have not seen either, are used once,
 at the end, for the accuracies that are stored with the weights.
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.judges import emoji_judge, genre_judge, judge
 from benchmarks.judges.emoji_judge import DATA, OTHER, Emoji
+from pipelines.core import images
 from pipelines.models import judges
 from training.clip.degrade import degraded
 from training.core import held_out
@@ -121,6 +122,7 @@ _COPIED = 5  # layers, up to the first width, which is that of the emoji judge
 _WEIGHT_DECAY = 5e-4
 _SMOOTHING = 0.1
 _PX = 64
+_MAX_ANGLE = 0.3  # radians
 _GROUNDS = 8
 """Backgrounds of each held-out emoji in the accuracies: most things have only one drawing there."""
 
@@ -226,11 +228,22 @@ def train(
 
 
 def _seen(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Degrades half of the pictures; the others are only mirrored or not."""
-    rough, clear = pictures.chunk(2)
-    mirrored = torch.rand(len(clear), 1, 1, 1, generator=generator) < 0.5
-    clear = F.interpolate(torch.where(mirrored, clear.flip(-1), clear), size=_PX, mode="area")
+    """Degrades half of the pictures; the others are turned a little and cropped a little."""
+    rough, clear = recolored(pictures, generator).chunk(2)
+    side, angle, across, down, flip = torch.rand(5, len(clear), generator=generator)
+    side = 1 - 0.25 * side
+    shift = (torch.stack([across, down]) * 2 - 1) * (1 - side)
+    mirrored = torch.where(flip < 0.5, -1.0, 1.0)
+    clear = images.crops(clear, side, (angle * 2 - 1) * _MAX_ANGLE, mirrored, shift, _PX)
     return torch.cat([degraded(rough, _PX, generator), clear])
+
+
+def recolored(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns pictures `(n, 3, h, w)` in [-1, 1], paler or brighter: designers differ in that."""
+    saturation, contrast, gain = torch.rand(3, len(pictures), 1, 1, 1, generator=generator)
+    grey = pictures.mean(dim=1, keepdim=True)
+    shown = grey + (0.2 + 1.3 * saturation) * (pictures - grey)
+    return ((0.6 + 0.6 * contrast) * shown + 0.6 * (gain - 0.5)).clamp(-1, 1)
 
 
 def main(

@@ -335,6 +335,17 @@ def test_without_data_sets_copies_are_left_out_with_a_sentence(
     assert f"The data sets are not in {tmp_path}, so the search for copies" in result.output
 
 
+def test_without_a_judge_of_things_they_are_left_out_with_a_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load = things_judge.load
+    monkeypatch.setattr(things_judge, "load", lambda: load(tmp_path / "none.safetensors"))
+    result = invoke(words.main, f"--run={run}", "--quick", "--only=things")
+    assert result.exit_code == 0, result.output
+    assert "Everyday things are left out: " in result.output
+    assert "python -m benchmarks.judges.things_judge" in " ".join(result.output.split())
+
+
 def test_a_model_or_a_run_must_be_named(run: Path):
     for options in ((), ("--model=emoji", f"--run={run}")):
         result = invoke(words.main, *options)
