@@ -12,21 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from benchmarks.text import Lab, name_of
 from pipelines.core import devices
 from pipelines.diffusion import sampling
-from pipelines.diffusion.denoisers import (
-    Cfg,
-    CfgOutput,
-    Condition,
-    Predictor,
-    denoiser,
-    unconditional,
-)
+from pipelines.diffusion.denoisers import Cfg, denoiser, unconditional
 from pipelines.diffusion.noise import draw_noise, seeded
 from pipelines.diffusion.schedules import Schedule
 from pipelines.diffusion.solvers import make_schedule
@@ -39,7 +31,6 @@ from training.pictures.recipe import Recipe
 from training.words.runs import take_clip
 
 SOLVER = "dpm++"
-_OF_WORDS = ("encoder_hidden_states", "encoder_attention_mask")
 
 
 @dataclass(frozen=True)
@@ -69,11 +60,10 @@ def load_model(key: str) -> WordsModel:
         CheckpointError: if its files are missing or damaged.
     """
     loaded = checkpoints.load(key)
-    reader = getattr(loaded, "reader", None)
-    if reader is None:
+    if loaded.reader is None:
         raise ValueError(f"model must be a checkpoint that is told words, got {key!r}")
     config = loaded.scheduler_config
-    return WordsModel(key, loaded.unet, config, reader, f"weights {loaded.revision}")
+    return WordsModel(key, loaded.unet, config, loaded.reader, f"weights {loaded.revision}")
 
 
 def load_run(folder: Path) -> WordsModel:
@@ -98,18 +88,6 @@ def load_run(folder: Path) -> WordsModel:
     return WordsModel(
         folder.name, network.to(devices.device()), dict(scheduler.config), reader, about
     )
-
-
-def condition_of(reader: Reader, texts: Sequence[str]) -> Condition:
-    """Returns the condition of texts, with the null that classifier-free guidance needs."""
-    ready = getattr(reader, "condition", None)
-    if ready is not None:
-        return ready(texts)
-    inputs, null = reader.inputs(texts), reader.inputs([""] * len(texts))
-    for name in _OF_WORDS:
-        missing = inputs[name].shape[1] - null[name].shape[1]
-        null[name] = torch.cat([null[name], torch.zeros_like(inputs[name][:, :missing])], dim=1)
-    return Condition(inputs, null)
 
 
 @dataclass(frozen=True)
@@ -236,32 +214,15 @@ class Studio:
         )
         size = self.lab.loaded.checkpoint.size_px
         noise = draw_noise(seeded([self.seed + i for i in range(len(texts))]), (3, size, size))
-        condition = condition_of(model.reader, texts).to(device)
-        predict = denoiser(model.unet, condition, way.cfg(schedule))
-        if way.from_sibling:
-            predict = _from_sibling(self, condition, way.cfg(schedule))
+        condition = model.reader.condition(texts).to(device)
+        null = unconditional(self.lab.loaded.unet) if way.from_sibling else None
         *_, last = sampling.sample(
-            predict,
+            denoiser(model.unet, condition, way.cfg(schedule), null),
             noise.to(device),
             schedule,
             prediction_type=model.scheduler_config["prediction_type"],
         )
         return last.x_prev.clamp(-1, 1)
-
-
-def _from_sibling(studio: Studio, condition: Condition, cfg: Cfg) -> Predictor:
-    """Returns a predictor whose null is the unconditional model (arXiv:2503.20240)."""
-    told = denoiser(studio.model.unet, condition)
-    nothing = unconditional(studio.lab.loaded.unet)
-
-    def predict(x_t: Tensor, t: Tensor) -> Tensor | CfgOutput:
-        cond = told(x_t, t)
-        if not cfg.is_active(int(t)) or isinstance(cond, CfgOutput):
-            return cond
-        uncond = nothing(x_t, t)
-        return CfgOutput(uncond + cfg.scale * (cond - uncond), cond, uncond)
-
-    return predict
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipelines.core import devices
 from pipelines.core.cache import Cache
 from pipelines.models.integrity import revision_of
-from pipelines.models.own_clips import CONFIG_FILE, MERGES_FILE, WORDS_FILE
+from pipelines.models.own_clips import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, WORDS_FILE
 from pipelines.models.passes import Encoding
 from pipelines.models.table import Checkpoint
 from pipelines.models.ways import Way
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # open_clip takes seconds to import, so only `open_folder` do
     from open_clip import CLIP
 
 _CACHED_TEXT_BYTES = 4 * 2**20
-_ONE_FILE = "open_clip_model.safetensors"
 
 
 class VocabularyError(ValueError):
@@ -98,7 +97,7 @@ def open_folder(row: Checkpoint, folder: Path) -> Clip:
     import open_clip  # takes seconds to import
 
     name = f"local-dir:{folder}"
-    in_one_file = (folder / _ONE_FILE).is_file()
+    in_one_file = (folder / WEIGHTS_FILE).is_file()
     loaded: Any = _in_one_file(folder) if in_one_file else _in_files(folder)
     model: CLIP = (
         loaded.eval()

@@ -24,7 +24,8 @@ FOLDER = "clip"
 CONFIG_FILE = "open_clip_config.json"
 MERGES_FILE, WORDS_FILE = "bpe_simple_vocab.txt.gz", "words.txt"
 INDEX_FILE = "model.safetensors.index.json"
-SINGLE_FILES = ("model.safetensors", "open_clip_model.safetensors")
+WEIGHTS_FILE = "open_clip_model.safetensors"
+SINGLE_FILES = ("model.safetensors", WEIGHTS_FILE)
 """Names that the weights may have where they are one file; else `INDEX_FILE` lists them."""
 
 NEEDED = tuple(f"{FOLDER}/{name}" for name in (CONFIG_FILE, MERGES_FILE, WORDS_FILE))

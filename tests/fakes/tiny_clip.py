@@ -8,8 +8,9 @@ from pathlib import Path
 import open_clip
 import torch
 
+from pipelines.models.own_clips import CONFIG_FILE
 from training.clip import vocabulary
-from training.clip.exporting import CONFIG_FILE, save_weights
+from training.clip.exporting import save_weights
 
 MESSAGES = (
     "a landscape with trees",

@@ -438,9 +438,9 @@ def test_the_card_says_where_the_weights_come_from(folded: Path):
     assert str(folded.parent.parent) not in text + json.dumps(facts)
 
 
-def test_the_command_in_the_card_repeats_the_recipe(folded: Path, monkeypatch: pytest.MonkeyPatch):
-    card = (folded / CHECKPOINT / model_card.CARD_FILE).read_text()
-    found = re.search(r"```sh\npython -m training.finetune_model(.*?)```", card, re.S)
+def recipe_of_card(card: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """The recipe that the command in a card begins a run with."""
+    found = re.search(r"```sh\npython -m training.finetune_model(.*?)```", card.read_text(), re.S)
     assert found
     prepared: list[Recipe] = []
 
@@ -449,11 +449,17 @@ def test_the_command_in_the_card_repeats_the_recipe(folded: Path, monkeypatch: p
         raise OSError("far enough")
 
     monkeypatch.setattr(finetune_model, "prepare", note)
-    monkeypatch.chdir(folded.parent.parent.parent)
     assert "far enough" in finetune(*found[1].replace("\\\n", " ").split()).output
+    (recipe,) = prepared
+    return recipe
+
+
+def test_the_command_in_the_card_repeats_the_recipe(folded: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folded.parent.parent.parent)
+    prepared = recipe_of_card(folded / CHECKPOINT / model_card.CARD_FILE, monkeypatch)
     expected = Recipe(**state_of(folded)["recipe"])
     start = "scenes" if "scenes" in TABLE else "runs/scenes/checkpoint"
-    assert prepared == [replace(expected, start_model=start)]
+    assert prepared == replace(expected, start_model=start)
 
 
 def test_a_card_of_other_data_says_whose_terms_hold(place: Path, tmp_path: Path):
@@ -883,19 +889,9 @@ def test_the_card_of_paintings_says_that_words_for_nudity_were_left_out(told: Pa
 def test_the_command_in_the_card_of_a_conditional_model_repeats_its_recipe(
     told: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    card = (told / CHECKPOINT / model_card.CARD_FILE).read_text()
-    found = re.search(r"```sh\npython -m training.finetune_model(.*?)```", card, re.S)
-    assert found
-    prepared: list[Recipe] = []
-
-    def note(recipe: Recipe, *_: Any, **__: Any) -> Trainer:
-        prepared.append(recipe)
-        raise OSError("far enough")
-
-    monkeypatch.setattr(finetune_model, "prepare", note)
-    assert "far enough" in finetune(*found[1].replace("\\\n", " ").split()).output
+    prepared = recipe_of_card(told / CHECKPOINT / model_card.CARD_FILE, monkeypatch)
     expected = Recipe(**state_of(told)["recipe"])
-    assert prepared == [replace(expected, clip_model="runs/tiny/checkpoint")]
+    assert prepared == replace(expected, clip_model="runs/tiny/checkpoint")
 
 
 def test_a_conditional_model_is_gone_on_with_and_keeps_its_clip(

@@ -22,12 +22,12 @@ from huggingface_hub import ModelCard, hf_hub_download, snapshot_download
 from typer.testing import CliRunner
 
 from pipelines.diffusion import unets
+from pipelines.models.own_clips import MERGES_FILE
 from pipelines.models.table import BUNDLED, TABLE
 from tests.fakes import hub_server, tiny_clip
 from tests.fakes.hub_server import Hub, serve_hub
 from tests.fakes.tiny_pictures import folded_unet, invoke, save_folded, save_stock
 from training import finetune_model, train_clip, train_digits
-from training.clip.vocabulary import MERGES_FILE
 from training.core.reporting import Reporter
 from training.publish import commands, models
 from training.publish.uploads import LARGEST_REGULAR_FILE, File, check_sizes

@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipelines.core import images
+from pipelines.models import own_clips
+from pipelines.models.own_clips import MERGES_FILE, WORDS_FILE
 from tests.fakes import tiny_pairs
 from tests.fakes.tiny_pairs import TRAINED_ON, small
 from tests.fakes.tiny_pictures import invoke
@@ -31,7 +33,6 @@ from training.clip import trainer as clip_trainer
 from training.clip.pairs import RECOLORED, SOURCES, Pairs
 from training.clip.recipe import Recipe
 from training.clip.trainer import Trainer
-from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
 from training.core.state import STATE_FILE, load_state, save_state
 
 STEPS = 6
@@ -169,7 +170,7 @@ def test_a_finished_run_started_again_only_writes_its_checkpoint_anew(run: Run):
     state = (run.folder / STATE_FILE).read_bytes()
     before = {path.name: path.read_bytes() for path in run.checkpoint.iterdir()}
     (run.checkpoint / model_card.CARD_FILE).unlink()
-    (run.checkpoint / towers.WEIGHTS_FILE).unlink()
+    (run.checkpoint / own_clips.WEIGHTS_FILE).unlink()
     result = train(*run.options)
     assert result.exit_code == 0, result.output
     assert (run.folder / STATE_FILE).read_bytes() == state
@@ -378,7 +379,7 @@ def test_stock_open_clip_loads_the_folder_and_embeds_as_the_averaged_model(
 
 def test_a_checkpoint_is_a_handful_of_files_that_everybody_may_read(run: Run):
     files = {path.name: path for path in run.checkpoint.iterdir()}
-    weights, settings = towers.WEIGHTS_FILE, towers.CONFIG_FILE
+    weights, settings = own_clips.WEIGHTS_FILE, own_clips.CONFIG_FILE
     assert set(files) == {
         weights,
         settings,
@@ -462,7 +463,7 @@ def test_a_run_goes_on_from_the_weights_and_the_words_of_another(
     for name in (MERGES_FILE, WORDS_FILE):
         assert (made / name).read_bytes() == (run.checkpoint / name).read_bytes()
     before, after = (
-        load_file(folder / towers.WEIGHTS_FILE)["token_embedding.weight"]
+        load_file(folder / own_clips.WEIGHTS_FILE)["token_embedding.weight"]
         for folder in (run.checkpoint, made)
     )
     torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
@@ -522,7 +523,7 @@ def test_an_unfinished_run_is_exported_as_far_as_it_came(place: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     assert "step 1 of 6" in result.output
     assert "| steps | 1 of 6 of 8 pairs" in (tmp_path / "out" / model_card.CARD_FILE).read_text()
-    assert (tmp_path / "out" / towers.WEIGHTS_FILE).is_file()
+    assert (tmp_path / "out" / own_clips.WEIGHTS_FILE).is_file()
 
 
 @pytest.mark.thorough
@@ -544,7 +545,7 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
         )
         assert result.exit_code == 0, result.output
     first, last, mixed, other = (
-        load_file(folder / towers.WEIGHTS_FILE)
+        load_file(folder / own_clips.WEIGHTS_FILE)
         for folder in (
             run.checkpoint,
             runs / "more" / exporting.CHECKPOINT,
@@ -552,7 +553,7 @@ def test_a_share_of_the_weights_can_be_those_of_the_model_it_went_on_from(
             tmp_path / "1.0",
         )
     )
-    unmixed = load_file(tmp_path / "0.0" / towers.WEIGHTS_FILE)
+    unmixed = load_file(tmp_path / "0.0" / own_clips.WEIGHTS_FILE)
     assert any((first[name].float() - last[name].float()).abs().max() > 1e-3 for name in first)
     for name, value in mixed.items():
         torch.testing.assert_close(unmixed[name], last[name])

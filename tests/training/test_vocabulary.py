@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from open_clip import SimpleTokenizer
 
+from pipelines.models.own_clips import MERGES_FILE, WORDS_FILE
 from training.clip import vocabulary
-from training.clip.vocabulary import LEAST_OCCURRENCES, MERGES_FILE, WORDS_FILE, make_tokenizer
+from training.clip.vocabulary import LEAST_OCCURRENCES, make_tokenizer
 
 MESSAGES = (
     "A child in a pink dress is climbing up a set of stairs",

@@ -308,6 +308,7 @@ def test_a_run_keeps_its_own_copy_of_the_clip(tmp_path: Path):
         ({"condition": "", "balanced": True}, "condition must be set where balanced is"),
         ({"condition": "", "collages": 0.2}, "condition must be set where collages is"),
         ({"collages": 0.2}, "collages must be 0 where grounds are white"),
+        ({"collages": 0.2, "grounds": "colors", "flip": True}, "collages must be 0 where flip is"),
         ({"features": "first"}, "features must be"),
         ({"new_lr_factor": 0.0}, "new_lr_factor must be"),
     ],
@@ -375,3 +376,15 @@ def test_words_without_a_caption_are_refused(clip: Clip):
     with pytest.raises(ValueError, match="dataset_name must have captions, names, titles or"):
         trainer(clip, replace(TOLD, condition="words"), pictures())
     assert trainer(clip, TOLD, pictures()).num_told == 0
+
+
+def test_a_condition_that_is_named_twice_is_one():
+    assert replace(TOLD, condition="words, words").conditions == ("words",)
+
+
+def test_a_model_that_is_told_words_alone_sees_no_other_crops(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
+    run = trainer(clip, replace(TOLD, condition="words"))
+    monkeypatch.delattr(run.reader.__class__, "embedded")
+    run.train_step()

@@ -26,7 +26,6 @@ from benchmarks.words_drawing import (
     Guided,
     Studio,
     Unguided,
-    condition_of,
     counted,
     load_model,
     load_run,
@@ -94,7 +93,7 @@ def test_a_folder_without_a_run_and_a_model_without_words_are_refused(tmp_path: 
 
 
 def test_texts_of_any_length_have_a_null_of_the_same_shape(studio: Studio):
-    condition = condition_of(studio.model.reader, ["a landscape with trees", "ships"])
+    condition = studio.model.reader.condition(["a landscape with trees", "ships"])
     for name, value in condition.inputs.items():
         assert condition.null[name].shape == value.shape
     assert not condition.null["class_labels"].any()

@@ -16,7 +16,7 @@ from training.cards.parts import FACTS_FILE, FIGURES_FILE, SAMPLES_FILE
 
 # Files stay under 9 MB, header included.
 MAX_SHARD_SIZE = "8MB"
-_WEIGHTS = ("*.safetensors", "unet/*.safetensors", "clip/*.safetensors")
+WEIGHTS = ("*.safetensors", "unet/*.safetensors", "clip/*.safetensors")
 
 
 def save_model(unet: ModelMixin, scheduler: DDPMScheduler, folder: Path) -> None:
@@ -59,7 +59,7 @@ def write_checkpoint(
 
 
 def _paths(folder: Path) -> list[Path]:
-    return sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    return sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
 
 
 def _weights(folder: Path) -> dict[str, bytes]:

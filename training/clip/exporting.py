@@ -19,14 +19,14 @@ import typer
 from open_clip import CLIP
 from safetensors.torch import save_file
 
+from pipelines.models.own_clips import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, WORDS_FILE
 from pipelines.models.table import CLIPS
 from training.cards.checkpoint import write_checkpoint
 from training.clip.judging import judge_trainer
 from training.clip.recipe import Recipe
 from training.clip.runs import DATA, folder_of, prepare, read_start
-from training.clip.towers import CONFIG_FILE, IMAGE_PX, MEAN, STD, WEIGHTS_FILE, stored
+from training.clip.towers import IMAGE_PX, MEAN, STD, stored
 from training.clip.trainer import FOCUS_SHARE, HALF_FORMED_SHARE, Trainer
-from training.clip.vocabulary import MERGES_FILE, WORDS_FILE
 from training.core.exporting import CheckpointFolder, RunFolder, Threads
 from training.core.options import set_threads
 from training.core.refusals import options_refused

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.core import images
+from pipelines.models.own_clips import CONFIG_FILE, WEIGHTS_FILE
 from pipelines.models.table import CLIPS
 from training.cards.parts import FACTS_FILE
 from training.clip import half_formed, vocabulary
 from training.clip.pairs import SOURCES, Pairs, joined, load_pairs
 from training.clip.recipe import Recipe
-from training.clip.towers import CONFIG_FILE, WEIGHTS_FILE, model_config
+from training.clip.towers import model_config
 from training.clip.trainer import Start, Trainer
 from training.core.batches import batch_indices
 from training.core.commands import command_with, new_name, python

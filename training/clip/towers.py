@@ -13,8 +13,6 @@ from torch import Tensor
 from pipelines.core import images
 from training.clip.recipe import Architecture
 
-CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILE = "open_clip_model.safetensors"
 IMAGE_PX = 64
 CONTEXT_LENGTH = 32
 EMBED_DIM = 256

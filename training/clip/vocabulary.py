@@ -17,8 +17,8 @@ from pathlib import Path
 import regex
 from open_clip import SimpleTokenizer
 
-MERGES_FILE = "bpe_simple_vocab.txt.gz"
-WORDS_FILE = "words.txt"
+from pipelines.models.own_clips import MERGES_FILE, WORDS_FILE
+
 LEAST_OCCURRENCES = 3  # of a word, to be kept whole
 _HEADER = "#version: 0.2"
 

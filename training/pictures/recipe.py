@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, get_args
 
 from pipelines.core.rules import Choice, Real, Whole
+from pipelines.models.own_checkpoints import CONDITIONS
 from pipelines.models.word_features import Features
 from training.core.backgrounds import Backgrounds
 from training.core.objective import Prediction
@@ -22,7 +23,6 @@ from training.core.recipe import (
 )
 
 VALIDATION_PICTURES = 128
-CONDITIONS = ("words", "picture")
 
 _DIVISION = ("batch_size", "grad_accumulation_steps", "num_processes")
 _PASSES = Whole(1, 65_536)
@@ -115,11 +115,14 @@ class Recipe(BaseRecipe):
                 raise ValueError(f"condition must be set where {name} is, got nothing")
         if self.collages and self.grounds == "white":
             raise ValueError(f"collages must be 0 where grounds are white, got {self.collages:g}")
+        if self.collages and self.flip:  # which would make their left the right
+            raise ValueError(f"collages must be 0 where flip is on, got {self.collages:g}")
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """What the model is told, of `CONDITIONS`; empty if it is unconditional."""
-        return tuple(name.strip() for name in self.condition.split(",") if name.strip())
+        names = (name.strip() for name in self.condition.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
 
     @property
     def pictures_per_step(self) -> int:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from pipelines.diffusion import unets
 from pipelines.models.table import BUNDLED, CLIPS, TABLE
 from training.cards import model_card
+from training.cards.checkpoint import WEIGHTS
 from training.cards.parts import CARD_FILE, FACTS_FILE, FIGURES_FILE, NETWORKS_FILE, SAMPLES_FILE
 from training.publish.uploads import File
 
@@ -32,9 +33,6 @@ PATTERNS = (
     "clip/*.txt*",
     *CLIPS["clip-small"].needed,
 )
-
-
-_WEIGHTS = ("*.safetensors", "unet/*.safetensors", "clip/*.safetensors")
 
 
 def find_folder(name: str) -> Path:
@@ -59,7 +57,7 @@ def find_folder(name: str) -> Path:
 
 
 def _check_weights(folder: Path) -> None:
-    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    weights = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
     promised = {
         index.parent / shard
         for index in folder.glob("*/*.safetensors.index.json")

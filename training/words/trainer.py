@@ -117,11 +117,12 @@ class WordsTrainer(Trainer):
         known = torch.tensor([bool(text) for text in drawn.texts])
         read = told_words(chance.lots, recipe.conditions, known=known).tolist()
         texts = [text if is_read else "" for text, is_read in zip(drawn.texts, read, strict=True)]
-        seen = told_picture(chance.lots, recipe.conditions)
+        if "picture" not in recipe.conditions:
+            return x0, self.reader.inputs(texts)
+        seen = told_picture(chance.lots, recipe.conditions).to(self.device)
         chance = chance.to(self.device)
-        pictures = other_crops(self.reader, x0, chance) * seen.to(self.device)[:, None]
-        distrust = chance.distrust * seen.to(self.device)
-        return x0, self.reader.inputs(texts, pictures, distrust)
+        pictures = other_crops(self.reader, x0, chance) * seen[:, None]
+        return x0, self.reader.inputs(texts, pictures, chance.distrust * seen)
 
     def _on_grounds(self, pixels: Tensor, backgrounds: Tensor) -> Tensor:
         """Returns `(b, c, h, w)` in [-1, 1]."""
